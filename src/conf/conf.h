@@ -1,0 +1,184 @@
+/* conf/conf.h - the configuration as the rest of the program sees it.
+ *
+ * One file in our own grammar (conf_grammar.y), read against one schema table per block
+ * (conf_schema.c); this is what comes out, with every default filled in. The processes get it as text:
+ * the parent prints the effective configuration (conf_show) into a sealed memfd and each child
+ * reads that with the same code, so conf_parse(conf_show(c)) equals c for every c.
+ *
+ * A struct conf is built once and never changed. Not thread safe while it is built. */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "util/buf.h"
+#include "util/err.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define CONF_FILE_MAX (1024 * 1024)  /* octets of one configuration file */
+#define CONF_INCLUDE_DEPTH_MAX 8     /* files within files */
+#define CONF_ERRORS_MAX 100          /* mistakes reported in one run; the rest are counted */
+#define CONF_CERTS_MAX 8             /* certificates of one tls block */
+#define CONF_LISTEN_MAX 16           /* addresses of one service */
+#define CONF_SERVICES_MAX 64
+#define CONF_TLS_MAX 64
+#define CONF_WORKERS_MAX 64
+
+/* Where a value was written; file is NULL when it is the schema's default. */
+struct conf_origin {
+	const char *file; /* owned by the struct conf */
+	unsigned line;    /* from 1 */
+	unsigned column;  /* from 1, in octets */
+};
+
+enum conf_listen_mode {
+	CONF_LISTEN_STARTTLS,          /* plaintext, may be upgraded */
+	CONF_LISTEN_STARTTLS_REQUIRED, /* plaintext, nothing works before the upgrade */
+	CONF_LISTEN_TLS,               /* TLS from the first octet */
+	CONF_LISTEN_PLAIN,             /* never TLS: loopback and unix sockets only */
+};
+
+union conf_sockaddr {
+	struct sockaddr sa;
+	struct sockaddr_in in;
+	struct sockaddr_in6 in6;
+	struct sockaddr_un un;
+};
+
+struct conf_listen {
+	struct conf_origin origin;
+	char *text;               /* canonical: "127.0.0.1:7777", "[::1]:7777", "unix:/run/x" */
+	union conf_sockaddr addr;
+	socklen_t addr_len;
+	enum conf_listen_mode mode;
+};
+
+enum conf_client_certificate {
+	CONF_CC_NONE,     /* not asked for */
+	CONF_CC_REQUEST,  /* asked for; whatever comes, the handshake completes */
+	CONF_CC_OPTIONAL, /* none is fine, a bad one is refused */
+	CONF_CC_REQUIRE,  /* none or a bad one is refused */
+};
+
+#define CONF_TLS_1_2 1u
+#define CONF_TLS_1_3 2u
+
+struct conf_cert {
+	struct conf_origin origin;
+	char *certificate; /* PEM file, leaf first */
+	char *key;         /* PEM file; NULL: the key is in the certificate file */
+};
+
+struct conf_tls {
+	struct conf_origin origin;
+	char *name;
+	struct conf_cert *certs; /* at least one */
+	size_t ncerts;
+	unsigned protocols;      /* CONF_TLS_1_2 | CONF_TLS_1_3 */
+	char *priority;          /* GnuTLS priority string; NULL: ours */
+	enum conf_client_certificate client_certificate;
+	char **client_ca;        /* PEM files; none: no client certificate is trusted */
+	size_t nclient_ca;
+	uint32_t handshake_timeout_ms;    /* whole handshake */
+	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
+};
+
+enum conf_map_kind {
+	CONF_MAP_SAN_EMAIL, /* each rfc822Name of subjectAltName (RFC 5280 §4.2.1.6) */
+};
+
+struct conf_map {
+	struct conf_origin origin;
+	enum conf_map_kind kind;
+	char *from; /* PEM file: only chains that end in a CA of it; NULL: all of client-ca */
+};
+
+enum conf_protocol {
+	CONF_PROTOCOL_LINE,
+};
+
+struct conf_service {
+	struct conf_origin origin;
+	char *name;
+	enum conf_protocol protocol;
+	struct conf_listen *listens;
+	size_t nlistens;
+	struct conf_tls *tls; /* owned: the named block with the overrides applied; NULL only when
+			       * every listen is plain */
+	uint32_t max_connections; /* over all workers */
+	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
+	uint32_t idle_timeout_ms;
+};
+
+enum conf_log {
+	CONF_LOG_SYSLOG,
+	CONF_LOG_STDERR,
+	CONF_LOG_FILE,
+};
+
+enum conf_log_format {
+	CONF_LOG_TEXT,
+	CONF_LOG_JSON,
+};
+
+struct conf {
+	char *file;     /* the file it came from */
+	char *hostname; /* default: gethostname() */
+	char *state;    /* folder of everything durable; default LOCALSTATEDIR/lib/postern */
+	unsigned workers; /* "auto" (default) is the number of processors, resolved at load */
+	enum conf_log log;
+	char *log_file;
+	enum conf_log_format log_format;
+	uint32_t drain_ms;        /* default 1h: how long old sessions live after a reload */
+	uint32_t stop_timeout_ms; /* default 10s: for commands under way at SIGTERM */
+	uint32_t linger_ms;       /* default 2s: wait for the peer's end of a closing connection */
+	uint32_t max_connections; /* over all services and workers; default 20000 */
+	char *pid_file;           /* default RUNSTATEDIR/postern/posternd.pid */
+	char *control_socket;     /* default RUNSTATEDIR/postern/control */
+	char *control_group;      /* default "postern-admin" */
+	struct conf_tls *tls;     /* the blocks as written, without any service's overrides */
+	size_t ntls;
+	struct conf_map *maps;    /* identity rules in order */
+	size_t nmaps;
+	struct conf_service *services;
+	size_t nservices;
+	void *priv;               /* strings and origins; owned by conf/ */
+};
+
+/* The mistakes of one run. Opaque; owned by the caller. */
+struct conf_errors;
+struct conf_errors *conf_errors_new(void); /* NULL when out of memory */
+void conf_errors_free(struct conf_errors **e);
+size_t conf_errors_count(const struct conf_errors *e);
+
+/* Appends all of them, in the order of file and line, as people read them:
+ *   file:line:column: what is wrong; what was expected; did you mean 'x'?
+ *       the line
+ *           ^~~~                                                              */
+int conf_errors_print(const struct conf_errors *e, struct buf *out) PT_MUST_USE;
+
+/* Reads path and what it includes. On success *conf_out is owned by the caller. Otherwise
+ * PT_EINVAL with at least one mistake in errors (a file that cannot be read is one, too), or
+ * PT_ENOMEM. Never both a configuration and mistakes. */
+int conf_load(const char *path, struct conf **conf_out, struct conf_errors *errors) PT_MUST_USE;
+
+/* The same from memory; name stands in messages; "include" is a mistake here, and relative paths
+ * are taken from the folder "base" (NULL: they are a mistake). */
+int conf_parse(const char *name, const char *base, struct span text, struct conf **conf_out,
+	       struct conf_errors *errors) PT_MUST_USE;
+
+/* Appends the effective configuration in the file's own grammar; with origins, each line ends in
+ * a comment that tells where the value comes from ("# default", "# /etc/postern/postern.conf:12"). */
+int conf_show(const struct conf *conf, bool origins, struct buf *out) PT_MUST_USE;
+
+/* NULL inside is fine; sets the pointer to NULL. */
+void conf_free(struct conf **conf);
+
+/* Two effective tls blocks that give the same credentials: certificates, protocols, priority,
+ * client-certificate mode and CA set (names and timeouts do not count). */
+bool conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b);
+
+#endif

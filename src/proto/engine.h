@@ -1,0 +1,158 @@
+/* proto/engine.h - the shape that every protocol engine has.
+ *
+ * An engine is one session of one protocol without any I/O: octets in, octets and events out. It
+ * knows no socket, clock, file or TLS library; the caller (a worker, or a test with a fake clock)
+ * owns those. One engine lives for exactly one session: after a TLS handshake, and after a return
+ * to plaintext, the caller frees it and makes a new one, so that nothing learnt before can be
+ * remembered after (RFC 3207 §4.2, RFC 9051 §6.2.1). Not thread safe. */
+#ifndef PROTO_ENGINE_H
+#define PROTO_ENGINE_H
+
+#include "util/span.h"
+
+/* How a session begins. */
+enum engine_start {
+	ENGINE_GREET,     /* a new connection: greet */
+	ENGINE_UPGRADED,  /* TLS has just come up by STARTTLS: say what the protocol says then */
+	ENGINE_RESTARTED, /* back in plaintext after close_notify: say nothing until asked */
+};
+
+/* Whether this session may be upgraded. */
+enum engine_offer {
+	ENGINE_OFFER_NONE,     /* STARTTLS is not offered: TLS is up already, or never will be */
+	ENGINE_OFFER_STARTTLS, /* offered, not needed */
+	ENGINE_OFFER_REQUIRED, /* offered, and nothing else works before it */
+};
+
+/* What is the same for all sessions of a service. Borrowed by each engine, outlives it. */
+struct engine_conf {
+	const char *hostname;
+	const char *service;      /* the service's name in the configuration */
+	uint32_t idle_timeout_ms; /* without a complete command */
+};
+
+/* What the caller knows about this session. Borrowed, outlives the engine. Strings are printable
+ * UTF-8 without control characters, NULL where there is nothing to tell. */
+struct engine_peer {
+	bool tls;                /* the rest means something only then */
+	bool resumed;
+	const char *tls_version; /* "TLS1.3" */
+	const char *tls_cipher;  /* "AES-128-GCM" */
+	const char *tls_group;   /* "X25519" */
+	const char *verdict;     /* of the client certificate: "none", "trusted", "expired", ... */
+	const char *subject;     /* distinguished name, RFC 4514 */
+	const char *const *sans; /* "email:alice@example.org", "dns:...", "uri:..." */
+	size_t nsans;
+	const char *identity;    /* the user that the certificate maps to */
+};
+
+/* Why the caller ends a session; each protocol has its own words for it. */
+enum engine_bye {
+	ENGINE_BYE_SHUTDOWN,      /* the server stops or drains */
+	ENGINE_BYE_LIMIT_TOTAL,   /* too many connections at this server */
+	ENGINE_BYE_LIMIT_ADDRESS, /* too many connections from this address */
+	ENGINE_BYE_COUNT
+};
+
+/* Why an engine wants the connection closed; for the log and the counters. */
+#define ENGINE_CLOSES(X)                                                                           \
+	X(QUIT, "quit")                                                                            \
+	X(IDLE, "idle timeout")                                                                    \
+	X(ERRORS, "too many errors")                                                               \
+	X(LINE_TOO_LONG, "line too long")                                                          \
+	X(INJECTION, "octets behind STARTTLS")                                                     \
+	X(BYE, "ended by the server")                                                              \
+	X(END_OF_INPUT, "end of input")
+
+enum engine_close {
+#define ENGINE_CLOSE_ENUM(name, text) ENGINE_CLOSE_##name,
+	ENGINE_CLOSES(ENGINE_CLOSE_ENUM)
+#undef ENGINE_CLOSE_ENUM
+	ENGINE_CLOSE_COUNT
+};
+
+/* Static text of a reason, as above. */
+const char *engine_close_text(enum engine_close why);
+
+enum engine_event_type {
+	ENGINE_EV_START_TLS, /* the peer asked for TLS: answer with engine_answer(); OK: the go-ahead is the
+			      * last of the output, and after it the handshake begins. Until the
+			      * answer, and after OK for ever, the engine takes no input. */
+	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters; needs no
+			      * answer; the one reply and ENGINE_EV_CLOSE follow */
+	ENGINE_EV_CLOSE,     /* send the output, then close; the engine takes no more input */
+};
+
+struct engine_event {
+	enum engine_event_type type;
+	enum engine_close why; /* of ENGINE_EV_CLOSE */
+};
+
+enum engine_answer {
+	ENGINE_ANSWER_OK,
+	ENGINE_ANSWER_UNAVAILABLE, /* a temporary refusal; the session goes on */
+};
+
+#define ENGINE_OUTPUT_MAX (16 * 1024) /* octets an engine holds for a peer that does not read */
+
+struct engine; /* begins with: const struct engine_ops *ops */
+
+struct engine_ops {
+	const char *name;
+	size_t (*input)(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
+	struct span (*output)(const struct engine *e);
+	void (*output_done)(struct engine *e, size_t n);
+	bool (*event)(struct engine *e, struct engine_event *ev_out);
+	void (*answer)(struct engine *e, enum engine_answer answer);
+	uint64_t (*tick)(struct engine *e, uint64_t now_ms);
+	void (*end_of_input)(struct engine *e);
+	void (*bye)(struct engine *e, enum engine_bye why);
+	void (*free)(struct engine **e);
+};
+
+struct engine {
+	const struct engine_ops *ops;
+};
+
+/* Offer len octets from the peer, everything that was read so far and not taken. Returns how many
+ * were taken (0..len); fewer than len means: drain output or answer the pending event first, then
+ * offer the rest again. Never fails, keeps no pointer. What stands behind a STARTTLS line in the
+ * same offer is an injection: it is never taken. */
+size_t engine_input(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
+
+/* Octets waiting for the peer: borrowed, valid until the next call that takes e. */
+struct span engine_output(const struct engine *e);
+void engine_output_done(struct engine *e, size_t n);
+
+/* The next thing the engine needs from us; false if none. Each is given out once. */
+bool engine_event(struct engine *e, struct engine_event *ev_out);
+
+/* Answers ENGINE_EV_START_TLS; any other time it is our own bug (asserted). */
+void engine_answer(struct engine *e, enum engine_answer answer);
+
+/* Time passes; may make output and events. Returns the next deadline in ms, UINT64_MAX for none. */
+uint64_t engine_tick(struct engine *e, uint64_t now_ms);
+
+/* The peer will send no more (close_notify, or end of file in plaintext). */
+void engine_end_of_input(struct engine *e);
+
+/* Ends the session with the protocol's goodbye; output and ENGINE_EV_CLOSE follow. */
+void engine_bye(struct engine *e, enum engine_bye why);
+
+/* NULL is fine; sets the pointer to NULL. */
+void engine_free(struct engine **e);
+
+/* What a service has to know of its protocol before there is an engine. */
+struct engine_protocol {
+	const char *name;
+	/* New session. conf and peer are borrowed and must outlive the engine. NULL when out of
+	 * memory. */
+	struct engine *(*new)(const struct engine_conf *conf, enum engine_start start,
+			      enum engine_offer offer, const struct engine_peer *peer,
+			      uint64_t now_ms);
+	/* The one line that a connection gets that is closed at once: static storage, with line
+	 * end. */
+	const char *(*refusal)(enum engine_bye why);
+};
+
+#endif
