@@ -9,6 +9,8 @@
 #include "tls/tls_cred.h"
 #include "tls/tls_verdict.h"
 
+#include <sys/types.h>
+
 #define TLS_CLIENT_CHAIN_MAX (32 * 1024) /* octets of handshake messages from one client */
 #define TLS_SANS_MAX 32                  /* subjectAltNames that are looked at */
 #define TLS_NAME_MAX 1024                /* octets of one name; a longer one is left out */
