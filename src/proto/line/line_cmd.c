@@ -1,7 +1,6 @@
 /* proto/line/line_cmd.c - the pure parser: octets to a verb and its argument, no more. */
 #include "proto/line/line_cmd.h"
 
-#include "util/err.h"
 #include "util/utf8.h"
 
 #include <string.h>
@@ -11,13 +10,6 @@ static const char *const verb_names[LINE_V_COUNT] = {
 	LINE_VERBS(LINE_VERB_NAME)
 #undef LINE_VERB_NAME
 };
-
-const char *
-line_verb_name(enum line_verb verb)
-{
-	PT_ASSERT((unsigned)verb < LINE_V_COUNT);
-	return verb_names[verb];
-}
 
 enum line_verb
 line_verb_find(struct span word)

@@ -52,9 +52,6 @@ enum line_parse line_cmd_parse(const uint8_t *buf, size_t len, struct line_cmd *
 /* LINE_V_UNKNOWN when there is none of this name; letters are compared without case. */
 enum line_verb line_verb_find(struct span word);
 
-/* "NOOP"; static storage. */
-const char *line_verb_name(enum line_verb verb);
-
 /* A string argument (doc/line.md §3): a bare word, or a quoted string as in RFC 5804 §4 ("\" before
  * "\" and '"'). Copies what it means to out (cap octets, no NUL) and its length to *n. false when arg
  * is neither or does not fit. */

@@ -144,6 +144,7 @@ help_one(struct line_engine *e, enum line_verb verb)
 void
 line_act_help(struct line_engine *e, const struct line_cmd *cmd)
 {
+	enum line_state state = (enum line_state)e->state; /* lack of memory may change it */
 	enum line_verb verb;
 	unsigned v;
 
@@ -157,9 +158,9 @@ line_act_help(struct line_engine *e, const struct line_cmd *cmd)
 		return;
 	}
 	for (v = 0; v < LINE_V_COUNT; v++)
-		if (line_rule_refusal((enum line_verb)v, (enum line_state)e->state) == LINE_TX_NONE)
+		if (line_rule_refusal((enum line_verb)v, state) == LINE_TX_NONE)
 			help_one(e, (enum line_verb)v);
-	say(e, e->state == LINE_ST_LOCKED ? LINE_TX_HELP_LOCKED : LINE_TX_HELP);
+	say(e, state == LINE_ST_LOCKED ? LINE_TX_HELP_LOCKED : LINE_TX_HELP);
 }
 
 void

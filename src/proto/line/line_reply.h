@@ -38,9 +38,9 @@
 	X(TLS_ARGUMENT, "BAD", "", "STARTTLS takes no argument. Send it alone.")                   \
 	X(NO_ARGUMENT, "BAD", "", "This command takes no argument. HELP lists the commands.")      \
 	X(NOOP_ARGUMENT, "BAD", "",                                                                \
-	  "NOOP takes one word or one quoted string, such as \\\"a tag\\\".")                      \
-	X(ECHO_ARGUMENT, "BAD", "", "ECHO needs a space and a text to send back.")                 \
-	X(HELP_ARGUMENT, "BAD", "", "HELP takes the name of one command, or nothing.")             \
+	  "NOOP takes one string. Send one word, or put more in quotes: \\\"a tag\\\".")                      \
+	X(ECHO_ARGUMENT, "BAD", "", "ECHO needs a text. Send ECHO, a space and the text.")                 \
+	X(HELP_ARGUMENT, "BAD", "", "HELP takes one name. Send HELP alone, or HELP and one command.")             \
 	X(UNKNOWN, "BAD", "", "There is no such command. HELP lists them.")                        \
 	X(EMPTY, "BAD", "", "An empty line is no command. HELP lists the commands.")               \
 	X(BARE_LF, "BAD", "",                                                                      \
