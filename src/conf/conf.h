@@ -84,6 +84,8 @@ struct conf_tls {
 	size_t nclient_ca;
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
+	uint32_t overridden;              /* conf/'s own: which directives the service gave itself */
+	struct conf_origin *origins;      /* conf/'s own: by directive */
 };
 
 enum conf_map_kind {
@@ -111,6 +113,7 @@ struct conf_service {
 	uint32_t max_connections; /* over all workers */
 	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
 	uint32_t idle_timeout_ms;
+	struct conf_origin *origins; /* conf/'s own: by directive */
 };
 
 enum conf_log {
@@ -145,7 +148,7 @@ struct conf {
 	size_t nmaps;
 	struct conf_service *services;
 	size_t nservices;
-	void *priv;               /* strings and origins; owned by conf/ */
+	struct conf_priv *priv;   /* the memory of all this, and origins; owned by conf/ */
 };
 
 /* The mistakes of one run. Opaque; owned by the caller. */
@@ -173,6 +176,32 @@ int conf_parse(const char *name, const char *base, struct span text, struct conf
 /* Appends the effective configuration in the file's own grammar; with origins, each line ends in
  * a comment that tells where the value comes from ("# default", "# /etc/postern/postern.conf:12"). */
 int conf_show(const struct conf *conf, bool origins, struct buf *out) PT_MUST_USE;
+
+/* Walks the effective configuration in the order of conf_show(), for those who print it in another
+ * form. A block is an OPEN, what is in it, and a CLOSE. Unset values without a default are left
+ * out. */
+enum conf_item_kind {
+	CONF_ITEM_VALUE,
+	CONF_ITEM_OPEN,
+	CONF_ITEM_CLOSE,
+};
+
+struct conf_item {
+	enum conf_item_kind kind;
+	const char *path;  /* the blocks around it: "", "service calc", "service calc/tls main" */
+	const char *name;  /* of the directive: "hostname", "service" */
+	const char *const *words; /* behind the name, without quotes: a block's name, a value's words */
+	size_t nwords;
+	bool repeats;      /* the block may have several of this name */
+	bool is_number;    /* one word, decimal digits only */
+	unsigned depth;    /* blocks around it */
+	const struct conf_origin *origin; /* never NULL; its file is NULL for a default */
+};
+
+/* Everything in item is borrowed until the callback returns; what it returns other than 0 ends the
+ * walk. */
+typedef int conf_item_f(void *arg, const struct conf_item *item);
+int conf_show_each(const struct conf *conf, conf_item_f *f, void *arg) PT_MUST_USE;
 
 /* NULL inside is fine; sets the pointer to NULL. */
 void conf_free(struct conf **conf);

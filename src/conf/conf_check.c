@@ -1,0 +1,98 @@
+/* conf/conf_check.c - what must hold between directives, looked at when everything has been read.
+ * Silent about what follows from a mistake that has been reported. */
+#include "conf/conf_read.h"
+
+#include <string.h>
+
+static int
+index_of(const struct conf_block *b, const char *name)
+{
+	int i = conf_schema_find(b, name);
+
+	PT_ASSERT(i >= 0);
+	return i;
+}
+
+/* A listen mode that leads to TLS needs to know with what. */
+static void
+check_needs_tls(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+{
+	size_t i;
+
+	if (ss->tls_node != NULL || r->incomplete || ss->scope.node->brace == NULL ||
+	    ss->scope.node->brace->unclosed ||
+	    (ss->scope.excused & 1u << index_of(&conf_schema_service, "tls")) != 0)
+		return;
+	for (i = 0; i < sv->nlistens; i++) {
+		if (sv->listens[i].mode == CONF_LISTEN_PLAIN || ss->listens[i] == NULL)
+			continue;
+		conf_mistake_word(r->errors, ss->listens[i], NULL,
+				  "an address with TLS in a service without 'tls'; expected 'tls NAME' "
+				  "in the service, or 'plain' on a loopback or unix address");
+		return; /* the others have the same cure */
+	}
+}
+
+/* Whether the block asks for what nobody can have: a trusted certificate while no CA is trusted. */
+static bool
+lacks_ca(const struct conf_tls *tls)
+{
+	return (tls->client_certificate == CONF_CC_OPTIONAL ||
+		tls->client_certificate == CONF_CC_REQUIRE) &&
+	       tls->nclient_ca == 0;
+}
+
+/* The scope gave the mode and no CA. A client-ca that is there and gave none has been reported. */
+static void
+report_lacks_ca(struct conf_reader *r, const struct conf_scope *s)
+{
+	int ca = index_of(&conf_schema_tls, "client-ca");
+	const struct conf_word *w = s->set[index_of(&conf_schema_tls, "client-certificate")];
+
+	if (w != NULL && w->next != NULL && s->set[ca] == NULL && (s->excused & 1u << ca) == 0)
+		conf_mistake_word(r->errors, w->next, NULL,
+				  "'%s' while no client CA is trusted; expected 'client-ca FILE' beside it",
+				  w->next->text);
+}
+
+/* Judges what services use, once for each block; a block that none uses as it stands. */
+static void
+check_client_ca(struct conf_reader *r)
+{
+	int mode = index_of(&conf_schema_tls, "client-certificate");
+	int ca = index_of(&conf_schema_tls, "client-ca");
+	const struct conf *conf = r->conf;
+	const struct conf_service_scope *ss;
+	bool used, lacks;
+	size_t i, k;
+
+	for (i = 0; i < conf->ntls; i++) {
+		used = lacks = false;
+		for (k = 0; k < conf->nservices; k++) {
+			ss = &r->services[k];
+			if (ss->tls_base != &conf->tls[i])
+				continue;
+			used = true;
+			if (!lacks_ca(conf->services[k].tls) || r->tls[i].set[ca] != NULL ||
+			    ss->tls.set[ca] != NULL)
+				continue;
+			if (ss->tls.set[mode] != NULL)
+				report_lacks_ca(r, &ss->tls);
+			else
+				lacks = true;
+		}
+		if (lacks || (!used && lacks_ca(&conf->tls[i])))
+			report_lacks_ca(r, &r->tls[i]);
+	}
+}
+
+void
+conf_check(struct conf_reader *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->conf->nservices; i++)
+		check_needs_tls(r, &r->services[i], &r->conf->services[i]);
+	if (!r->incomplete)
+		check_client_ca(r);
+}

@@ -1,0 +1,325 @@
+/* conf/conf_schema.c - the tables. Order is the manual's and conf_show()'s; help texts are mdoc-safe
+ * plain sentences. A directive whose work is not done yet is not here. */
+#include "conf/conf_schema.h"
+
+#include <string.h>
+
+static const struct conf_choice choices_client_certificate[] = {
+	{ "none", CONF_CC_NONE },
+	{ "request", CONF_CC_REQUEST },
+	{ "optional", CONF_CC_OPTIONAL },
+	{ "require", CONF_CC_REQUIRE },
+	{ NULL, 0 },
+};
+
+static const struct conf_choice choices_tls_protocols[] = {
+	{ "1.2", CONF_TLS_1_2 },
+	{ "1.3", CONF_TLS_1_3 },
+	{ NULL, 0 },
+};
+
+static const struct conf_choice choices_protocol[] = {
+	{ "line", CONF_PROTOCOL_LINE },
+	{ NULL, 0 },
+};
+
+const struct conf_choice conf_choices_listen[] = {
+	{ "starttls", CONF_LISTEN_STARTTLS },
+	{ "starttls-required", CONF_LISTEN_STARTTLS_REQUIRED },
+	{ "tls", CONF_LISTEN_TLS },
+	{ "plain", CONF_LISTEN_PLAIN },
+	{ NULL, 0 },
+};
+
+const struct conf_choice conf_choices_log_format[] = {
+	{ "text", CONF_LOG_TEXT },
+	{ "json", CONF_LOG_JSON },
+	{ NULL, 0 },
+};
+
+const struct conf_choice conf_choices_map[] = {
+	{ "san-email", CONF_MAP_SAN_EMAIL },
+	{ NULL, 0 },
+};
+
+static const struct conf_directive top[] = {
+	{ .name = "hostname",
+	  .type = CONF_T_HOSTNAME,
+	  .max = 253,
+	  .unit = "the name of the machine",
+	  .args = "NAME",
+	  .help = "The name by which the server calls itself.",
+	  .offset = offsetof(struct conf, hostname) },
+	{ .name = "state",
+	  .type = CONF_T_PATH,
+	  .max = CONF_PATH_MAX,
+	  .def = LOCALSTATEDIR "/lib/postern",
+	  .args = "DIR",
+	  .help = "The folder of everything that outlives the server: keys, the device registry.",
+	  .offset = offsetof(struct conf, state) },
+	{ .name = "workers",
+	  .type = CONF_T_NUMBER,
+	  .flags = CONF_F_AUTO,
+	  .min = 1,
+	  .max = CONF_WORKERS_MAX,
+	  .def = "auto",
+	  .unit = "one for each processor",
+	  .args = "auto | NUMBER",
+	  .help = "How many processes hold client connections.",
+	  .offset = offsetof(struct conf, workers) },
+	{ .name = "log",
+	  .type = CONF_T_SPECIAL,
+	  .def = "syslog format text",
+	  .args = "syslog | stderr | file PATH [format text | json]",
+	  .help = "Where messages go, and whether one line is a sentence or a JSON object.",
+	  .read = conf_read_log,
+	  .show = conf_show_log },
+	{ .name = "drain",
+	  .type = CONF_T_DURATION,
+	  .max = 7 * CONF_DAY_MS,
+	  .def = "1h",
+	  .args = "TIME",
+	  .help = "How long sessions from before a reload may live on until they get their "
+		  "protocol's goodbye.",
+	  .offset = offsetof(struct conf, drain_ms) },
+	{ .name = "stop-timeout",
+	  .type = CONF_T_DURATION,
+	  .max = 3600 * 1000,
+	  .def = "10s",
+	  .args = "TIME",
+	  .help = "How long a command under way may go on when the server is told to stop.",
+	  .offset = offsetof(struct conf, stop_timeout_ms) },
+	{ .name = "linger",
+	  .type = CONF_T_DURATION,
+	  .min = 1,
+	  .max = 60 * 1000,
+	  .def = "2s",
+	  .args = "TIME",
+	  .help = "How long the server waits for the other end of a connection that it closes.",
+	  .offset = offsetof(struct conf, linger_ms) },
+	{ .name = "max-connections",
+	  .type = CONF_T_NUMBER,
+	  .min = 1,
+	  .max = 1000000,
+	  .def = "20000",
+	  .args = "NUMBER",
+	  .help = "Client connections at a time, over all services.",
+	  .offset = offsetof(struct conf, max_connections) },
+	{ .name = "pid-file",
+	  .type = CONF_T_PATH,
+	  .max = CONF_PATH_MAX,
+	  .def = RUNSTATEDIR "/postern/posternd.pid",
+	  .args = "PATH",
+	  .help = "Holds the process number of the parent while it runs.",
+	  .offset = offsetof(struct conf, pid_file) },
+	{ .name = "control",
+	  .type = CONF_T_BLOCK,
+	  .help = "The socket that the postern command speaks to.",
+	  .block = &conf_schema_control },
+	{ .name = "tls",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .args = "NAME",
+	  .help = "Certificates and the rules of TLS, for services to name.",
+	  .block = &conf_schema_tls,
+	  .read = conf_read_tls,
+	  .show = conf_show_tls },
+	{ .name = "identity",
+	  .type = CONF_T_BLOCK,
+	  .help = "How a trusted client certificate becomes a user.",
+	  .block = &conf_schema_identity },
+	{ .name = "service",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .args = "NAME",
+	  .help = "A protocol on one or more addresses.",
+	  .block = &conf_schema_service,
+	  .read = conf_read_service,
+	  .show = conf_show_service },
+};
+const struct conf_block conf_schema_top = { "the file", top, PT_COUNT(top) };
+
+static const struct conf_directive control[] = {
+	{ .name = "socket",
+	  .type = CONF_T_PATH,
+	  .max = CONF_SOCKET_MAX,
+	  .def = RUNSTATEDIR "/postern/control",
+	  .args = "PATH",
+	  .help = "Where the socket is made, with mode 0660.",
+	  .offset = offsetof(struct conf, control_socket) },
+	{ .name = "group",
+	  .type = CONF_T_NAME,
+	  .max = 32,
+	  .def = "postern-admin",
+	  .args = "NAME",
+	  .help = "The group whose members may read; changes are for root and the owner.",
+	  .offset = offsetof(struct conf, control_group) },
+};
+const struct conf_block conf_schema_control = { "a control block", control, PT_COUNT(control) };
+
+static const struct conf_directive identity[] = {
+	{ .name = "map",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .args = "san-email [from FILE]",
+	  .help = "Each e-mail address in the certificate's subjectAltName is tried as the user. "
+		  "With a file, only certificates that end in a CA of it are meant; it adds no "
+		  "trust of its own.",
+	  .choices = conf_choices_map,
+	  .read = conf_read_map,
+	  .show = conf_show_map },
+};
+const struct conf_block conf_schema_identity = { "an identity block", identity, PT_COUNT(identity) };
+
+static const struct conf_directive tls[] = {
+	{ .name = "certificate",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT | CONF_F_REQUIRED,
+	  .max = CONF_CERTS_MAX,
+	  .args = "FILE [key FILE]",
+	  .help = "A certificate of the server with its chain, the server's own first, and its "
+		  "private key, both PEM; without key, the key is in the same file. Up to 8, chosen by "
+		  "what the client can verify.",
+	  .read = conf_read_certificate,
+	  .show = conf_show_certificate },
+	{ .name = "protocols",
+	  .type = CONF_T_SET,
+	  .def = "1.2 1.3",
+	  .args = "1.2 | 1.3 ...",
+	  .help = "The versions of TLS that are spoken.",
+	  .offset = offsetof(struct conf_tls, protocols),
+	  .choices = choices_tls_protocols },
+	{ .name = "priority",
+	  .type = CONF_T_STRING,
+	  .min = 1,
+	  .max = 1024,
+	  .unit = "what the server thinks best",
+	  .args = "STRING",
+	  .help = "A GnuTLS priority string, for experts: it replaces the server's own choice of "
+		  "algorithms.",
+	  .offset = offsetof(struct conf_tls, priority) },
+	{ .name = "client-certificate",
+	  .type = CONF_T_WORD,
+	  .def = "request",
+	  .args = "none | request | optional | require",
+	  .help = "Whether clients are asked for a certificate. With request, the handshake "
+		  "completes whatever comes, and the protocol tells what was wrong. With optional, none "
+		  "is fine and a bad one ends the handshake. With require, none does, too.",
+	  .offset = offsetof(struct conf_tls, client_certificate),
+	  .choices = choices_client_certificate },
+	{ .name = "client-ca",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_CLIENT_CA_MAX,
+	  .args = "FILE ...",
+	  .help = "The CAs that client certificates are trusted by, PEM. The system's own CAs "
+		  "never count.",
+	  .read = conf_read_client_ca,
+	  .show = conf_show_client_ca },
+	{ .name = "handshake-timeout",
+	  .type = CONF_T_DURATION,
+	  .min = 100,
+	  .max = 600 * 1000,
+	  .def = "30s",
+	  .args = "TIME",
+	  .help = "How long a handshake may take.",
+	  .offset = offsetof(struct conf_tls, handshake_timeout_ms) },
+	{ .name = "first-flight-timeout",
+	  .type = CONF_T_DURATION,
+	  .min = 100,
+	  .max = 600 * 1000,
+	  .def = "10s",
+	  .args = "TIME",
+	  .help = "How long the client's first message of a handshake may take.",
+	  .offset = offsetof(struct conf_tls, first_flight_timeout_ms) },
+};
+const struct conf_block conf_schema_tls = { "a tls block", tls, PT_COUNT(tls) };
+
+static const struct conf_directive service[] = {
+	{ .name = "protocol",
+	  .type = CONF_T_WORD,
+	  .flags = CONF_F_REQUIRED,
+	  .args = "line",
+	  .help = "What is spoken; see postern-protocols(7).",
+	  .offset = offsetof(struct conf_service, protocol),
+	  .choices = choices_protocol },
+	{ .name = "listen",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT | CONF_F_REQUIRED,
+	  .max = CONF_LISTEN_MAX,
+	  .args = "ADDRESS [starttls | starttls-required | tls | plain]",
+	  .help = "Where the service is offered, and how TLS begins: by the client's STARTTLS, by "
+		  "STARTTLS before anything else works, at once, or never (on loopback and unix "
+		  "addresses only). Without a word the protocol decides; for line it is "
+		  "starttls-required.",
+	  .choices = conf_choices_listen,
+	  .read = conf_read_listen,
+	  .show = conf_show_listen },
+	{ .name = "tls",
+	  .type = CONF_T_SPECIAL,
+	  .args = "NAME [{ ... }]",
+	  .help = "The tls block that the service uses. Directives of a tls block in braces hold "
+		  "for this service instead of the block's own.",
+	  .block = &conf_schema_tls,
+	  .read = conf_read_service_tls,
+	  .show = conf_show_service_tls },
+	{ .name = "max-connections",
+	  .type = CONF_T_NUMBER,
+	  .min = 1,
+	  .max = 1000000,
+	  .def = "10000",
+	  .args = "NUMBER",
+	  .help = "Client connections of this service at a time.",
+	  .offset = offsetof(struct conf_service, max_connections) },
+	{ .name = "max-per-address",
+	  .type = CONF_T_NUMBER,
+	  .min = 1,
+	  .max = 1000000,
+	  .def = "100",
+	  .args = "NUMBER",
+	  .help = "Of these, those of one client; an IPv6 client counts by its /64.",
+	  .offset = offsetof(struct conf_service, max_per_address) },
+	{ .name = "idle-timeout",
+	  .type = CONF_T_DURATION,
+	  .min = 1000,
+	  .max = CONF_DAY_MS,
+	  .def = "5m",
+	  .args = "TIME",
+	  .help = "How long a client may be silent.",
+	  .offset = offsetof(struct conf_service, idle_timeout_ms) },
+};
+const struct conf_block conf_schema_service = { "a service block", service, PT_COUNT(service) };
+
+_Static_assert(PT_COUNT(top) <= CONF_DIRECTIVES_MAX && PT_COUNT(tls) <= CONF_DIRECTIVES_MAX &&
+		       PT_COUNT(service) <= CONF_DIRECTIVES_MAX,
+	       "a scope's bits are one word");
+
+int
+conf_schema_find(const struct conf_block *block, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < block->n; i++)
+		if (strcmp(block->directives[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+const char *
+conf_choice_word(const struct conf_choice *c, unsigned value)
+{
+	while (c->word != NULL && c->value != value)
+		c++;
+	PT_ASSERT(c->word != NULL);
+	return c->word;
+}
+
+enum conf_listen_mode
+conf_schema_listen_mode(enum conf_protocol protocol)
+{
+	switch (protocol) {
+	case CONF_PROTOCOL_LINE:
+		return CONF_LISTEN_STARTTLS_REQUIRED;
+	}
+	return CONF_LISTEN_STARTTLS_REQUIRED;
+}

@@ -1,0 +1,409 @@
+/* conf/conf_special.c - directives with a form of their own: log, the named blocks, and the lines of
+ * certificates, CAs, rules and addresses. */
+#include "conf/conf_read.h"
+
+#include "conf/conf_value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SHOWN CONF_TEXT_SHOWN
+
+/* The array of a repeatable directive, made at its first use for all it may hold. NULL: full (then
+ * reported) or out of memory. */
+static void *
+array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t size, size_t *n,
+	  size_t max)
+{
+	void **base = array;
+
+	if (*n == max) {
+		conf_mistake_word(r->errors, w, NULL, "one '%.*s' too many; expected at most %zu", SHOWN,
+				  w->text, max);
+		return NULL;
+	}
+	if (*n == 0 && (*base = conf_arena_alloc(r->arena, max * size)) == NULL)
+		return NULL;
+	return (char *)*base + (*n)++ * size;
+}
+
+void
+conf_read_log(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	      const struct conf_node *n)
+{
+	static const struct conf_choice kinds[] = { { "syslog", CONF_LOG_SYSLOG },
+						    { "stderr", CONF_LOG_STDERR },
+						    { "file", CONF_LOG_FILE },
+						    { NULL, 0 } };
+	const struct conf_word *w;
+	bool with_format;
+	unsigned value;
+
+	if (n->bad || (w = conf_read_word(r, n->words.first, d->args)) == NULL ||
+	    !conf_read_choice(r, w, kinds, &value))
+		return;
+	r->conf->log = value;
+	if (value == CONF_LOG_FILE) {
+		if ((w = conf_read_word(r, w, "a path")) == NULL)
+			return;
+		r->conf->log_file = conf_read_path(r, w, CONF_PATH_MAX);
+	}
+	r->conf->log_format = CONF_LOG_TEXT;
+	with_format = w->next != NULL && strcmp(w->next->text, "format") == 0;
+	if (with_format) {
+		if ((w = conf_read_word(r, w->next, "text or json")) == NULL)
+			return;
+		if (!conf_read_choice(r, w, conf_choices_log_format, &value))
+			return;
+		r->conf->log_format = value;
+	}
+	conf_read_end(r, s, n, w, with_format ? NULL : "format");
+}
+
+/* The name of a block, and that it is one. NULL: reported; the block is read all the same. */
+static const struct conf_word *
+block_name(struct conf_reader *r, const struct conf_node *n)
+{
+	const struct conf_word *w;
+
+	if (n->bad || (w = conf_read_word(r, n->words.first, "a name")) == NULL)
+		return NULL;
+	if (w->next != NULL)
+		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%.*s'; expected '{'", SHOWN,
+				  w->next->text);
+	else
+		(void)conf_read_has_block(r, n);
+	if (strlen(w->text) <= CONF_NAME_MAX && conf_value_is_name(span_str(w->text)))
+		return w;
+	conf_mistake_word(r->errors, w, NULL, "'%.*s' is not a name; expected at most %d letters, "
+			  "digits, '.', '_' and '-', a letter or digit first", SHOWN, w->text,
+			  CONF_NAME_MAX);
+	return NULL;
+}
+
+void
+conf_read_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	      const struct conf_node *n)
+{
+	const struct conf_word *key = n->words.first, *name;
+	struct conf *conf = r->conf;
+	struct conf_scope *inner;
+	struct conf_tls *tls;
+	char where[300];
+	size_t i;
+
+	if ((tls = array_add(r, key, &conf->tls, sizeof *tls, &conf->ntls, CONF_TLS_MAX)) == NULL) {
+		r->top.excused |= 1u << (d - s->block->directives);
+		return;
+	}
+	inner = &r->tls[conf->ntls - 1];
+	*inner = (struct conf_scope){ .block = &conf_schema_tls, .base = tls, .node = n };
+	tls->origin = conf_read_origin(key);
+	if ((name = block_name(r, n)) == NULL) {
+		r->top.excused |= 1u << (d - s->block->directives);
+	} else {
+		for (i = 0; i + 1 < conf->ntls; i++)
+			if (conf->tls[i].name != NULL && strcmp(conf->tls[i].name, name->text) == 0)
+				conf_mistake_word(r->errors, name, NULL, "tls '%s' again; expected another "
+						  "name, for the first is %s", name->text,
+						  conf_read_where(name, &conf->tls[i].origin, where,
+								  sizeof where));
+		tls->name = conf_arena_str(r->arena, name->text);
+	}
+	conf_read_block(r, inner, &n->block);
+	conf_read_defaults(r, inner);
+	conf_read_required(r, inner);
+}
+
+void
+conf_read_certificate(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		      const struct conf_node *n)
+{
+	struct conf_tls *tls = s->base;
+	const struct conf_word *w = n->words.first;
+	struct conf_cert *c;
+
+	if (s->set[d - s->block->directives] == w)
+		tls->ncerts = 0; /* in a service: instead of the block's, not beside them */
+	if ((c = array_add(r, w, &tls->certs, sizeof *c, &tls->ncerts, CONF_CERTS_MAX)) == NULL)
+		return;
+	c->origin = conf_read_origin(w);
+	if (n->bad || (w = conf_read_word(r, w, "a file")) == NULL)
+		return;
+	c->certificate = conf_read_path(r, w, CONF_PATH_MAX);
+	if (w->next != NULL && strcmp(w->next->text, "key") == 0) {
+		if ((w = conf_read_word(r, w->next, "a file")) == NULL)
+			return;
+		c->key = conf_read_path(r, w, CONF_PATH_MAX);
+	}
+	conf_read_end(r, s, n, w, c->key != NULL ? NULL : "key");
+}
+
+void
+conf_read_client_ca(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		    const struct conf_node *n)
+{
+	struct conf_tls *tls = s->base;
+	const struct conf_word *key = n->words.first, *w = key;
+	char **path;
+
+	if (s->set[d - s->block->directives] == key)
+		tls->nclient_ca = 0;
+	if (n->bad)
+		return;
+	do {
+		if ((w = conf_read_word(r, w, "a file")) == NULL)
+			return;
+		path = array_add(r, key, &tls->client_ca, sizeof *path, &tls->nclient_ca,
+				 CONF_CLIENT_CA_MAX);
+		if (path == NULL)
+			return;
+		*path = conf_read_path(r, w, CONF_PATH_MAX);
+	} while (w->next != NULL);
+	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_map(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	      const struct conf_node *n)
+{
+	struct conf *conf = r->conf;
+	const struct conf_word *w = n->words.first;
+	struct conf_map *m;
+	unsigned value;
+
+	if ((m = array_add(r, w, &conf->maps, sizeof *m, &conf->nmaps, CONF_MAPS_MAX)) == NULL)
+		return;
+	m->origin = conf_read_origin(w);
+	if (n->bad || (w = conf_read_word(r, w, d->args)) == NULL ||
+	    !conf_read_choice(r, w, d->choices, &value))
+		return;
+	m->kind = value;
+	if (w->next != NULL && strcmp(w->next->text, "from") == 0) {
+		if ((w = conf_read_word(r, w->next, "a file")) == NULL)
+			return;
+		m->from = conf_read_path(r, w, CONF_PATH_MAX);
+	}
+	conf_read_end(r, s, n, w, m->from != NULL ? NULL : "from");
+}
+
+void
+conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		  const struct conf_node *n)
+{
+	const struct conf_word *key = n->words.first, *name;
+	struct conf *conf = r->conf;
+	struct conf_service_scope *ss;
+	struct conf_service *sv;
+	char where[300];
+	size_t i;
+
+	(void)s;
+	(void)d;
+	sv = array_add(r, key, &conf->services, sizeof *sv, &conf->nservices, CONF_SERVICES_MAX);
+	if (sv == NULL)
+		return;
+	ss = &r->services[conf->nservices - 1];
+	ss->scope = (struct conf_scope){ .block = &conf_schema_service, .base = sv, .node = n };
+	sv->origin = conf_read_origin(key);
+	if ((name = block_name(r, n)) != NULL) {
+		for (i = 0; i + 1 < conf->nservices; i++)
+			if (conf->services[i].name != NULL &&
+			    strcmp(conf->services[i].name, name->text) == 0)
+				conf_mistake_word(r->errors, name, NULL, "service '%s' again; expected "
+						  "another name, for the first is %s", name->text,
+						  conf_read_where(name, &conf->services[i].origin,
+								  where, sizeof where));
+		sv->name = conf_arena_str(r->arena, name->text);
+	}
+	conf_read_block(r, &ss->scope, &n->block);
+	conf_read_defaults(r, &ss->scope);
+	conf_read_required(r, &ss->scope);
+	for (i = 0; i < sv->nlistens; i++)
+		if ((ss->modeless & 1u << i) != 0)
+			sv->listens[i].mode = conf_schema_listen_mode(sv->protocol);
+}
+
+/* Says why the address cannot be read. */
+static void
+report_address(struct conf_reader *r, const struct conf_word *w, enum conf_value v)
+{
+	static const char forms[] = "IPV4:PORT, [IPV6]:PORT or unix:/PATH";
+	char meant[SHOWN + 16];
+	const char *t = w->text, *colon = strrchr(t, ':');
+
+	*meant = '\0';
+	if (t[0] == '*' && t[1] == ':')
+		snprintf(meant, sizeof meant, "0.0.0.0%.*s", SHOWN, t + 1);
+	else if (v == CONF_V_HOST && strncmp(t, "localhost:", 10) == 0)
+		snprintf(meant, sizeof meant, "127.0.0.1%.*s", SHOWN, t + 9);
+	else if (v == CONF_V_BRACKET)
+		snprintf(meant, sizeof meant, "[%.*s]%.*s", (int)(colon - t < SHOWN ? colon - t : SHOWN),
+			 t, 8, colon);
+	switch (v) {
+	case CONF_V_HOST:
+		conf_mistake_word(r->errors, w, *meant ? meant : NULL, "'%.*s' has a name, and names are "
+				  "not looked up; expected %s", SHOWN, t, forms);
+		return;
+	case CONF_V_PORT:
+		conf_mistake_word(r->errors, w, NULL, "'%.*s' has no port from 1 to 65535; expected %s",
+				  SHOWN, t, forms);
+		return;
+	case CONF_V_BRACKET:
+		conf_mistake_word(r->errors, w, meant, "'%.*s' is an IPv6 address without brackets; "
+				  "expected [IPV6]:PORT", SHOWN, t);
+		return;
+	case CONF_V_LONG:
+		conf_mistake_word(r->errors, w, NULL, "a unix path of %zu octets; expected at most %d",
+				  strlen(t) - strlen("unix:"), CONF_SOCKET_MAX);
+		return;
+	case CONF_V_OK:
+	case CONF_V_BAD:
+	case CONF_V_NO_UNIT:
+	case CONF_V_UNIT:
+	case CONF_V_LARGE:
+		break;
+	}
+	conf_mistake_word(r->errors, w, *meant ? meant : NULL, "'%.*s' is not an address; expected %s",
+			  SHOWN, t, forms);
+}
+
+/* Whether another listen has this address; says so. */
+static void
+check_taken(struct conf_reader *r, const struct conf_word *w, const struct conf_listen *l)
+{
+	const struct conf *conf = r->conf;
+	const struct conf_listen *other;
+	char where[300];
+	size_t i, k;
+
+	for (i = 0; i < conf->nservices; i++)
+		for (k = 0; k < conf->services[i].nlistens; k++) {
+			other = &conf->services[i].listens[k];
+			if (other == l || other->text == NULL || strcmp(other->text, l->text) != 0)
+				continue;
+			conf_mistake_word(r->errors, w, NULL, "%s again; expected another address, for "
+					  "the first is %s", l->text,
+					  conf_read_where(w, &other->origin, where, sizeof where));
+			return;
+		}
+}
+
+/* A mode may be called like a directive: "tls" is both, and behind an address it is the mode. */
+static bool
+is_choice(const struct conf_choice *c, const char *word)
+{
+	while (c->word != NULL && strcmp(c->word, word) != 0)
+		c++;
+	return c->word != NULL;
+}
+
+void
+conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		 const struct conf_node *n)
+{
+	struct conf_service_scope *ss = &r->services[r->conf->nservices - 1];
+	struct conf_service *sv = s->base;
+	const struct conf_word *w = n->words.first;
+	char text[CONF_VALUE_TEXT_MAX];
+	struct conf_listen *l;
+	enum conf_value v;
+	unsigned mode;
+
+	if (n->bad)
+		return;
+	l = array_add(r, w, &sv->listens, sizeof *l, &sv->nlistens, CONF_LISTEN_MAX);
+	if (l == NULL)
+		return;
+	l->mode = CONF_LISTEN_STARTTLS_REQUIRED;
+	l->origin = conf_read_origin(w);
+	if ((w = conf_read_word(r, w, "an address")) == NULL)
+		return;
+	if ((v = conf_value_address(span_str(w->text), &l->addr, &l->addr_len)) != CONF_V_OK) {
+		report_address(r, w, v);
+	} else if ((l->text = conf_arena_str(r->arena, conf_value_address_print(&l->addr, text))) != NULL) {
+		ss->listens[sv->nlistens - 1] = w;
+		check_taken(r, w, l);
+	}
+	if (w->next == NULL || (conf_schema_find(s->block, w->next->text) >= 0 &&
+				!is_choice(d->choices, w->next->text))) {
+		ss->modeless |= 1u << (sv->nlistens - 1);
+	} else {
+		w = w->next;
+		if (!conf_read_choice(r, w, d->choices, &mode))
+			return;
+		l->mode = mode;
+		if (mode == CONF_LISTEN_PLAIN && l->text != NULL && !conf_value_is_local(&l->addr))
+			conf_mistake_word(r->errors, w, NULL, "'plain' on %s, which others can reach; "
+					  "expected it on loopback and unix addresses only", l->text);
+	}
+	conf_read_end(r, s, n, w, NULL);
+}
+
+/* Keeps the statement: the block it names may stand behind it. */
+void
+conf_read_service_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		      const struct conf_node *n)
+{
+	(void)s;
+	(void)d;
+	r->services[r->conf->nservices - 1].tls_node = n;
+}
+
+/* The tls block that w names; reports when there is none. */
+static const struct conf_tls *
+find_tls(struct conf_reader *r, const struct conf_word *w)
+{
+	const struct conf *conf = r->conf;
+	struct conf_guess g;
+	size_t i;
+
+	conf_guess_init(&g, w->text);
+	for (i = 0; i < conf->ntls; i++) {
+		if (conf->tls[i].name == NULL)
+			continue;
+		if (strcmp(conf->tls[i].name, w->text) == 0)
+			return &conf->tls[i];
+		conf_guess_try(&g, conf->tls[i].name);
+	}
+	if (!r->incomplete && (r->top.excused & 1u << conf_schema_find(&conf_schema_top, "tls")) == 0)
+		conf_mistake_word(r->errors, w, g.best, "no tls block '%.*s'; expected the name of one in "
+				  "this file", SHOWN, w->text);
+	return NULL;
+}
+
+static void
+finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf_service *sv)
+{
+	const struct conf_node *n = ss->tls_node;
+	const struct conf_word *w = NULL;
+	struct conf_tls *tls;
+	size_t i;
+
+	if (n == NULL || (tls = conf_arena_alloc(r->arena, sizeof *tls)) == NULL)
+		return;
+	if (!n->bad && (w = conf_read_word(r, n->words.first, "the name of a tls block")) != NULL)
+		ss->tls_base = find_tls(r, w);
+	if (ss->tls_base != NULL)
+		*tls = *ss->tls_base;
+	tls->origin = conf_read_origin(n->words.first);
+	tls->origins = NULL;
+	if (w != NULL && w->next != NULL)
+		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%.*s'; expected the end of the "
+				  "line, or '{'", SHOWN, w->next->text);
+	ss->tls = (struct conf_scope){ .block = &conf_schema_tls, .base = tls, .node = n };
+	conf_read_block(r, &ss->tls, &n->block);
+	for (i = 0; i < conf_schema_tls.n; i++)
+		if (ss->tls.set[i] != NULL)
+			tls->overridden |= 1u << i;
+	sv->tls = tls;
+}
+
+void
+conf_read_finish_services(struct conf_reader *r)
+{
+	size_t i;
+
+	for (i = 0; i < r->conf->nservices; i++)
+		finish_service(r, &r->services[i], &r->conf->services[i]);
+}
