@@ -133,6 +133,20 @@ open_root(struct parent *p, const struct conf *conf, struct diag *diag)
 
 /* --- our own program, and control's ----------------------------------------------------------- */
 
+#define PROGRAM_FD 64 /* above a child's fixed descriptors, which are put in place before exec */
+
+static int
+open_program(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), high;
+
+	if (fd < 0)
+		return -1;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, PROGRAM_FD);
+	close(fd);
+	return high;
+}
+
 /* By descriptor, so that what is started is what we are, whatever is installed meanwhile. */
 static int
 open_programs(struct parent *p, struct diag *diag)
@@ -144,7 +158,7 @@ open_programs(struct parent *p, struct diag *diag)
 	if (n <= 0)
 		return diag_set(diag, PT_EIO, "/proc is not mounted");
 	p->exe_path[n] = '\0';
-	if ((p->exe_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC)) < 0)
+	if ((p->exe_fd = open_program("/proc/self/exe")) < 0)
 		return diag_set(diag, PT_EIO, "cannot open %s: %s", p->exe_path, strerror(errno));
 	/* a tree that was moved (DESTDIR, a private prefix) keeps its shape */
 	snprintf(control, sizeof control, "%s", p->exe_path);
@@ -153,7 +167,7 @@ open_programs(struct parent *p, struct diag *diag)
 			"/../libexec/postern/postern-control");
 	else
 		snprintf(control, sizeof control, PKGLIBEXECDIR "/postern-control");
-	if ((p->control_exe_fd = open(control, O_RDONLY | O_CLOEXEC)) < 0)
+	if ((p->control_exe_fd = open_program(control)) < 0)
 		return diag_set(diag, PT_ENOENT, "cannot open %s: %s; is the installation complete?",
 			control, strerror(errno));
 	return 0;

@@ -7,6 +7,7 @@
 #include "ev/ev.h"
 #include "ipc/chan.h"
 #include "ipc/msg.h"
+#include "ipc/rules.h"
 #include "net/listen.h"
 #include "proc/cred_kind.h"
 #include "proc/role.h"
