@@ -29,6 +29,7 @@
 	X(12, DRAIN, drain, 0)                                                                     \
 	X(13, STOP, stop, 0)                                                                       \
 	X(14, PROBE, probe, 0)                                                                     \
+	X(15, SEED, seed, 0)                                                                       \
 	/* any child to the parent */                                                              \
 	X(32, READY, ready, 0)                                                                     \
 	X(33, CRED_ACK, cred_ack, 0)                                                               \
@@ -76,12 +77,15 @@
 /* Try something forbidden (--enable-probe only): enum probe. */
 #define MSG_PROBE(F) F(u8, what)
 
+/* The secret that address keys in the tables are made with. */
+#define MSG_SEED(F) F(u64, seed)
+
 /* Confined and waiting; text: what the kernel or the uid did not allow, empty if nothing. */
 #define MSG_READY(F) F(str, limitations)
 #define MSG_CRED_ACK(F) F(u64, generation) F(u8, ok) F(str, text)
 /* The certificates that the keyholder found for a certificate directive: PEM, leaf first, in a sealed
  * memfd, never with a key. */
-#define MSG_CRED_CHAIN(F) F(u64, generation) F(u32, set) F(u32, index) F(u32, key)
+#define MSG_CRED_CHAIN(F) F(u64, generation) F(u32, key)
 #define MSG_PROBE_RESULT(F) F(u8, what) F(u32, error)
 
 /* algorithm: a gnutls_sign_algorithm_t; hashed: data is a digest already. */

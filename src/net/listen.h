@@ -13,7 +13,7 @@
 int listen_open(const union addr *a, socklen_t len, unsigned mode, int *fd_out, struct diag *diag)
 	PT_MUST_USE;
 
-/* One connection: *fd_out non-blocking, close-on-exec, TCP_NODELAY. PT_EAGAIN: none waits; PT_EFULL:
+/* One connection: *fd_out non-blocking, close-on-exec, TCP_NODELAY (from the listener). PT_EAGAIN: none waits; PT_EFULL:
  * no descriptors or memory left (it still waits); a connection that died while waiting is skipped. */
 int listen_accept(int fd, union addr *peer_out, socklen_t *len_out, int *fd_out) PT_MUST_USE;
 
