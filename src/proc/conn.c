@@ -410,7 +410,7 @@ read_secure(struct conn *c)
 		return tell_end_of_input(c);
 	case TLS_TRUNCATED:
 		COUNT(c, truncated, 1);
-		say(c, LOG_L_INFO, "truncated", "the connection ended without close_notify");
+		say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
 		begin_close(c);
 		return true;
 	case TLS_RENEGOTIATE:

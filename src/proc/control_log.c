@@ -17,6 +17,7 @@
 
 #define RATE_PER_SECOND 100 /* messages of one sender in the long run */
 #define RATE_BURST 1000
+#define STOP_WAIT_MS 1500 /* for senders to go over to the next control */
 #define REPORT_MS 5000      /* how often what was dropped is said */
 #define SYSLOG_DAEMON (3 << 3) /* facility, RFC 5424 §6.2.1 */
 
@@ -276,6 +277,8 @@ sender_gone(void *self, struct link *link, int rc)
 	report_dropped(s);
 	TAILQ_REMOVE(&s->control->senders, s, next);
 	link_free(&link);
+	if (s->control->stopping && TAILQ_EMPTY(&s->control->senders))
+		exit(0);
 	free(s);
 }
 
@@ -322,9 +325,22 @@ on_report(void *arg)
 	struct control *c = arg;
 	struct log_sender *s;
 
+	if (c->stopping) { /* somebody keeps an end open: what it has said so far is written */
+		control_log_flush(c);
+		exit(0);
+	}
 	ev_timer_set(&c->log_timer, REPORT_MS);
 	TAILQ_FOREACH(s, &c->senders, next)
 		report_dropped(s);
+}
+
+void
+control_log_stop(struct control *c)
+{
+	c->stopping = true;
+	if (TAILQ_EMPTY(&c->senders))
+		exit(0);
+	ev_timer_set(&c->log_timer, STOP_WAIT_MS);
 }
 
 void

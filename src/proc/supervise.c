@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define FRAMES_MAX 64
+#define TITLE_ROOM 128
 #define RESPAWN_FIRST_MS 100     /* after the second death in a row; doubles */
 #define RESPAWN_MAX_MS 30000
 #define RESPAWN_QUIET_MS 10000   /* a process that lived this long ends the row */
@@ -84,7 +85,8 @@ void
 supervise_tell_state(struct parent *p)
 {
 	SEND(p->control, state, -1, .generation = p->current != NULL ? p->current->number : 0,
-		.state = (uint8_t)p->state, .started = p->started,
+		.state = (uint8_t)p->state, .pid = (uint32_t)getpid(), .started = p->started,
+		.config = span_str(p->conf_path),
 		.limitations = span_str(p->limitations));
 }
 
@@ -95,15 +97,18 @@ __attribute__((noreturn)) static void
 exec_role(const struct parent *p, enum role role, const int want[3], uid_t uid, gid_t gid)
 {
 	char name[] = "posternd", u[16], g[16];
+	char room[TITLE_ROOM] = "POSTERN_TITLE=";
 	char *argv[] = { name, (char *)(uintptr_t)"-r", (char *)(uintptr_t)role_name(role),
 		(char *)(uintptr_t)"-u", u, (char *)(uintptr_t)"-g", g, NULL };
-	char *env[4] = { NULL }, **e;
-	int safe[3], i, n = 0, null;
+	char *env[5] = { room }, **e;
+	int safe[3], i, n = 1, null;
 
+	/* a process title is written over arguments and environment: make room for it */
+	memset(room + strlen(room), '-', sizeof room - strlen(room) - 1);
 	snprintf(u, sizeof u, "%u", (unsigned)uid);
 	snprintf(g, sizeof g, "%u", (unsigned)gid);
 	/* nothing of our surroundings but what a sanitizer's runtime reads (and no SSLKEYLOGFILE) */
-	for (e = environ; *e != NULL && n < 3; e++)
+	for (e = environ; *e != NULL && n < 4; e++)
 		if (strncmp(*e, "ASAN_OPTIONS=", 13) == 0 || strncmp(*e, "UBSAN_OPTIONS=", 14) == 0)
 			env[n++] = *e;
 	for (i = 0; i < 3; i++) /* away from the fixed places first */
@@ -508,13 +513,15 @@ static int
 on_ready(void *self, void *peer, struct frame *f)
 {
 	struct parent *p = self;
+	struct proc *proc = peer;
 	struct msg_ready m;
 	char line[512];
 	size_t i, from = 0;
 
-	(void)peer;
 	if (msg_ready_decode(f, &m) != 0)
 		return PT_EPROTO;
+	if (proc->role == ROLE_CONTROL)
+		supervise_set_state(proc, PROC_SERVING);
 	/* each limitation once, whoever met it */
 	for (i = 0; i < m.limitations.n; i++) {
 		if (m.limitations.p[i] != '\n')
@@ -762,11 +769,26 @@ say_end(const struct proc *proc, int status)
 			role_name(proc->role), (int)proc->pid, WEXITSTATUS(status));
 }
 
+/* What an ended worker has counted is kept in the table of those that are no more; its connections are
+ * gone, so its own is emptied at once: limits count it no longer. */
+static void
+retire_table(struct parent *p, uint32_t slot)
+{
+	struct table *t, *past;
+
+	if ((t = table_map(p->tables[slot].fd, true)) == NULL)
+		return;
+	if ((past = table_map(p->tables[TABLE_SLOT_PAST].fd, true)) != NULL)
+		table_retire(past, t);
+	table_clear(t);
+	table_unmap(&past);
+	table_unmap(&t);
+	p->tables[slot].taken = false;
+}
+
 static void
 proc_ended(struct parent *p, struct proc *proc, int status)
 {
-	struct table *t;
-
 	/* frames that it sent before its end still count */
 	if (proc->chan != NULL)
 		proc_ready(proc, EV_IO_READ);
@@ -777,10 +799,7 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	if (proc == p->control)
 		p->control = NULL;
 	if (proc->role == ROLE_WORKER) {
-		if ((t = table_map(p->tables[proc->slot].fd, true)) != NULL)
-			table_clear(t);
-		table_unmap(&t);
-		p->tables[proc->slot].taken = false;
+		retire_table(p, proc->slot);
 	}
 	tell_process(p, proc, true);
 	if (!proc->leaving && p->state < PROC_DRAINING && p->current != NULL &&
@@ -842,6 +861,9 @@ supervise_init(struct parent *p)
 		p->tables[i].fd = p->tables[i].reader_fd = -1;
 		respawn_init(p, &p->worker_respawn[i], ROLE_WORKER, i);
 	}
+	/* the table of what ended workers have counted belongs to nobody's slot */
+	if (prepare_table(p, TABLE_SLOT_PAST) != 0)
+		log_msg(LOG_L_ERROR, "cannot make the table of ended workers: their counts will be lost");
 	respawn_init(p, &p->keyholder_respawn, ROLE_KEYHOLDER, SLOT_NONE);
 	respawn_init(p, &p->control_respawn, ROLE_CONTROL, SLOT_NONE);
 }

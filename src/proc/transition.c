@@ -287,6 +287,10 @@ end_helpers(struct parent *p)
 	/* control is the last: it writes what the others have to say */
 	if (p->keyholder == NULL && p->control != NULL && !p->control->leaving) {
 		p->control->leaving = true;
+		if (p->log_fd >= 0) { /* it waits until the last sender has gone */
+			close(p->log_fd);
+			p->log_fd = -1;
+		}
 		SEND(p->control, stop, -1, .timeout_ms = 0);
 	}
 	ev_timer_set(&p->stop_timer, HELPERS_END_MS);
