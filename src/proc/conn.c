@@ -100,6 +100,17 @@ say_handshake_failed(const struct conn *c)
 							       : "handshake-failed", text);
 }
 
+static void
+say_session_failed(const struct conn *c)
+{
+	const struct tls_failure *f = tls_session_failure(c->tls);
+	char text[256];
+
+	snprintf(text, sizeof text, "TLS session failed: %s (alert sent %u, received %u)",
+		f->text != NULL ? f->text : "unknown", f->alert_sent, f->alert_got);
+	say(c, LOG_L_NOTICE, "session-failed", text);
+}
+
 /* --- states ----------------------------------------------------------------------------------- */
 
 static void
@@ -419,6 +430,7 @@ read_secure(struct conn *c)
 		begin_close(c);
 		return true;
 	case TLS_FAILED:
+		say_session_failed(c);
 		begin_close(c);
 		return true;
 	}

@@ -154,14 +154,18 @@ format_json(const struct control *c, const struct message *m, struct buf *out)
 {
 	struct span rest = m->fields;
 	const char *name, *value;
-	char when[40], *text;
+	char when[40], printable[LOG_LINE_MAX], *text;
 	json_t *o;
 	int rc = 0;
 
 	format_time(m->time_us, when);
-	o = json_pack("{s:s, s:s, s:i, s:s, s:s%}", "time", when, "role", role_name(m->role), "pid",
-		(int)m->pid, "level", log_level_name(m->level), "text", (const char *)m->text.p,
-		m->text.n);
+	o = json_pack("{s:s, s:s, s:i, s:s}", "time", when, "role", role_name(m->role), "pid",
+		(int)m->pid, "level", log_level_name(m->level));
+	if (o != NULL && json_object_set_new(o, "text", json_stringn((const char *)m->text.p,
+						m->text.n)) != 0) { /* not UTF-8: a path may be anything */
+		span_print(m->text, printable, sizeof printable);
+		(void)json_object_set_new(o, "text", json_string(printable));
+	}
 	while (o != NULL && next_field(&rest, &name, &value))
 		(void)json_object_set_new(o, name, json_string(value)); /* NULL: not UTF-8, left out */
 	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;

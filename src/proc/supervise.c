@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define FRAMES_MAX 64
+#define LOG_RETRY_MS 10000 /* between attempts to open the log's target */
 #define TITLE_ROOM 128
 #define RESPAWN_FIRST_MS 100     /* after the second death in a row; doubles */
 #define RESPAWN_MAX_MS 30000
@@ -245,13 +246,14 @@ supervise_log_target(struct parent *p)
 	enum conf_log kind = CONF_LOG_STDERR;
 	int fd = -1;
 
+	ev_timer_clear(&p->log_timer);
 	if (conf == NULL)
 		return;
 	if (!p->foreground)
 		kind = conf->log;
 	if (kind == CONF_LOG_FILE) {
 		fd = open(conf->log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-		if (fd < 0)
+		if (fd < 0 && !p->log_failed)
 			log_msg(LOG_L_ERROR, "cannot open the log %s: %s; messages go to stderr",
 				conf->log_file, strerror(errno));
 	} else if (kind == CONF_LOG_SYSLOG) {
@@ -259,10 +261,14 @@ supervise_log_target(struct parent *p)
 		if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof un) != 0) {
 			close(fd);
 			fd = -1;
+		}
+		if (fd < 0 && !p->log_failed)
 			log_msg(LOG_L_ERROR, "no syslog daemon listens at /dev/log: messages go to "
 				"stderr; see \"log\" in postern.conf(5)");
-		}
 	}
+	p->log_failed = fd < 0 && kind != CONF_LOG_STDERR;
+	if (p->log_failed) /* said once; tried until it works */
+		ev_timer_set(&p->log_timer, LOG_RETRY_MS);
 	if (fd < 0) {
 		kind = CONF_LOG_STDERR;
 		if ((fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -284,7 +290,8 @@ send_all_tables(struct parent *p, struct proc *proc)
 	uint32_t i;
 
 	for (i = 0; i < TABLE_SLOTS_MAX; i++)
-		if (p->tables[i].fd >= 0 && !(proc->role == ROLE_WORKER && proc->slot == i))
+		if (p->tables[i].fd >= 0 && !(proc->role == ROLE_WORKER &&
+						    (proc->slot == i || i == TABLE_SLOT_PAST)))
 			send_table(proc, i, &p->tables[i], false);
 }
 
@@ -844,6 +851,12 @@ supervise_kill_all(struct parent *p)
 }
 
 static void
+log_again(void *arg)
+{
+	supervise_log_target(arg);
+}
+
+static void
 respawn_init(struct parent *p, struct respawn *r, enum role role, uint32_t slot)
 {
 	*r = (struct respawn){ .parent = p, .role = role, .slot = slot };
@@ -856,6 +869,7 @@ supervise_init(struct parent *p)
 	uint32_t i;
 
 	TAILQ_INIT(&p->procs);
+	ev_timer_init(&p->log_timer, p->loop, log_again, p);
 	TAILQ_INIT(&p->generations);
 	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
 		p->tables[i].fd = p->tables[i].reader_fd = -1;
