@@ -1,19 +1,7 @@
 #!/bin/sh
-# check-man.sh - the manual pages: mandoc has nothing to say against them, and postern(1) has every
-# command and option that the program has.
+# check-man.sh - postern(1) has every command and option that the program has.
 # shellcheck source=tests/lib.sh
 . "${top_srcdir:?}/tests/lib.sh"
-
-lint() {
-	mandoc -Tlint -W warning "$1" >"$tmp/lint" || :
-	[ ! -s "$tmp/lint" ] || {
-		cat "$tmp/lint"
-		return 1
-	}
-}
-for page in "$top_srcdir"/doc/*.[1-8]; do
-	check "${page##*/}" lint "$page"
-done
 
 page=$top_srcdir/doc/postern.1
 "${top_builddir:?}/src/postern" help --json >"$tmp/help.json"

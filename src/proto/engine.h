@@ -76,11 +76,12 @@ enum engine_close {
 const char *engine_close_text(enum engine_close why);
 
 enum engine_event_type {
-	ENGINE_EV_START_TLS, /* the peer asked for TLS: answer with engine_answer(); OK: the go-ahead is the
-			      * last of the output, and after it the handshake begins. Until the
-			      * answer, and after OK for ever, the engine takes no input. */
-	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters; needs no
-			      * answer; the one reply and ENGINE_EV_CLOSE follow */
+	ENGINE_EV_START_TLS, /* the peer asked for TLS: answer with engine_answer(); OK: the
+			      * go-ahead is the last of the output, and after it the handshake
+			      * begins. Until the answer, and after OK for ever, the engine takes no
+			      * input. */
+	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters;
+			      * needs no answer; the one reply and ENGINE_EV_CLOSE follow */
 	ENGINE_EV_CLOSE,     /* send the output, then close; the engine takes no more input */
 };
 
@@ -95,8 +96,8 @@ enum engine_answer {
 };
 
 #define ENGINE_OUTPUT_MAX (16 * 1024) /* octets an engine holds for a peer that does not read */
-#define ENGINE_OUTPUT_HIGH (4 * 1024) /* above this an engine takes no input, so that every single
-				       * reply still fits below the maximum */
+/* Above this an engine takes no input, so that every single reply still fits below the maximum. */
+#define ENGINE_OUTPUT_HIGH (4 * 1024)
 
 struct engine; /* begins with: const struct engine_ops *ops */
 
@@ -123,8 +124,8 @@ struct engine {
  * same offer is an injection: it is never taken. */
 size_t engine_input(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
 
-/* Octets waiting for the peer: borrowed, valid until the next call that takes e. engine_output_done()
- * drops the first n of them (n <= what is there). */
+/* Octets waiting for the peer: borrowed, valid until the next call that takes e.
+ * engine_output_done() drops the first n of them (n <= what is there). */
 struct span engine_output(const struct engine *e);
 void engine_output_done(struct engine *e, size_t n);
 

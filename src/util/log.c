@@ -48,6 +48,7 @@ log_level_name(enum log_level level)
 	return "error"; /* a level from another process may be out of range */
 }
 
+PT_PRINTF(4, 0)
 static void
 emit(enum log_level level, const struct log_field *fields, size_t n, const char *fmt, va_list ap)
 {

@@ -1,8 +1,8 @@
 /* util/utf8.c - one decoder, table of leading octets as in RFC 3629 §4. */
 #include "util/utf8.h"
 
-/* Octets of the well-formed character at p (n > 0 octets are there), 0 for none. Its code point goes
- * to *c. */
+/* Octets of the well-formed character at p (n > 0 octets are there), 0 for none. Its code point
+ * goes to *c. */
 static size_t
 decode(const uint8_t *p, size_t n, uint32_t *c)
 {

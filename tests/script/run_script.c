@@ -551,12 +551,15 @@ static int
 replay_all(const struct script *s, struct diag *diag)
 {
 	size_t i, cut, longest = 0;
+	enum script_verb verb;
 	int rc;
 
-	for (i = 0; i < s->n; i++)
-		if ((s->steps[i].verb == SCRIPT_V_CLIENT || s->steps[i].verb == SCRIPT_V_CLIENT_RAW) &&
+	for (i = 0; i < s->n; i++) {
+		verb = s->steps[i].verb;
+		if ((verb == SCRIPT_V_CLIENT || verb == SCRIPT_V_CLIENT_RAW) &&
 		    s->steps[i].len > longest)
 			longest = s->steps[i].len;
+	}
 	if ((rc = replay(s, SIZE_MAX, diag)) != 0 || (rc = replay(s, 0, diag)) != 0)
 		return rc;
 	for (cut = 1; cut < longest; cut = next_cut(cut, longest))
@@ -565,7 +568,7 @@ replay_all(const struct script *s, struct diag *diag)
 	return 0;
 }
 
-/* Runs one script; where it must fail, it must do so at the line and with the text that it names. */
+/* Runs one script; one that must fail must do so at the line and with the text that it names. */
 static bool
 run_file(const char *path, bool must_fail)
 {

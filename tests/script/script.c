@@ -51,32 +51,17 @@ escape(const char *p, size_t n, uint8_t *out)
 	return 1;
 }
 
-/* Writes escapes out: \r \n \t \0 \\ \{ \} \xHH, and {N*text}, which is text N times. */
+/* Writes escapes out: \r \n \t \0 \\ \{ \} \xHH. */
 static int
-unescape(struct buf *out, const char *p, size_t n, bool within)
+unescape_plain(struct buf *out, const char *p, size_t n)
 {
-	const char *star, *end;
-	uint64_t times;
 	uint8_t octet;
 	size_t used;
 	int rc;
 
-	while (n > 0) {
+	for (; n > 0; p += used, n -= used) {
 		octet = (uint8_t)*p;
 		used = 1;
-		if (*p == '{' && !within) {
-			if ((star = memchr(p, '*', n)) == NULL || (end = memchr(p, '}', n)) == NULL ||
-			    star > end ||
-			    !scan_u64((struct span){ (const uint8_t *)p + 1, (size_t)(star - p) - 1 },
-				      &times))
-				return PT_EINVAL;
-			for (; times > 0; times--)
-				if ((rc = unescape(out, star + 1, (size_t)(end - star) - 1, true)) != 0)
-					return rc;
-			n -= (size_t)(end - p) + 1;
-			p = end + 1;
-			continue;
-		}
 		if (*p == '\\') {
 			if ((used = escape(p + 1, n - 1, &octet)) == 0)
 				return PT_EINVAL;
@@ -84,8 +69,48 @@ unescape(struct buf *out, const char *p, size_t n, bool within)
 		}
 		if ((rc = buf_append(out, &octet, 1)) != 0)
 			return rc;
-		p += used;
-		n -= used;
+	}
+	return 0;
+}
+
+/* The next '{' or '}' of the n characters at p that no '\' stands before; n when there is none. */
+static size_t
+brace(const char *p, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n && p[i] != '{' && p[i] != '}'; i++)
+		if (p[i] == '\\' && i + 1 < n)
+			i++;
+	return i;
+}
+
+/* The same, and {N*text}, which is text N times. */
+static int
+unescape(struct buf *out, const char *p, size_t n)
+{
+	size_t open, close, digits;
+	uint64_t times;
+	int rc;
+
+	while (n > 0) {
+		open = brace(p, n);
+		if ((rc = unescape_plain(out, p, open)) != 0)
+			return rc;
+		if (open == n)
+			return 0;
+		p += open + 1;
+		n -= open + 1;
+		close = brace(p, n);
+		digits = strspn(p, "0123456789");
+		if (p[-1] != '{' || close == n || p[close] != '}' || p[digits] != '*' ||
+		    !scan_u64((struct span){ (const uint8_t *)p, digits }, &times))
+			return PT_EINVAL;
+		for (; times > 0; times--)
+			if ((rc = unescape_plain(out, p + digits + 1, close - digits - 1)) != 0)
+				return rc;
+		p += close + 1;
+		n -= close + 1;
 	}
 	return 0;
 }
@@ -100,7 +125,7 @@ step_text(struct step *st, const char *p, size_t n)
 
 	buf_init(&b, SCRIPT_TEXT_MAX);
 	if (how == HOW_RAW) {
-		rc = unescape(&b, p, n, false);
+		rc = unescape(&b, p, n);
 	} else {
 		while (how == HOW_WORDS && n > 0 && p[n - 1] == ' ')
 			n--;

@@ -47,8 +47,9 @@ struct script {
 	const char *path; /* borrowed */
 	struct step *steps;
 	size_t n;
-	unsigned fails_line; /* of a comment "# fails at LINE: TEXT": what a script that must fail */
-	char *fails_text;    /* says; NULL where there is none */
+	/* of a comment "# fails at LINE: TEXT", what a script that must fail says: */
+	unsigned fails_line;
+	char *fails_text; /* owned; NULL where there is none */
 };
 
 /* Reads the file. 0, or PT_EIO, PT_EINVAL and so on with "file:line: what is wrong" in diag. */

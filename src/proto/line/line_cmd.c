@@ -63,7 +63,7 @@ line_cmd_parse(const uint8_t *buf, size_t len, struct line_cmd *cmd, size_t *use
 		*used = i + 1;
 		if (buf[i] == '\0')
 			return bad(cmd, LINE_BAD_NUL, true);
-		if (buf[i] == '\n') /* never the end of a good line: others count lines differently */
+		if (buf[i] == '\n') /* never ends a good line: others count lines otherwise */
 			return bad(cmd, LINE_BAD_LF, false);
 		if (i + 1 == max)
 			break; /* a CR is the last octet that we may look at */

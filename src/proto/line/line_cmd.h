@@ -6,7 +6,8 @@
 
 #include "util/span.h"
 
-#define LINE_LINE_MAX 1024 /* octets of a line with its CRLF: as much as RFC 5804 §4 lets stand in quotes */
+/* Octets of a line with its CRLF: as much as RFC 5804 §4 lets stand in quotes. */
+#define LINE_LINE_MAX 1024
 
 #define LINE_VERBS(X) X(CAPABILITY) X(ECHO) X(HELP) X(NOOP) X(QUIT) X(STARTTLS) X(WHOAMI)
 
@@ -45,16 +46,16 @@ struct line_cmd {
 
 /* Reads one line at buf. LINE_PARSE_MORE: *used is 0, and len < LINE_LINE_MAX. LINE_PARSE_OK: *used
  * is the line with its CRLF; the spans in *cmd are borrowed from buf. LINE_PARSE_BAD: *used octets
- * (> 0) belong to the bad line; cmd->bad and cmd->open tell the rest. A bad octet is reported as soon
- * as it is there, without waiting for the end of its line. */
+ * (> 0) belong to the bad line; cmd->bad and cmd->open tell the rest. A bad octet is reported as
+ * soon as it is there, without waiting for the end of its line. */
 enum line_parse line_cmd_parse(const uint8_t *buf, size_t len, struct line_cmd *cmd, size_t *used);
 
 /* LINE_V_UNKNOWN when there is none of this name; letters are compared without case. */
 enum line_verb line_verb_find(struct span word);
 
-/* A string argument (doc/line.md §3): a bare word, or a quoted string as in RFC 5804 §4 ("\" before
- * "\" and '"'). Copies what it means to out (cap octets, no NUL) and its length to *n. false when arg
- * is neither or does not fit. */
+/* A string argument (doc/line.md §3): a bare word, or a quoted string (RFC 5804 §4: "\" before
+ * "\" and '"'). Copies what it means to out (cap octets, no NUL) and its length to *n. false when
+ * arg is neither or does not fit. */
 bool line_string_read(struct span arg, uint8_t *out, size_t cap, size_t *n);
 
 #endif

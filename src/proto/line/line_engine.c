@@ -1,7 +1,7 @@
 /* proto/line/line_engine.c - the states of a line session: input to commands, commands to replies.
  *
  * The model for the other engines. Input is parsed where the caller has it; only a line that is not
- * complete is copied. State changes in enter() only. Nothing here knows a socket, TLS or the clock. */
+ * complete is copied. State changes in enter() only. */
 #include "proto/line/line_engine.h"
 
 #include "proto/line/line_rules.h"
@@ -53,8 +53,8 @@ enter(struct line_engine *e, enum line_state state)
 	e->state = (uint8_t)state;
 }
 
-/* The session is over: a question is withdrawn. A half-read line stays where it is, because a command
- * that ends the session may still be looking at it; no one reads it again. */
+/* The session is over: a question is withdrawn. A half-read line stays where it is, because a
+ * command that ends the session may still be looking at it; no one reads it again. */
 static void
 finish(struct line_engine *e, enum engine_close why)
 {
@@ -136,9 +136,10 @@ static void
 help_one(struct line_engine *e, enum line_verb verb)
 {
 	const struct line_rule *rule = line_rule_get(verb);
+	struct span help = span_str(rule->help);
 
 	if (e->state != LINE_ST_CLOSED)
-		said(e, line_reply_data(&e->out, rule->usage, span_str(rule->help), LINE_VALUE_MAX));
+		said(e, line_reply_data(&e->out, rule->usage, help, LINE_VALUE_MAX));
 }
 
 void
@@ -216,8 +217,8 @@ run(struct line_engine *e, const struct line_cmd *cmd, bool more)
 		return;
 	}
 	if ((rule->flags & LINE_R_LAST) != 0 && more) {
-		/* Sent before our reply, so they would be plaintext that poses as what came inside
-		 * TLS. They are never read, and TLS never begins (RFC 5804 §2.2, CVE-2011-0411). */
+		/* Sent before our reply: plaintext that would pose as what came inside TLS. It is
+		 * never read, and TLS never begins (RFC 5804 §2.2, CVE-2011-0411). */
 		e->want |= WANT_INJECTION;
 		say_and_finish(e, LINE_TX_BYE_INJECTION, ENGINE_CLOSE_INJECTION);
 		return;
@@ -307,7 +308,7 @@ line_rest(struct line_engine *e, const uint8_t *buf, size_t len, uint64_t now_ms
 		break;
 	case LINE_PARSE_BAD:
 		run_bad(e, &cmd);
-		/* it may have been bad before its end: the end is within what we hold, or to come */
+		/* it may have been bad before its end, which we hold already or which is to come */
 		if (e->skipping && used < line.n)
 			skip(e, line.p + used, line.n - used);
 		break;
@@ -488,7 +489,7 @@ line_new(const struct engine_conf *conf, enum engine_start start, enum engine_of
 	 * again, because what came in plaintext may have been altered */
 	if (start != ENGINE_RESTARTED) {
 		said(e, line_reply_capabilities(&e->out, conf, starttls));
-		say(e, starttls ? LINE_TX_READY_STARTTLS : LINE_TX_READY);
+		say(e, line_reply_ready(peer, starttls));
 	}
 	return &e->base;
 }

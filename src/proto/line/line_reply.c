@@ -7,15 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The longest reply is WHOAMI's: each fact, escaped, with its name, quotes and CRLF. Together with what
- * may be waiting when a command is taken it must stay below the engine's maximum. */
+/* The longest reply is WHOAMI's: each fact, escaped, with its name, quotes and CRLF. Together with
+ * what may be waiting when a command is taken it must stay below the engine's maximum. */
 #define WHOAMI_FACTS (LINE_SANS_MAX + 8)
 _Static_assert(ENGINE_OUTPUT_HIGH + WHOAMI_FACTS * (2 * LINE_VALUE_MAX + 32) + 512 <
 		       ENGINE_OUTPUT_MAX,
 	       "the longest reply fits behind a full output");
 
 static const char *const lines[LINE_TX_COUNT] = {
-#define LINE_TEXT_LINE(name, status, code, text) [LINE_TX_##name] = status " " code "\"" text "\"\r\n",
+#define LINE_TEXT_LINE(name, status, code, text)                                                   \
+	[LINE_TX_##name] = status " " code "\"" text "\"\r\n",
 	LINE_TEXTS(LINE_TEXT_LINE)
 #undef LINE_TEXT_LINE
 };
@@ -180,6 +181,16 @@ who(const struct engine_peer *peer)
 		if (strcmp(peer->verdict, verdicts[i].verdict) == 0)
 			return verdicts[i].text;
 	return LINE_TX_WHO_NOBODY;
+}
+
+enum line_text
+line_reply_ready(const struct engine_peer *peer, bool starttls)
+{
+	enum line_text t = who(peer);
+
+	if (t != LINE_TX_WHO_PLAINTEXT && t != LINE_TX_WHO_IDENTITY && t != LINE_TX_WHO_NONE)
+		return t;
+	return starttls ? LINE_TX_READY_STARTTLS : LINE_TX_READY;
 }
 
 int

@@ -1,7 +1,7 @@
 /* proto/line/line_reply.h - everything the line protocol says (doc/line.md §4).
  *
- * A reply is any number of data lines, each of quoted strings, and one final line that begins with OK,
- * NO, BAD or BYE, a space and a quoted text. So no data line can be taken for the end of a reply.
+ * A reply is any number of data lines, each of quoted strings, and one final line that begins with
+ * OK, NO, BAD or BYE, a space and a quoted text. So no data line can be taken for its end.
  *
  * The functions append to out: 0, or PT_ENOMEM and PT_ETOOBIG from the buffer. */
 #ifndef PROTO_LINE_LINE_REPLY_H
@@ -10,12 +10,12 @@
 #include "proto/engine.h"
 #include "util/buf.h"
 
-#define LINE_VALUE_MAX 320 /* octets told of one fact before escaping: a mail address and a prefix fit */
+#define LINE_VALUE_MAX 320 /* of one fact, before escaping: a mail address and a prefix fit */
 #define LINE_NAME_MAX 255  /* of host and service: gnutls-cli reads a greeting into 1023 octets */
 #define LINE_SANS_MAX 8    /* subject alternative names told of one certificate */
 
-/* X(name, status, response code, text). The codes are RFC 5804 §1.3's where it has one. A text tells
- * a person what happened and, where something was refused, what to do next. */
+/* X(name, status, response code, text). The codes are RFC 5804 §1.3's where it has one. A text
+ * tells a person what happened and, where something was refused, what to do next. */
 #define LINE_TEXTS(X)                                                                              \
 	X(READY, "OK", "", "Ready. HELP lists the commands.")                                      \
 	X(READY_STARTTLS, "OK", "", "Ready. STARTTLS begins TLS; HELP lists the commands.")        \
@@ -38,9 +38,10 @@
 	X(TLS_ARGUMENT, "BAD", "", "STARTTLS takes no argument. Send it alone.")                   \
 	X(NO_ARGUMENT, "BAD", "", "This command takes no argument. HELP lists the commands.")      \
 	X(NOOP_ARGUMENT, "BAD", "",                                                                \
-	  "NOOP takes one string. Send one word, or put more in quotes: \\\"a tag\\\".")                      \
-	X(ECHO_ARGUMENT, "BAD", "", "ECHO needs a text. Send ECHO, a space and the text.")                 \
-	X(HELP_ARGUMENT, "BAD", "", "HELP takes one name. Send HELP alone, or HELP and one command.")             \
+	  "NOOP takes one string. Send one word, or put more in quotes: \\\"a tag\\\".")           \
+	X(ECHO_ARGUMENT, "BAD", "", "ECHO needs a text. Send ECHO, a space and the text.")         \
+	X(HELP_ARGUMENT, "BAD", "",                                                                \
+	  "HELP takes one name. Send HELP alone, or HELP and one command.")                        \
 	X(UNKNOWN, "BAD", "", "There is no such command. HELP lists them.")                        \
 	X(EMPTY, "BAD", "", "An empty line is no command. HELP lists the commands.")               \
 	X(BARE_LF, "BAD", "",                                                                      \
@@ -114,6 +115,10 @@ int line_reply_tag(struct buf *out, struct span tag) PT_MUST_USE;
 /* Appends the capability lines, without a final line. */
 int line_reply_capabilities(struct buf *out, const struct engine_conf *conf,
 			    bool starttls) PT_MUST_USE;
+
+/* The final line of a greeting: ready; or, where a client certificate came and is nobody's login, why
+ * that is so. */
+enum line_text line_reply_ready(const struct engine_peer *peer, bool starttls);
 
 /* Appends all that is known of the peer, with the final line. */
 int line_reply_whoami(struct buf *out, const struct engine_peer *peer) PT_MUST_USE;

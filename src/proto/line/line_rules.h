@@ -8,8 +8,8 @@
 
 struct line_engine;
 
-/* X(name). The first four are where a session stands, fixed by how it began; the others are where it
- * goes once. */
+/* X(name). The first four are where a session stands, fixed by how it began, and the only ones in
+ * which it takes commands; line_engine.c relies on this order. */
 #define LINE_STATES(X)                                                                             \
 	X(LOCKED)     /* plaintext, and TLS is required */                                         \
 	X(OPEN)       /* plaintext, TLS is offered */                                              \
@@ -32,7 +32,8 @@ typedef enum line_text line_check_f(const struct line_cmd *cmd);
 /* Does it. The arguments are checked. */
 typedef void line_act_f(struct line_engine *e, const struct line_cmd *cmd);
 
-#define LINE_R_LAST 0x1u /* nothing may stand behind it in the same offer (RFC 3207 §4, CVE-2011-0411) */
+/* Nothing may stand behind it in the same offer (RFC 5804 §2.2, CVE-2011-0411). */
+#define LINE_R_LAST 0x1u
 
 struct line_rule {
 	unsigned when;  /* states it is legal in, 1u << state */
@@ -46,7 +47,7 @@ struct line_rule {
 /* verb < LINE_V_COUNT; static storage. */
 const struct line_rule *line_rule_get(enum line_verb verb);
 
-/* Why the verb, which may be LINE_V_UNKNOWN, is refused in this state; LINE_TX_NONE when it is legal. */
+/* Why the verb, which may be LINE_V_UNKNOWN, is refused in this state; LINE_TX_NONE when legal. */
 enum line_text line_rule_refusal(enum line_verb verb, enum line_state state);
 
 /* The acts, in line_engine.c. */

@@ -1,4 +1,4 @@
-/* unit/proto/test_line_cmd.c - the pure parser: every prefix, every limit, every kind of bad line. */
+/* unit/proto/test_line_cmd.c - the pure parser: every prefix, limit and kind of bad line. */
 #include "test.h"
 
 #include "proto/line/line_cmd.h"

@@ -115,7 +115,8 @@ test_noop_allocations(void)
 static void
 test_back_pressure(void)
 {
-	static const char *const commands[] = { "NOOP\r\n", "WHOAMI\r\n", "HELP\r\n", "CAPABILITY\r\n" };
+	static const char *const commands[] = { "NOOP\r\n", "WHOAMI\r\n", "HELP\r\n",
+						"CAPABILITY\r\n" };
 	char echo[LINE_LINE_MAX + 1];
 	size_t i, taken, before = held, drained = 0;
 	struct engine_event ev;
@@ -170,8 +171,8 @@ test_input_memory(void)
 	engine_free(&e);
 }
 
-static const char talk[] = "NOOP\r\nNOOP tag\r\nECHO x\"y\r\nHELP\r\nHELP ECHO\r\nCAPABILITY\r\nWHOAMI\r\n"
-			   "FROB\r\n\nSTARTTLS\r\nHELP\r\nQUIT\r\n";
+static const char talk[] = "NOOP\r\nNOOP tag\r\nECHO x\"y\r\nHELP\r\nHELP ECHO\r\nCAPABILITY\r\n"
+			   "WHOAMI\r\nFROB\r\n\nSTARTTLS\r\nHELP\r\nQUIT\r\n";
 
 /* One session in pieces of the given size, the output drained when drain. Returns false when the
  * engine could not be made. */
@@ -241,7 +242,7 @@ test_every_split(void)
 		"NOOP \"a b\"\r\n", "QUIT\r\n", "STARTTLS\r\n", "WHOAMI\r\n", "FROB\r\n", "NOOP\n",
 		"NO\rOP\r\n", "\r\n", "ECHO \xff\r\n",
 	};
-	char whole[ENGINE_OUTPUT_MAX];
+	uint8_t whole[ENGINE_OUTPUT_MAX];
 	struct engine *e;
 	size_t i, k, len, n, step;
 
@@ -258,7 +259,7 @@ test_every_split(void)
 			for (k = 0; k < len; k += step == 0 ? 1 : k == 0 ? step : len - k)
 				engine_input(e, (const uint8_t *)commands[i] + k,
 					     step == 0 ? 1 : k == 0 ? step : len - k, 0);
-			CU_ASSERT(span_equal(engine_output(e), (struct span){ (uint8_t *)whole, n }));
+			CU_ASSERT(span_equal(engine_output(e), (struct span){ whole, n }));
 			engine_free(&e);
 		}
 	}
