@@ -90,11 +90,14 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 # a port that is taken
 python3 -c 'import socket, sys, time
 s = socket.socket()
-try:
-    s.bind(("127.0.0.1", 7777))
-    s.listen()
-except OSError:
-    pass  # somebody else has it: as good
+while True:
+    try:
+        s.bind(("127.0.0.1", 7777))
+        break
+    except OSError:  # somebody else has it: as good, and ours when they let go
+        print("bound", flush=True)
+        time.sleep(0.005)
+s.listen()
 print("bound", flush=True)
 time.sleep(60)' >"$tmp/bound" &
 holder=$!
