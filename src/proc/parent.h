@@ -78,6 +78,7 @@ struct proc {
 	uint64_t generation;
 	enum proc_state state;
 	bool leaving; /* told to end, or replaced: its end is no failure */
+	bool ended;   /* reaped: its pid may be somebody else's by now */
 	uint64_t started_ms;
 	struct chan *chan;
 	struct ev_io io;
@@ -161,6 +162,7 @@ size_t supervise_count(const struct parent *p, enum role role, uint64_t generati
 void supervise_tell_state(struct parent *p);
 void supervise_log_target(struct parent *p);
 void supervise_send_keys(struct parent *p, const struct generation *g);
+void supervise_kill(struct proc *proc); /* -9, unless it has ended */
 void supervise_kill_all(struct parent *p);
 void supervise_switch_keyholder(struct parent *p);
 struct generation *parent_generation(const struct parent *p, uint64_t number);

@@ -50,7 +50,7 @@ supervise_send(struct proc *proc, struct frame *f, int fd)
 	if ((rc = chan_send(proc->chan, f, fd)) != 0 && rc != PT_EEOF) {
 		log_msg(LOG_L_ERROR, "%s[%d] does not take our frames (%s); it is killed",
 			role_name(proc->role), (int)proc->pid, pt_strerror(rc));
-		kill(proc->pid, SIGKILL);
+		supervise_kill(proc);
 	}
 	watch(proc);
 }
@@ -582,7 +582,7 @@ keyholder_acked(struct parent *p, struct proc *proc, const struct msg_cred_ack *
 	}
 	if (!m->ok) {
 		log_msg(LOG_L_ERROR, "the keyholder cannot load the keys again: %s", text);
-		kill(proc->pid, SIGKILL); /* and tries again, ever more slowly */
+		supervise_kill(proc); /* and tries again, ever more slowly */
 		return;
 	}
 	g->keys_loaded = true;
@@ -702,7 +702,7 @@ proc_ready(void *arg, unsigned what)
 	if (rc == PT_EPROTO) {
 		log_msg(LOG_L_ERROR, "%s[%d] broke the protocol and is killed", role_name(proc->role),
 			(int)proc->pid);
-		kill(proc->pid, SIGKILL);
+		supervise_kill(proc);
 	}
 }
 
@@ -796,6 +796,7 @@ retire_table(struct parent *p, uint32_t slot)
 static void
 proc_ended(struct parent *p, struct proc *proc, int status)
 {
+	proc->ended = true;
 	/* frames that it sent before its end still count */
 	if (proc->chan != NULL)
 		proc_ready(proc, EV_IO_READ);
@@ -840,13 +841,20 @@ supervise_reap(struct parent *p)
 }
 
 void
+supervise_kill(struct proc *proc)
+{
+	if (!proc->ended)
+		kill(proc->pid, SIGKILL);
+}
+
+void
 supervise_kill_all(struct parent *p)
 {
 	struct proc *proc;
 
 	TAILQ_FOREACH(proc, &p->procs, next) {
 		proc->leaving = true;
-		kill(proc->pid, SIGKILL);
+		supervise_kill(proc);
 	}
 }
 

@@ -81,7 +81,7 @@ transition_fail(struct parent *p, const char *text)
 		TAILQ_FOREACH(proc, &p->procs, next)
 			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
 				proc->leaving = true;
-				kill(proc->pid, SIGKILL);
+				supervise_kill(proc);
 			}
 		forget_generation(p, &p->staging);
 	}
@@ -271,7 +271,7 @@ transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const cha
 		if (!ok)
 			log_msg(LOG_L_ERROR, "a worker cannot load its credentials: %s", text);
 		if (!ok || p->current == NULL || proc->generation != p->current->number)
-			kill(proc->pid, SIGKILL);
+			supervise_kill(proc);
 		else if (proc->state == PROC_STARTING)
 			start_worker(proc);
 		return;
@@ -347,7 +347,8 @@ transition_stop(struct parent *p, bool drain)
 	const struct conf *conf = p->current != NULL ? p->current->conf : NULL;
 	struct proc *proc;
 
-	if (conf == NULL || p->state >= PROC_STOPPING) { /* nothing is served, or asked twice */
+	/* nothing is served, or asked twice */
+	if (conf == NULL || p->state >= PROC_STOPPING || (drain && p->state == PROC_DRAINING)) {
 		transition_stop_now(p);
 		return;
 	}
