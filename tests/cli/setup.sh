@@ -90,6 +90,7 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 # a port that is taken
 python3 -c 'import socket, sys, time
 s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections do not count
 try:
     s.bind(("127.0.0.1", 7777))
     s.listen()
