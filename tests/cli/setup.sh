@@ -90,11 +90,12 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 # a port that is taken
 python3 -c 'import socket, sys, time
 s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 try:
     s.bind(("127.0.0.1", 7777))
     s.listen()
 except OSError:
-    pass  # somebody else has it: as good
+    pass  # somebody else listens there: as good
 print("bound", flush=True)
 time.sleep(60)' >"$tmp/bound" &
 holder=$!
