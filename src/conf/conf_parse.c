@@ -156,8 +156,10 @@ load_file(struct conf_parse *ps, const char *path, const struct conf_word *w,
 		report_file(ps, w, path, "includes itself; expected no loop");
 		goto out;
 	}
-	if ((rc = read_all(ps, fd, f)) == PT_ENOMEM)
+	if ((rc = read_all(ps, fd, f)) == PT_ENOMEM) {
+		ps->tree.failed = true; /* an include cannot pass it on */
 		goto out;
+	}
 	if (rc == PT_ETOOBIG)
 		report_file(ps, w, path, TOO_LARGE);
 	else if (rc != 0)

@@ -62,9 +62,9 @@ conf_read_end(struct conf_reader *r, struct conf_scope *s, const struct conf_nod
 		conf_guess_init(&g, w->next->text);
 		if (keyword != NULL)
 			conf_guess_try(&g, keyword);
-		conf_mistake_word(r->errors, w->next, g.best, "unexpected '%.*s'; expected %s%s"
-				  "the end of the line", SHOWN, w->next->text,
-				  keyword != NULL ? keyword : "", keyword != NULL ? " or " : "");
+		conf_mistake_word(r->errors, w->next, g.best, "unexpected '%.*s'; expected %s%s%s"
+				  "the end of the line", SHOWN, w->next->text, keyword != NULL ? "'" : "",
+				  keyword != NULL ? keyword : "", keyword != NULL ? "' or " : "");
 	} else if (n->brace != NULL) {
 		conf_mistake(r->errors, &n->brace->pos, NULL, "'%.*s' with a block; expected none",
 			     SHOWN, n->words.first->text);

@@ -314,6 +314,14 @@ conf_choice_word(const struct conf_choice *c, unsigned value)
 	return c->word;
 }
 
+bool
+conf_choice_has(const struct conf_choice *c, const char *word)
+{
+	while (c->word != NULL && strcmp(c->word, word) != 0)
+		c++;
+	return c->word != NULL;
+}
+
 enum conf_listen_mode
 conf_schema_listen_mode(enum conf_protocol protocol)
 {

@@ -90,6 +90,8 @@ int conf_schema_find(const struct conf_block *block, const char *name);
 /* The word of a value; it is in the list. */
 const char *conf_choice_word(const struct conf_choice *c, unsigned value);
 
+bool conf_choice_has(const struct conf_choice *c, const char *word);
+
 /* The mode of an address that names none, by the service's protocol. */
 enum conf_listen_mode conf_schema_listen_mode(enum conf_protocol protocol);
 

@@ -316,7 +316,8 @@ conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_
 		ss->listens[sv->nlistens - 1] = w;
 		check_taken(r, w, l);
 	}
-	if (w->next == NULL || conf_schema_find(s->block, w->next->text) >= 0) {
+	if (w->next == NULL || (conf_schema_find(s->block, w->next->text) >= 0 &&
+				!conf_choice_has(d->choices, w->next->text))) {
 		ss->modeless |= 1u << (sv->nlistens - 1);
 	} else {
 		w = w->next;
