@@ -289,6 +289,15 @@ check_taken(struct conf_reader *r, const struct conf_word *w, const struct conf_
 		}
 }
 
+/* A mode may be called like a directive: "tls" is both, and behind an address it is the mode. */
+static bool
+is_choice(const struct conf_choice *c, const char *word)
+{
+	while (c->word != NULL && strcmp(c->word, word) != 0)
+		c++;
+	return c->word != NULL;
+}
+
 void
 conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 		 const struct conf_node *n)
@@ -317,7 +326,7 @@ conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_
 		check_taken(r, w, l);
 	}
 	if (w->next == NULL || (conf_schema_find(s->block, w->next->text) >= 0 &&
-				!conf_choice_has(d->choices, w->next->text))) {
+				!is_choice(d->choices, w->next->text))) {
 		ss->modeless |= 1u << (sv->nlistens - 1);
 	} else {
 		w = w->next;

@@ -28,7 +28,7 @@ enum engine_offer {
 struct engine_conf {
 	const char *hostname;
 	const char *service;      /* the service's name in the configuration */
-	uint32_t idle_timeout_ms; /* without a complete command */
+	uint32_t idle_timeout_ms; /* without a complete command; 0: no limit */
 };
 
 /* What the caller knows about this session. Borrowed, outlives the engine. Strings are printable
@@ -62,7 +62,8 @@ enum engine_bye {
 	X(LINE_TOO_LONG, "line too long")                                                          \
 	X(INJECTION, "octets behind STARTTLS")                                                     \
 	X(BYE, "ended by the server")                                                              \
-	X(END_OF_INPUT, "end of input")
+	X(END_OF_INPUT, "end of input")                                                            \
+	X(NO_MEMORY, "out of memory")
 
 enum engine_close {
 #define ENGINE_CLOSE_ENUM(name, text) ENGINE_CLOSE_##name,
@@ -75,11 +76,12 @@ enum engine_close {
 const char *engine_close_text(enum engine_close why);
 
 enum engine_event_type {
-	ENGINE_EV_START_TLS, /* the peer asked for TLS: answer with engine_answer(); OK: the go-ahead is the
-			      * last of the output, and after it the handshake begins. Until the
-			      * answer, and after OK for ever, the engine takes no input. */
-	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters; needs no
-			      * answer; the one reply and ENGINE_EV_CLOSE follow */
+	ENGINE_EV_START_TLS, /* the peer asked for TLS: answer with engine_answer(); OK: the
+			      * go-ahead is the last of the output, and after it the handshake
+			      * begins. Until the answer, and after OK for ever, the engine takes no
+			      * input. */
+	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters;
+			      * needs no answer; the one reply and ENGINE_EV_CLOSE follow */
 	ENGINE_EV_CLOSE,     /* send the output, then close; the engine takes no more input */
 };
 
@@ -94,6 +96,8 @@ enum engine_answer {
 };
 
 #define ENGINE_OUTPUT_MAX (16 * 1024) /* octets an engine holds for a peer that does not read */
+/* Above this an engine takes no input, so that every single reply still fits below the maximum. */
+#define ENGINE_OUTPUT_HIGH (4 * 1024)
 
 struct engine; /* begins with: const struct engine_ops *ops */
 
@@ -103,7 +107,7 @@ struct engine_ops {
 	struct span (*output)(const struct engine *e);
 	void (*output_done)(struct engine *e, size_t n);
 	bool (*event)(struct engine *e, struct engine_event *ev_out);
-	void (*answer)(struct engine *e, enum engine_answer answer);
+	void (*answer)(struct engine *e, enum engine_answer answer, uint64_t now_ms);
 	uint64_t (*tick)(struct engine *e, uint64_t now_ms);
 	void (*end_of_input)(struct engine *e);
 	void (*bye)(struct engine *e, enum engine_bye why);
@@ -120,23 +124,31 @@ struct engine {
  * same offer is an injection: it is never taken. */
 size_t engine_input(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
 
-/* Octets waiting for the peer: borrowed, valid until the next call that takes e. */
+/* Octets waiting for the peer: borrowed, valid until the next call that takes e.
+ * engine_output_done() drops the first n of them (n <= what is there). */
 struct span engine_output(const struct engine *e);
 void engine_output_done(struct engine *e, size_t n);
 
-/* The next thing the engine needs from us; false if none. Each is given out once. */
+/* The next thing the engine needs from us; false if none. Each is given out once. Ask after every
+ * call that takes input, an answer or the time. */
 bool engine_event(struct engine *e, struct engine_event *ev_out);
 
-/* Answers ENGINE_EV_START_TLS; any other time it is our own bug (asserted). */
-void engine_answer(struct engine *e, enum engine_answer answer);
+/* Answers an ENGINE_EV_START_TLS that was given out; any other time it is our own bug (asserted).
+ * engine_bye() and engine_end_of_input() withdraw the question. The idle time starts again. */
+void engine_answer(struct engine *e, enum engine_answer answer, uint64_t now_ms);
 
-/* Time passes; may make output and events. Returns the next deadline in ms, UINT64_MAX for none. */
+/* Time passes; may make output and events. Returns the next deadline in ms, UINT64_MAX for none
+ * (an engine that waits for an answer, or is closed, has none). */
 uint64_t engine_tick(struct engine *e, uint64_t now_ms);
 
-/* The peer will send no more (close_notify, or end of file in plaintext). */
+/* The peer will send no more (close_notify, or end of file in plaintext). What was taken of a
+ * command that is not complete is dropped; ENGINE_EV_CLOSE follows. Nothing happens when the engine
+ * is closed already or has given its go-ahead for TLS. */
 void engine_end_of_input(struct engine *e);
 
-/* Ends the session with the protocol's goodbye; output and ENGINE_EV_CLOSE follow. */
+/* Ends the session with the protocol's goodbye; output and ENGINE_EV_CLOSE follow. Nothing happens
+ * when the engine is closed already or has given its go-ahead for TLS: an octet of plaintext behind
+ * that would break the handshake. */
 void engine_bye(struct engine *e, enum engine_bye why);
 
 /* NULL is fine; sets the pointer to NULL. */

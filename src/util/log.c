@@ -48,14 +48,19 @@ log_level_name(enum log_level level)
 	return "error"; /* a level from another process may be out of range */
 }
 
+PT_PRINTF(4, 0)
 static void
 emit(enum log_level level, const struct log_field *fields, size_t n, const char *fmt, va_list ap)
 {
-	char line[LOG_LINE_MAX];
+	char line[LOG_LINE_MAX], *p;
 
 	if (level > level_max)
 		return;
 	vsnprintf(line, sizeof line, fmt, ap);
+	/* a log ends on terminals: no control characters, whatever a name or a path held */
+	for (p = line; *p != '\0'; p++)
+		if (((unsigned char)*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
+			*p = '?';
 	if (sink_f != NULL)
 		sink_f(sink_arg, level, line, n > 0 ? fields : NULL, n);
 	else

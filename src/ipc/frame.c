@@ -1,0 +1,157 @@
+/* ipc/frame.c - sending and receiving one frame with its descriptor. */
+#include "ipc/frame.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FDS_MAX 4 /* room for more than we allow, so that excess is seen and closed */
+
+static void
+put16(uint8_t *p, uint16_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static void
+put32(uint8_t *p, uint32_t v)
+{
+	put16(p, (uint16_t)(v >> 16));
+	put16(p + 2, (uint16_t)v);
+}
+
+static uint16_t
+get16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint32_t
+get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+int
+frame_take_fd(struct frame *f)
+{
+	int fd = f->fd;
+
+	f->fd = -1;
+	return fd;
+}
+
+void
+frame_fini(struct frame *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+}
+
+int
+frame_send(int sock, struct frame *f, int fd)
+{
+	union {
+		struct cmsghdr h;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct iovec iov = { f->octets, FRAME_HEADER + f->len };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	PT_ASSERT(f->len <= FRAME_PAYLOAD_MAX);
+	f->octets[0] = IPC_VERSION;
+	f->octets[1] = 0;
+	put16(f->octets + 2, f->type);
+	put32(f->octets + 4, f->id);
+	put32(f->octets + 8, f->len);
+	if (fd >= 0) {
+		memset(&c, 0, sizeof c);
+		m.msg_control = &c;
+		m.msg_controllen = sizeof c.room;
+		c.h.cmsg_level = SOL_SOCKET;
+		c.h.cmsg_type = SCM_RIGHTS;
+		c.h.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&c.h), &fd, sizeof fd);
+	}
+	do
+		n = sendmsg(sock, &m, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN || errno == ENOBUFS)
+			return PT_EAGAIN;
+		/* ETOOMANYREFS: too many of our descriptors are in flight; the reader catches up */
+		if (errno == ETOOMANYREFS)
+			return PT_EAGAIN;
+		return errno == EPIPE || errno == ECONNRESET ? PT_EEOF : PT_EIO;
+	}
+	return (size_t)n == iov.iov_len ? 0 : PT_EIO;
+}
+
+/* Keeps the first descriptor in f, closes all others. Returns how many came. */
+static unsigned
+collect_fds(struct msghdr *m, struct frame *f)
+{
+	struct cmsghdr *h;
+	unsigned count = 0;
+	size_t i, n;
+	int fd;
+
+	for (h = CMSG_FIRSTHDR(m); h != NULL; h = CMSG_NXTHDR(m, h)) {
+		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (i = 0; i < n; i++) {
+			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
+			if (count++ == 0)
+				f->fd = fd;
+			else
+				close(fd);
+		}
+	}
+	return count;
+}
+
+int
+frame_recv(int sock, struct frame *f)
+{
+	union {
+		struct cmsghdr h;
+		char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} c;
+	struct iovec iov = { f->octets, sizeof f->octets };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c,
+		.msg_controllen = sizeof c.room };
+	unsigned nfds;
+	ssize_t n;
+
+	f->fd = -1;
+	do
+		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		if (errno == EAGAIN)
+			return PT_EAGAIN;
+		return errno == ECONNRESET ? PT_EEOF : PT_EIO;
+	}
+	nfds = collect_fds(&m, f);
+	if (n == 0 && nfds == 0)
+		return PT_EEOF;
+	if ((m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || nfds > 1 || n < FRAME_HEADER)
+		goto bad;
+	if (f->octets[0] > IPC_VERSION || f->octets[0] + 1 < IPC_VERSION || f->octets[0] == 0 ||
+	    f->octets[1] != 0)
+		goto bad;
+	f->type = get16(f->octets + 2);
+	f->id = get32(f->octets + 4);
+	f->len = get32(f->octets + 8);
+	if (f->len != (size_t)n - FRAME_HEADER)
+		goto bad;
+	return 0;
+bad:
+	frame_fini(f);
+	return PT_EPROTO;
+}

@@ -1,0 +1,141 @@
+/* ipc/msg.h - every message between our processes: one message is one struct.
+ *
+ * The table below is the whole protocol; struct, encoder and decoder of each message are made from
+ * its field list. Who may send what to whom, and when, is the receiver's rule table (ipc/rules.h); prose
+ * is in doc/IPC.md, which tests hold against this table.
+ *
+ * Field types: u8 u32 u64, str (printable text, at most 64 KiB - 1 on the wire) and bytes. A decoded
+ * str or bytes field borrows from the frame. A decoder refuses a payload with octets too few or too
+ * many, and a descriptor that is missing or not expected. */
+#ifndef IPC_MSG_H
+#define IPC_MSG_H
+
+#include "ipc/frame.h"
+
+/*        type  name          travels with a descriptor */
+#define MSG_LIST(X)                                                                                \
+	/* parent to any child */                                                                  \
+	X(1, CONFIG, config, 1)                                                                    \
+	X(2, TABLE, table, 1)                                                                      \
+	X(3, LOG_END, log_end, 1)                                                                  \
+	X(4, CHANNEL, channel, 1)                                                                  \
+	X(5, LISTENER, listener, 1)                                                                \
+	X(6, CRED_BEGIN, cred_begin, 0)                                                            \
+	X(7, CRED_FILE, cred_file, 1)                                                              \
+	X(8, CRED_END, cred_end, 0)                                                                \
+	X(9, CRED_COMMIT, cred_commit, 0)                                                          \
+	X(10, CRED_RELEASE, cred_release, 0)                                                       \
+	X(11, START, start, 0)                                                                     \
+	X(12, DRAIN, drain, 0)                                                                     \
+	X(13, STOP, stop, 0)                                                                       \
+	X(14, PROBE, probe, 0)                                                                     \
+	X(15, SEED, seed, 0)                                                                       \
+	/* any child to the parent */                                                              \
+	X(32, READY, ready, 0)                                                                     \
+	X(33, CRED_ACK, cred_ack, 0)                                                               \
+	X(34, CRED_CHAIN, cred_chain, 1)                                                           \
+	X(35, PROBE_RESULT, probe_result, 0)                                                       \
+	/* worker and keyholder */                                                                 \
+	X(48, SIGN, sign, 0)                                                                       \
+	X(49, SIGNED, signed, 0)                                                                   \
+	/* anyone to control */                                                                    \
+	X(64, LOG, log, 0)                                                                         \
+	/* parent and control */                                                                   \
+	X(80, LOG_SENDER, log_sender, 1)                                                           \
+	X(81, LOG_TARGET, log_target, 1)                                                           \
+	X(82, CONTROL_SOCKET, control_socket, 1)                                                   \
+	X(83, PROCESS, process, 0)                                                                 \
+	X(84, STATE, state, 0)                                                                     \
+	X(85, LOG_REOPEN, log_reopen, 0)                                                           \
+	X(96, RELOAD, reload, 0)                                                                   \
+	X(97, RELOADED, reloaded, 0)
+
+/* The effective configuration as text (conf_show) in a sealed memfd. */
+#define MSG_CONFIG(F) F(u64, generation)
+/* A worker's shared table. "own": to be written by the receiver; otherwise it is read only. */
+#define MSG_TABLE(F) F(u32, slot) F(u8, own)
+/* A new end for log frames, after control was started again. */
+#define MSG_LOG_END(F) F(u8, unused)
+/* A channel to another process: to a worker the keyholder's; to the keyholder a worker's (slot). */
+#define MSG_CHANNEL(F) F(u8, role) F(u32, slot)
+/* A listening socket: index of the service, and of the listen directive in it. */
+#define MSG_LISTENER(F) F(u32, service) F(u32, listen)
+/* A credential generation begins: what follows belongs to it until CRED_END. */
+#define MSG_CRED_BEGIN(F) F(u64, generation)
+/* One file of it. set: index of the service; kind: enum cred_kind; index: in its list; key: the
+ * number by which a worker names the key when it asks for a signature. */
+#define MSG_CRED_FILE(F) F(u64, generation) F(u32, set) F(u8, kind) F(u32, index) F(u32, key) F(str, path)
+#define MSG_CRED_END(F) F(u64, generation)
+#define MSG_CRED_COMMIT(F) F(u64, generation)
+/* Forget a generation: it failed, or its last worker has ended. */
+#define MSG_CRED_RELEASE(F) F(u64, generation)
+#define MSG_START(F) F(u8, unused)
+/* Accept no more; sessions go on for at most that long, then get the goodbye. */
+#define MSG_DRAIN(F) F(u32, timeout_ms)
+/* Accept no more; goodbye at once to idle sessions, the rest at most that long. */
+#define MSG_STOP(F) F(u32, timeout_ms)
+/* Try something forbidden (--enable-probe only): enum probe. */
+#define MSG_PROBE(F) F(u8, what)
+
+/* The secret that address keys in the tables are made with. */
+#define MSG_SEED(F) F(u64, seed)
+
+/* Confined and waiting; text: what the kernel or the uid did not allow, empty if nothing. */
+#define MSG_READY(F) F(str, limitations)
+#define MSG_CRED_ACK(F) F(u64, generation) F(u8, ok) F(str, text)
+/* The certificates that the keyholder found for a certificate directive: PEM, leaf first, in a sealed
+ * memfd, never with a key. */
+#define MSG_CRED_CHAIN(F) F(u64, generation) F(u32, key)
+#define MSG_PROBE_RESULT(F) F(u8, what) F(u32, error)
+
+/* algorithm: a gnutls_sign_algorithm_t; hashed: data is a digest already. */
+#define MSG_SIGN(F) F(u64, generation) F(u32, key) F(u32, algorithm) F(u8, hashed) F(bytes, data)
+#define MSG_SIGNED(F) F(u8, ok) F(bytes, signature)
+
+/* fields: name and value strings, each ended by a NUL, in turns. */
+#define MSG_LOG(F) F(u64, time_us) F(u8, level) F(str, text) F(bytes, fields)
+
+/* The other end of a process's log. */
+#define MSG_LOG_SENDER(F) F(u8, role) F(u32, pid) F(u32, slot)
+#define MSG_LOG_TARGET(F) F(u8, kind) F(u8, format)
+#define MSG_CONTROL_SOCKET(F) F(u32, owner_uid)
+/* A process as status shows it. pid 0: it has ended, forget it. */
+#define MSG_PROCESS(F) F(u8, role) F(u32, slot) F(u32, pid) F(u64, generation) F(u8, state) F(u32, restarts)
+#define MSG_STATE(F)                                                                               \
+	F(u64, generation) F(u8, state) F(u32, pid) F(u64, started) F(str, config) F(str, limitations)
+/* control to parent: the log's target is gone or full of errors; open it again. */
+#define MSG_LOG_REOPEN(F) F(u8, unused)
+#define MSG_RELOAD(F) F(u32, uid)
+#define MSG_RELOADED(F) F(u8, ok) F(u64, generation) F(str, text)
+
+enum msg_type {
+#define MSG_ENUM(number, upper, lower, fd) MSG_T_##upper = (number),
+	MSG_LIST(MSG_ENUM)
+#undef MSG_ENUM
+};
+
+typedef uint8_t msg_u8;
+typedef uint32_t msg_u32;
+typedef uint64_t msg_u64;
+typedef struct span msg_str;
+typedef struct span msg_bytes;
+
+#define MSG_MEMBER(type, name) msg_##type name;
+#define MSG_DECLARE(number, upper, lower, fd)                                                      \
+	struct msg_##lower {                                                                       \
+		MSG_##upper(MSG_MEMBER)                                                            \
+	};                                                                                         \
+	int msg_##lower##_encode(const struct msg_##lower *m, uint32_t id, struct frame *f_out)    \
+		PT_MUST_USE;                                                                       \
+	int msg_##lower##_decode(const struct frame *f, struct msg_##lower *m_out) PT_MUST_USE;
+/* msg_X_encode: PT_ETOOBIG when the payload does not fit. msg_X_decode: PT_EPROTO. */
+MSG_LIST(MSG_DECLARE)
+#undef MSG_DECLARE
+
+/* "CONFIG", or "unknown". Static storage. */
+const char *msg_name(unsigned type);
+
+/* Whether the type exists, and whether it travels with a descriptor. */
+bool msg_known(unsigned type, bool *with_fd_out);
+
+#endif

@@ -1,0 +1,190 @@
+/* proc/check.c - posternd -n: reads all that a start would read, binds and starts nothing.
+ *
+ * Certificates and keys are parsed in a child that has given up root's rights first: a check is run by
+ * administrators and by an upgrade, on files that may come from anywhere. */
+#include "proc/parent.h"
+
+#include "proc/confine.h"
+#include "proc/files.h"
+#include "tls/tls_cred.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct check {
+	const struct generation *g;
+	struct tls_key *keys[CRED_KEYS_MAX];
+	struct buf chains[CRED_KEYS_MAX];
+	unsigned mistakes;
+};
+
+static void
+complain(struct check *c, const char *where, const struct diag *diag, int rc)
+{
+	c->mistakes++;
+	fprintf(stderr, "posternd: %s%s%s\n", where, where[0] != '\0' ? ": " : "",
+		diag->text[0] != '\0' ? diag->text : pt_strerror(rc));
+}
+
+static int
+sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed, struct span data,
+     uint8_t *sig, size_t *len)
+{
+	struct check *c = arg;
+
+	(void)generation;
+	return tls_key_sign(c->keys[key], algorithm, hashed, data, sig, len);
+}
+
+static void
+check_keys(struct check *c)
+{
+	const struct gen_cert *cert;
+	struct buf pem, key;
+	struct diag diag;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < c->g->ncerts; i++) {
+		cert = &c->g->certs[i];
+		diag.text[0] = '\0';
+		buf_init(&pem, TLS_FILE_MAX);
+		buf_init(&key, TLS_FILE_MAX);
+		buf_init(&c->chains[i], 2 * TLS_FILE_MAX);
+		rc = file_slurp(cert->cert_fd, &pem, &diag);
+		if (rc == 0 && cert->key_fd >= 0)
+			rc = file_slurp(cert->key_fd, &key, &diag);
+		if (rc == 0)
+			rc = tls_key_load(buf_span(&pem), buf_span(cert->key_fd >= 0 ? &key : &pem),
+				&c->keys[i], &c->chains[i], &diag);
+		if (rc != 0)
+			complain(c, cert->certificate, &diag, rc);
+		buf_wipe(&pem);
+		buf_wipe(&key);
+	}
+}
+
+static size_t
+read_files(struct check *c, enum cred_kind kind, uint32_t set, struct buf *bufs, struct tls_ca_file *out,
+	   size_t max)
+{
+	const struct gen_file *f;
+	struct diag diag;
+	size_t i, n = 0;
+	int rc;
+
+	for (i = 0; i < c->g->nfiles && n < max; i++) {
+		f = &c->g->files[i];
+		if (f->kind != kind || f->set != set)
+			continue;
+		diag.text[0] = '\0';
+		buf_init(&bufs[n], TLS_FILE_MAX);
+		if ((rc = file_slurp(f->fd, &bufs[n], &diag)) != 0) {
+			complain(c, f->path, &diag, rc);
+			continue;
+		}
+		out[n] = (struct tls_ca_file){ buf_span(&bufs[n]), f->path };
+		n++;
+	}
+	return n;
+}
+
+static void
+check_service(struct check *c, uint32_t index)
+{
+	const struct conf_tls *tls = c->g->conf->services[index].tls;
+	struct tls_ca_file cas[64], froms[TLS_FROM_MAX];
+	struct buf ca_bufs[64], from_bufs[TLS_FROM_MAX];
+	struct tls_chain chains[CONF_CERTS_MAX];
+	struct tls_cred_conf conf = { .protocols = TLS_PROTO_1_2 | TLS_PROTO_1_3,
+		.priority = tls->priority, .client_cert = (enum tls_client_cert)tls->client_certificate,
+		.chains = chains, .cas = cas, .froms = froms, .sign = sign, .sign_arg = c };
+	struct diag diag = { "" };
+	struct tls_cred *cred;
+	uint32_t key;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < tls->ncerts; i++) {
+		key = generation_key(c->g, &tls->certs[i]);
+		if (c->keys[key] == NULL)
+			return; /* said already */
+		chains[conf.nchains++] = (struct tls_chain){ buf_span(&c->chains[key]), key };
+	}
+	conf.ncas = read_files(c, CRED_CLIENT_CA, index, ca_bufs, cas, PT_COUNT(cas));
+	if (tls->client_certificate != CONF_CC_NONE)
+		conf.nfroms = read_files(c, CRED_FROM, CRED_SET_IDENTITY, from_bufs, froms,
+			PT_COUNT(froms));
+	if ((rc = tls_cred_new(&conf, &cred, &diag)) != 0)
+		complain(c, c->g->conf->services[index].name, &diag, rc);
+	tls_cred_unref(&cred);
+	for (i = 0; i < conf.ncas; i++)
+		buf_fini(&ca_bufs[i]);
+	for (i = 0; i < conf.nfroms; i++)
+		buf_fini(&from_bufs[i]);
+}
+
+__attribute__((noreturn)) static void
+check_child(const struct generation *g)
+{
+	static struct check c;
+	const struct passwd *pw;
+	uint32_t i;
+
+	c.g = g;
+	if (geteuid() == 0) {
+		if ((pw = getpwnam(confine_user(ROLE_KEYHOLDER))) == NULL) {
+			fprintf(stderr, "posternd: the account %s does not exist: run \"postern setup\" as "
+				"root\n", confine_user(ROLE_KEYHOLDER));
+			_exit(1);
+		}
+		if (setgroups(0, NULL) != 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) != 0 ||
+		    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) != 0)
+			_exit(1);
+	}
+	check_keys(&c);
+	for (i = 0; i < g->conf->nservices; i++)
+		if (g->conf->services[i].tls != NULL)
+			check_service(&c, i);
+	_exit(c.mistakes == 0 ? 0 : 1);
+}
+
+int
+check_main(const char *conf_path)
+{
+	struct conf_errors *errors = conf_errors_new();
+	struct diag diag = { "" };
+	struct generation *g;
+	struct conf *conf;
+	struct buf text;
+	int rc, status;
+	pid_t pid;
+
+	if (errors == NULL)
+		return 71;
+	if (conf_load(conf_path, &conf, errors) != 0) {
+		buf_init(&text, 1024 * 1024);
+		(void)!conf_errors_print(errors, &text);
+		(void)!write(STDERR_FILENO, buf_span(&text).p, buf_size(&text));
+		buf_fini(&text);
+		conf_errors_free(&errors);
+		return 78;
+	}
+	conf_errors_free(&errors);
+	if ((rc = generation_new(conf, 1, NULL, false, &g, &diag)) != 0) {
+		fprintf(stderr, "posternd: %s\n", diag.text);
+		return 78;
+	}
+	fflush(NULL);
+	if ((pid = fork()) == 0)
+		check_child(g);
+	generation_free(&g);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 71;
+	return WEXITSTATUS(status) == 0 ? 0 : 78;
+}

@@ -1,0 +1,265 @@
+/* proc/confine.c - the table of confinement, and how it is put on. */
+#include "proc/confine.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/landlock.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Newer than the headers of Debian 12: the rights of landlock's later ABIs. */
+#define LL_FS_ABI1 0x1fffull      /* EXECUTE .. MAKE_SYM */
+#define LL_FS_REFER (1ull << 13)  /* ABI 2 */
+#define LL_FS_TRUNCATE (1ull << 14) /* ABI 3 */
+#define LL_FS_IOCTL_DEV (1ull << 15) /* ABI 5 */
+#define LL_NET_BOTH 3ull          /* ABI 4: bind and connect TCP */
+#define LL_SCOPE_BOTH 3ull        /* ABI 6: abstract unix sockets, signals */
+
+struct ll_attr {
+	uint64_t handled_access_fs;
+	uint64_t handled_access_net;
+	uint64_t scoped;
+};
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_SECCOMP 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_SECCOMP 0 /* the sanitizers' runtime makes calls of its own */
+#endif
+#endif
+#ifndef WITH_SECCOMP
+#define WITH_SECCOMP 1
+#endif
+
+/* What every child needs: memory, clocks, its channels, its own end. */
+#define CALLS_COMMON                                                                               \
+	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(recvmsg),     \
+		SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(close),          \
+		SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_ctl),                  \
+		SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),                   \
+		SCMP_SYS(getrandom), SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap),              \
+		SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(getpid),            \
+		SCMP_SYS(gettid), SCMP_SYS(tgkill), SCMP_SYS(fcntl), SCMP_SYS(fstat),              \
+		SCMP_SYS(newfstatat), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),            \
+		SCMP_SYS(rt_sigaction), SCMP_SYS(exit), SCMP_SYS(exit_group),                      \
+		SCMP_SYS(restart_syscall), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(lseek),       \
+		SCMP_SYS(pread64)
+
+static const int calls_keyholder[] = { CALLS_COMMON, SCMP_SYS(memfd_create), SCMP_SYS(ftruncate) };
+static const int calls_worker[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
+	SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getpeername),
+	SCMP_SYS(getsockname), SCMP_SYS(ioctl) };
+static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
+	SCMP_SYS(shutdown), SCMP_SYS(getsockopt) };
+
+/* The table. Nobody but the parent keeps a capability, opens a file or makes a socket. */
+static const struct confinement {
+	const char *user; /* account when started by root; NULL: stays */
+	const int *calls; /* all others fail with EPERM; execve kills */
+	size_t ncalls;
+} roles[ROLE_COUNT] = {
+	[ROLE_PARENT] = { NULL, NULL, 0 },
+	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder) },
+	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker) },
+	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control) },
+};
+
+const char *
+confine_user(enum role role)
+{
+	return roles[role].user;
+}
+
+static int
+enter_root_and_user(uid_t uid, gid_t gid, int root_fd, struct diag *diag)
+{
+	if (fchdir(root_fd) != 0 || chroot(".") != 0 || chdir("/") != 0)
+		return diag_set(diag, PT_EPERM, "cannot enter the empty root folder: %s",
+			strerror(errno));
+	if (setgroups(0, NULL) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
+		return diag_set(diag, PT_EPERM, "cannot become user %u, group %u: %s", (unsigned)uid,
+			(unsigned)gid, strerror(errno));
+	if (setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0)
+		return diag_set(diag, PT_EPERM, "could take root's rights back");
+	return 0;
+}
+
+/* Denies the whole file system, TCP and signals: a rule set without a rule. */
+static int
+enter_landlock(struct buf *limitations)
+{
+	struct ll_attr attr = { 0 };
+	size_t size = sizeof attr.handled_access_fs;
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	int fd;
+
+	if (abi < 1)
+		return buf_printf(limitations, "the kernel has no landlock: file access is "
+			"denied by the system-call filter alone\n");
+	attr.handled_access_fs = LL_FS_ABI1;
+	if (abi >= 2)
+		attr.handled_access_fs |= LL_FS_REFER;
+	if (abi >= 3)
+		attr.handled_access_fs |= LL_FS_TRUNCATE;
+	if (abi >= 5)
+		attr.handled_access_fs |= LL_FS_IOCTL_DEV;
+	if (abi >= 4) {
+		attr.handled_access_net = LL_NET_BOTH;
+		size = offsetof(struct ll_attr, scoped);
+	}
+	if (abi >= 6) {
+		attr.scoped = LL_SCOPE_BOTH;
+		size = sizeof attr;
+	}
+	if ((fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0)) < 0)
+		return PT_EPERM;
+	if (syscall(SYS_landlock_restrict_self, fd, 0) != 0) {
+		close(fd);
+		return PT_EPERM;
+	}
+	close(fd);
+	return 0;
+}
+
+static int
+enter_seccomp(const struct confinement *c)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	size_t i;
+	int rc = PT_EPERM;
+
+	if (ctx == NULL)
+		return PT_ENOMEM;
+	for (i = 0; i < c->ncalls; i++)
+		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
+			goto out;
+	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
+	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)
+		goto out;
+	if (seccomp_load(ctx) == 0)
+		rc = 0;
+out:
+	seccomp_release(ctx);
+	return rc;
+}
+
+int
+confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *limitations,
+	      struct diag *diag)
+{
+	struct rlimit none = { 0, 0 };
+	int rc;
+
+	(void)setrlimit(RLIMIT_CORE, &none); /* a core would hold keys and mail */
+	if (uid != 0) {
+		if ((rc = enter_root_and_user(uid, gid, root_fd, diag)) != 0)
+			return rc;
+	} else if ((rc = buf_printf(limitations, "not started by root: all processes share one user "
+			    "and see the file system's root\n")) != 0) {
+		return rc;
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if ((rc = enter_landlock(limitations)) != 0)
+		return diag_set(diag, rc, "landlock: %s", strerror(errno));
+	if (!WITH_SECCOMP)
+		return buf_printf(limitations, "built with sanitizers: no system-call filter\n");
+	if ((rc = enter_seccomp(&roles[role])) != 0)
+		return diag_set(diag, rc, "cannot load the system-call filter");
+	return 0;
+}
+
+int
+confine_parent(struct diag *diag)
+{
+	static const unsigned keep[] = { CAP_SETUID, CAP_SETGID, CAP_SYS_CHROOT, CAP_KILL,
+		CAP_NET_BIND_SERVICE, CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER };
+	size_t i;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
+	if (geteuid() != 0)
+		return 0;
+	capng_clear(CAPNG_SELECT_BOTH);
+	for (i = 0; i < PT_COUNT(keep); i++) {
+		if (!capng_have_capability(CAPNG_PERMITTED, keep[i]) && prctl(PR_CAPBSET_READ, keep[i],
+			    0, 0, 0) != 1)
+			continue; /* a container may not give it to root */
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
+			keep[i]);
+	}
+	if (capng_apply(CAPNG_SELECT_BOTH) != 0)
+		return diag_set(diag, PT_EPERM, "cannot give up capabilities");
+	return 0;
+}
+
+const char *
+probe_name(unsigned probe)
+{
+	static const char *const names[PROBE_COUNT] = {
+#define PROBE_NAME(name, text) [PROBE_##name] = text,
+		PROBES(PROBE_NAME)
+#undef PROBE_NAME
+	};
+
+	return probe < PROBE_COUNT ? names[probe] : "unknown";
+}
+
+int
+confine_expects(enum role role, enum probe probe)
+{
+	if (role == ROLE_PARENT)
+		return 0;
+	return probe == PROBE_EXECVE ? PROBE_KILLED : EPERM;
+}
+
+static int
+result(long r, int fd)
+{
+	int e = r < 0 ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return e;
+}
+
+int
+confine_probe(enum probe probe)
+{
+	char *const argv[] = { (char *)(uintptr_t)"true", NULL };
+	struct sockaddr_un un = { .sun_family = AF_UNIX, .sun_path = "/run/postern-probe" };
+	int fd;
+
+	switch (probe) {
+	case PROBE_OPEN:
+		fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+		return result(fd, fd);
+	case PROBE_CONNECT:
+		return result(connect(ROLE_FD_PARENT, (struct sockaddr *)&un, sizeof un), -1);
+	case PROBE_SOCKET:
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		return result(fd, fd);
+	case PROBE_PTRACE:
+		return result(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL), -1);
+	case PROBE_KILL:
+		return result(kill(getppid(), 0), -1);
+	case PROBE_EXECVE:
+		return result(execve("/bin/true", argv, NULL), -1);
+	case PROBE_COUNT:
+		break;
+	}
+	return EINVAL;
+}

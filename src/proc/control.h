@@ -1,0 +1,69 @@
+/* proc/control.h - the process that writes the log and answers the postern command; shared by its files. */
+#ifndef PROC_CONTROL_H
+#define PROC_CONTROL_H
+
+#include "conf/conf.h"
+#include "proc/child.h"
+#include "proc/table.h"
+
+#include <sys/queue.h>
+
+#define CONTROL_REQUEST_MAX 4096       /* octets of one request line */
+#define CONTROL_REPLY_MAX (256 * 1024) /* octets of one reply */
+#define CONTROL_CLIENTS_MAX 32
+#define CONTROL_TIMEOUT_MS 120000      /* a request and its answer (a reload loads every key) */
+
+struct process_row { /* as the parent told us */
+	TAILQ_ENTRY(process_row) next;
+	struct msg_process p;
+};
+
+struct log_target {
+	enum conf_log kind;
+	enum conf_log_format format;
+	int fd; /* -1: none yet */
+};
+
+struct log_sender;
+struct client;
+
+struct control {
+	struct child child;
+	struct conf *conf;
+	uint64_t generation;
+	struct log_target target;
+	uint64_t log_dropped;
+	bool reopen_asked;
+	TAILQ_HEAD(, log_sender) senders;
+	struct ev_timer log_timer;
+	struct table *tables[TABLE_SLOTS_MAX];
+	TAILQ_HEAD(, process_row) processes;
+	uint8_t state;          /* enum proc_state of the whole */
+	uint64_t started;       /* seconds of CLOCK_REALTIME */
+	uint32_t pid;           /* of the parent */
+	char config[1024];      /* its configuration file */
+	char limitations[4096]; /* a line each */
+	bool stopping;          /* ends when nobody sends log messages any more */
+	int socket;             /* listening; -1: none */
+	struct ev_io socket_io;
+	uid_t owner;
+	unsigned nclients;
+	TAILQ_HEAD(, client) clients;
+	uint32_t next_id;
+};
+
+/* control_log.c */
+void control_log_init(struct control *c);
+int control_on_log_sender(void *self, void *peer, struct frame *f);
+int control_on_log_target(void *self, void *peer, struct frame *f);
+void control_log_flush(struct control *c); /* takes what senders have left, before the end */
+void control_log_stop(struct control *c); /* ends the process when the last sender has gone */
+
+/* control_client.c */
+int control_on_socket(void *self, void *peer, struct frame *f);
+int control_on_reloaded(void *self, void *peer, struct frame *f);
+
+/* control_status.c: the answer to "status" as JSON text, owned (free()); NULL when out of memory. */
+char *control_status_text(const struct control *c);
+
+#endif

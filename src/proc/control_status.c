@@ -1,0 +1,130 @@
+/* proc/control_status.c - "status" as JSON: what the parent has told, and the sums over the workers'
+ * tables. */
+#include "config.h"
+
+#include "proc/control.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *
+mode_name(enum conf_listen_mode mode)
+{
+	switch (mode) {
+	case CONF_LISTEN_STARTTLS:
+		return "starttls";
+	case CONF_LISTEN_STARTTLS_REQUIRED:
+		return "starttls-required";
+	case CONF_LISTEN_TLS:
+		return "tls";
+	case CONF_LISTEN_PLAIN:
+		return "plain";
+	}
+	return "";
+}
+
+static json_t *
+processes(const struct control *c)
+{
+	const struct process_row *r;
+	const struct table *t;
+	json_t *a = json_array(), *o;
+
+	TAILQ_FOREACH(r, &c->processes, next) {
+		o = json_pack("{s:s, s:i, s:I, s:s, s:i}", "role", role_name(r->p.role), "pid",
+			(int)r->p.pid, "generation", (json_int_t)r->p.generation, "state",
+			proc_state_name(r->p.state), "restarts", (int)r->p.restarts);
+		if (r->p.role == ROLE_WORKER && r->p.slot < TABLE_SLOTS_MAX &&
+		    (t = c->tables[r->p.slot]) != NULL && o != NULL) {
+			json_object_set_new(o, "slot", json_integer(r->p.slot));
+			json_object_set_new(o, "connections",
+				json_integer((json_int_t)atomic_load(&t->connections)));
+			json_object_set_new(o, "accepted",
+				json_integer((json_int_t)atomic_load(&t->accepted)));
+		}
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+/* Adds up one service over all tables that know it. */
+static void
+add_counters(const struct control *c, const char *name, json_t *o)
+{
+#define SUM_DECLARE(counter, help) uint64_t sum_##counter = 0;
+	TABLE_COUNTERS(SUM_DECLARE)
+#undef SUM_DECLARE
+	const struct table *t;
+	size_t i, k, n;
+
+	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
+		if ((t = c->tables[i]) == NULL)
+			continue;
+		n = atomic_load_explicit(&t->nservices, memory_order_acquire);
+		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++) {
+			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) != 0)
+				continue;
+#define SUM_ADD(counter, help) sum_##counter += atomic_load(&t->services[k].counter);
+			TABLE_COUNTERS(SUM_ADD)
+#undef SUM_ADD
+		}
+	}
+#define SUM_PUT(counter, help) json_object_set_new(o, #counter, json_integer((json_int_t)sum_##counter));
+	TABLE_COUNTERS(SUM_PUT)
+#undef SUM_PUT
+}
+
+static json_t *
+services(const struct control *c)
+{
+	const struct conf_service *s;
+	json_t *a = json_array(), *o, *listens;
+	size_t i, k;
+
+	for (i = 0; c->conf != NULL && i < c->conf->nservices; i++) {
+		s = &c->conf->services[i];
+		o = json_pack("{s:s}", "name", s->name);
+		listens = json_array();
+		for (k = 0; k < s->nlistens; k++)
+			json_array_append_new(listens, json_sprintf("%s %s", s->listens[k].text,
+				mode_name(s->listens[k].mode)));
+		json_object_set_new(o, "listen", listens);
+		add_counters(c, s->name, o);
+		json_array_append_new(a, o);
+	}
+	return a;
+}
+
+static json_t *
+limitations(const struct control *c)
+{
+	char copy[sizeof c->limitations], *p = copy, *line;
+	json_t *a = json_array();
+
+	strlcpy(copy, c->limitations, sizeof copy);
+	while ((line = strsep(&p, "\n")) != NULL)
+		if (line[0] != '\0')
+			json_array_append_new(a, json_string(line));
+	return a;
+}
+
+char *
+control_status_text(const struct control *c)
+{
+	time_t now = time(NULL);
+	char *text;
+	json_t *o;
+
+	o = json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:I, s:o, s:o, s:o}", "ok", 1,
+		"version", PACKAGE_VERSION, "pid", (int)c->pid, "started", (json_int_t)c->started,
+		"uptime", (json_int_t)((uint64_t)now - c->started), "generation",
+		(json_int_t)c->generation, "state", proc_state_name(c->state), "config",
+		c->config, "log_dropped", (json_int_t)c->log_dropped,
+		"limitations", limitations(c), "processes", processes(c), "services", services(c));
+	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	return text;
+}

@@ -1,0 +1,17 @@
+/* proc/cred_kind.h - what a file of a credential generation is (MSG_CRED_FILE). */
+#ifndef PROC_CRED_KIND_H
+#define PROC_CRED_KIND_H
+
+#define CRED_KEYS_MAX 256  /* certificates of one generation */
+#define CRED_FILES_MAX 1024 /* files of one generation */
+#define CRED_SET_IDENTITY 0xffffffffu /* "set" of the CA files of identity rules */
+
+enum cred_kind {
+	CRED_CERT,      /* to the keyholder: the certificate file of key number "key" */
+	CRED_KEY,       /* to the keyholder: its key file; may be the same file */
+	CRED_CHAIN,     /* to a worker: certificates that the keyholder found */
+	CRED_CLIENT_CA, /* to a worker: a client-ca file of service "set" */
+	CRED_FROM,      /* to a worker: the CA file of identity rule "index" */
+};
+
+#endif

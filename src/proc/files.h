@@ -1,0 +1,15 @@
+/* proc/files.h - small files and sealed memory, by descriptor. */
+#ifndef PROC_FILES_H
+#define PROC_FILES_H
+
+#include "util/buf.h"
+#include "util/diag.h"
+
+/* Reads the whole file from its beginning (pread: descriptors are shared between processes, their
+ * offsets must not matter) into out, up to out's maximum. PT_ETOOBIG, PT_EIO, PT_ENOMEM. */
+int file_slurp(int fd, struct buf *out, struct diag *diag) PT_MUST_USE;
+
+/* A memfd with these octets that can no longer be changed. */
+int memfd_sealed(const char *name, struct span octets, int *fd_out) PT_MUST_USE;
+
+#endif

@@ -1,0 +1,297 @@
+/* proc/keyholder.c - the process that has the private keys.
+ *
+ * Holds: every server key of every live generation, a channel to the parent, one to each worker. Gave up:
+ * user, root folder, files, network, exec. It parses key and certificate files (by descriptor, from
+ * the parent), hands the certificates found there back without the keys, and signs what workers ask
+ * for: with keys of a loaded generation, never more than TLS_SIGN_DATA_MAX octets. A key never
+ * leaves this process. */
+#include "proc/keyholder.h"
+
+#include "proc/child.h"
+#include "proc/cred_kind.h"
+#include "proc/files.h"
+#include "tls/tls_key.h"
+#include "util/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <unistd.h>
+
+struct held_key {
+	int cert_fd, key_fd; /* until CRED_END; -1 then */
+	char *path;          /* of the certificate, for messages */
+	struct tls_key *key;
+};
+
+struct held_generation {
+	TAILQ_ENTRY(held_generation) next;
+	uint64_t number;
+	bool loaded;
+	size_t nkeys;
+	struct held_key keys[CRED_KEYS_MAX];
+};
+
+struct keyholder {
+	struct child child;
+	TAILQ_HEAD(, held_generation) generations;
+	unsigned nlinks;
+	bool stopping; /* end when the last worker has gone over to the next keyholder */
+};
+
+static struct held_generation *
+generation_get(struct keyholder *k, uint64_t number)
+{
+	struct held_generation *g;
+
+	TAILQ_FOREACH(g, &k->generations, next)
+		if (g->number == number)
+			return g;
+	return NULL;
+}
+
+static void
+close_files(struct held_key *h)
+{
+	if (h->cert_fd >= 0)
+		close(h->cert_fd);
+	if (h->key_fd >= 0)
+		close(h->key_fd);
+	h->cert_fd = h->key_fd = -1;
+}
+
+static void
+generation_free(struct keyholder *k, struct held_generation *g)
+{
+	size_t i;
+
+	TAILQ_REMOVE(&k->generations, g, next);
+	for (i = 0; i < g->nkeys; i++) {
+		close_files(&g->keys[i]);
+		tls_key_free(&g->keys[i].key);
+		free(g->keys[i].path);
+	}
+	freezero(g, sizeof *g);
+}
+
+static int
+on_cred_begin(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct held_generation *g;
+	struct msg_cred_begin m;
+
+	(void)peer;
+	if (msg_cred_begin_decode(f, &m) != 0 || generation_get(k, m.generation) != NULL)
+		return PT_EPROTO;
+	PT_ASSERT((g = calloc(1, sizeof *g)) != NULL);
+	g->number = m.generation;
+	TAILQ_INSERT_TAIL(&k->generations, g, next);
+	return 0;
+}
+
+static int
+on_cred_file(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct held_generation *g;
+	struct msg_cred_file m;
+	struct held_key *h;
+
+	(void)peer;
+	if (msg_cred_file_decode(f, &m) != 0 || (g = generation_get(k, m.generation)) == NULL ||
+	    g->loaded || m.key >= CRED_KEYS_MAX || m.key > g->nkeys)
+		return PT_EPROTO;
+	h = &g->keys[m.key];
+	if (m.key == g->nkeys) {
+		g->nkeys++;
+		h->cert_fd = h->key_fd = -1;
+	}
+	if (m.kind == CRED_CERT && h->cert_fd < 0) {
+		PT_ASSERT((h->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
+		h->cert_fd = frame_take_fd(f);
+	} else if (m.kind == CRED_KEY && h->key_fd < 0) {
+		h->key_fd = frame_take_fd(f);
+	} else {
+		return PT_EPROTO;
+	}
+	return 0;
+}
+
+static void
+send_chain(struct keyholder *k, uint64_t generation, uint32_t key, int fd)
+{
+	struct msg_cred_chain m = { .generation = generation, .key = key };
+	struct frame f;
+
+	PT_ASSERT(msg_cred_chain_encode(&m, 0, &f) == 0);
+	child_send(&k->child, &f, fd);
+}
+
+/* One certificate directive: key in, certificates out. */
+static int
+load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct diag *diag)
+{
+	struct held_key *h = &g->keys[number];
+	struct buf cert, key, chain;
+	int rc, fd = -1;
+
+	buf_init(&cert, TLS_FILE_MAX);
+	buf_init(&key, TLS_FILE_MAX);
+	buf_init(&chain, 2 * TLS_FILE_MAX);
+	if ((rc = file_slurp(h->cert_fd, &cert, diag)) != 0)
+		goto out;
+	if (h->key_fd >= 0 && (rc = file_slurp(h->key_fd, &key, diag)) != 0)
+		goto out;
+	rc = tls_key_load(buf_span(&cert), buf_span(h->key_fd >= 0 ? &key : &cert), &h->key, &chain,
+		diag);
+	if (rc != 0)
+		goto out;
+	if ((rc = memfd_sealed("postern-chain", buf_span(&chain), &fd)) == 0)
+		send_chain(k, g->number, number, fd);
+out:
+	if (rc != 0)
+		diag_prefix(diag, "%s", h->path);
+	if (fd >= 0)
+		close(fd);
+	close_files(h);
+	buf_wipe(&cert);
+	buf_wipe(&key);
+	buf_fini(&chain);
+	return rc;
+}
+
+static int
+on_cred_end(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct held_generation *g;
+	struct diag diag = { "" };
+	struct msg_cred_end m;
+	uint32_t i;
+	int rc = 0;
+
+	(void)peer;
+	if (msg_cred_end_decode(f, &m) != 0 || (g = generation_get(k, m.generation)) == NULL ||
+	    g->loaded)
+		return PT_EPROTO;
+	for (i = 0; i < g->nkeys && rc == 0; i++) {
+		if (g->keys[i].cert_fd < 0)
+			return PT_EPROTO;
+		rc = load_key(k, g, i, &diag);
+	}
+	g->loaded = rc == 0;
+	child_ack_cred(&k->child, m.generation, rc == 0,
+		rc == 0 || diag.text[0] != '\0' ? diag.text : pt_strerror(rc));
+	if (rc != 0)
+		generation_free(k, g);
+	return 0;
+}
+
+static int
+on_cred_release(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct held_generation *g;
+	struct msg_cred_release m;
+
+	(void)peer;
+	if (msg_cred_release_decode(f, &m) != 0)
+		return PT_EPROTO;
+	if ((g = generation_get(k, m.generation)) != NULL)
+		generation_free(k, g);
+	return 0;
+}
+
+static int
+on_sign(void *self, void *peer, struct frame *f)
+{
+	uint8_t sig[TLS_SIGNATURE_MAX];
+	struct keyholder *k = self;
+	struct held_generation *g;
+	struct link *l = peer;
+	struct msg_signed r = { 0 };
+	struct msg_sign m;
+	uint32_t id = f->id;
+	size_t n = 0;
+
+	if (msg_sign_decode(f, &m) != 0 || m.data.n > TLS_SIGN_DATA_MAX || m.hashed > 1)
+		return PT_EPROTO;
+	/* a generation may just have been released: no answer but "no" */
+	if ((g = generation_get(k, m.generation)) != NULL && g->loaded && m.key < g->nkeys &&
+	    tls_key_sign(g->keys[m.key].key, m.algorithm, m.hashed != 0, m.data, sig, &n) == 0)
+		r = (struct msg_signed){ .ok = 1, .signature = { sig, n } };
+	PT_ASSERT(msg_signed_encode(&r, id, f) == 0);
+	/* the worker waits for this one answer; one that does not read is at fault */
+	return frame_send(chan_fd(l->chan), f, -1) == 0 ? 0 : PT_EPROTO;
+}
+
+static const struct ipc_rule worker_rules[] = {
+	{ MSG_T_SIGN, 1u << ROLE_WORKER, IPC_ANY_STATE, on_sign },
+};
+
+static void
+worker_gone(void *self, struct link *l, int rc)
+{
+	struct keyholder *k = self;
+
+	if (rc == PT_EPROTO)
+		log_msg(LOG_L_ERROR, "a worker broke the protocol; it gets no more signatures");
+	link_free(&l);
+	k->nlinks--;
+	if (k->stopping && k->nlinks == 0)
+		exit(0);
+}
+
+static int
+on_channel(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct msg_channel m;
+
+	(void)peer;
+	if (msg_channel_decode(f, &m) != 0 || m.role != ROLE_WORKER)
+		return PT_EPROTO;
+	if (link_new(&k->child, frame_take_fd(f), ROLE_WORKER, worker_rules, PT_COUNT(worker_rules), k,
+		    worker_gone) != NULL)
+		k->nlinks++;
+	return 0;
+}
+
+static int
+on_stop(void *self, void *peer, struct frame *f)
+{
+	struct keyholder *k = self;
+	struct msg_stop m;
+
+	(void)peer;
+	if (msg_stop_decode(f, &m) != 0)
+		return PT_EPROTO;
+	k->stopping = true;
+	if (k->nlinks == 0)
+		exit(0);
+	return 0;
+}
+
+static const struct ipc_rule rules[] = {
+	{ MSG_T_LOG_END, 1u << ROLE_PARENT, IPC_ANY_STATE, child_on_log_end },
+	{ MSG_T_CRED_BEGIN, 1u << ROLE_PARENT, IPC_ANY_STATE, on_cred_begin },
+	{ MSG_T_CRED_FILE, 1u << ROLE_PARENT, IPC_ANY_STATE, on_cred_file },
+	{ MSG_T_CRED_END, 1u << ROLE_PARENT, IPC_ANY_STATE, on_cred_end },
+	{ MSG_T_CRED_RELEASE, 1u << ROLE_PARENT, IPC_ANY_STATE, on_cred_release },
+	{ MSG_T_CHANNEL, 1u << ROLE_PARENT, IPC_ANY_STATE, on_channel },
+	{ MSG_T_STOP, 1u << ROLE_PARENT, IPC_ANY_STATE, on_stop },
+	{ MSG_T_PROBE, 1u << ROLE_PARENT, IPC_ANY_STATE, child_on_probe },
+};
+
+int
+keyholder_main(int argc, char **argv)
+{
+	static struct keyholder k;
+
+	TAILQ_INIT(&k.generations);
+	child_init(&k.child, ROLE_KEYHOLDER, argc, argv, rules, PT_COUNT(rules), &k);
+	k.child.state = PROC_SERVING;
+	setproctitle("keyholder: %s", proc_state_name(PROC_SERVING));
+	child_run(&k.child);
+}

@@ -1,0 +1,35 @@
+/* proc/logging.c - see logging.h. */
+#include "proc/logging.h"
+
+#include "ipc/msg.h"
+
+#include <string.h>
+#include <time.h>
+
+#define FIELDS_OCTETS_MAX 2048
+
+int
+logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	char packed[FIELDS_OCTETS_MAX];
+	struct timespec now;
+	struct msg_log m;
+	struct frame f;
+	size_t i, at = 0, a, b;
+
+	for (i = 0; i < n && i < LOG_FIELDS_MAX; i++) {
+		a = strlen(fields[i].name) + 1;
+		b = strlen(fields[i].value) + 1;
+		if (at + a + b > sizeof packed)
+			break;
+		memcpy(packed + at, fields[i].name, a);
+		memcpy(packed + at + a, fields[i].value, b);
+		at += a + b;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	m = (struct msg_log){ .time_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
+		.level = (uint8_t)level, .text = span_str(text), .fields = { (uint8_t *)packed, at } };
+	if (msg_log_encode(&m, 0, &f) != 0)
+		return PT_ETOOBIG;
+	return frame_send(fd, &f, -1);
+}

@@ -1,0 +1,11 @@
+/* proc/logging.h - log messages as frames: how every process but control gets rid of them. */
+#ifndef PROC_LOGGING_H
+#define PROC_LOGGING_H
+
+#include "util/log.h"
+
+/* Sends one message; never waits. An error means that it is lost (nobody reads, or too many wait). */
+int logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields,
+		 size_t n) PT_MUST_USE;
+
+#endif

@@ -1,0 +1,194 @@
+/* proc/parent.h - the parent: what it knows of itself, its generations and its children. Shared by the
+ * parent's own files. The parent never reads an octet from a client and never parses a certificate. */
+#ifndef PROC_PARENT_H
+#define PROC_PARENT_H
+
+#include "conf/conf.h"
+#include "ev/ev.h"
+#include "ipc/chan.h"
+#include "ipc/msg.h"
+#include "ipc/rules.h"
+#include "net/listen.h"
+#include "proc/cred_kind.h"
+#include "proc/role.h"
+#include "proc/table.h"
+
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#define PENDING_MAX 16          /* reload requests that wait for their answer */
+#define STAGE_TIMEOUT_MS 60000  /* for new workers to be ready */
+#define SLOT_NONE 0xffffffffu
+
+/* --- generations: a configuration with all that belongs to it (generation.c) ------------------ */
+
+struct gen_listener {
+	char *text; /* of the address: by it a reload finds the socket again */
+	int fd;     /* -1 once the generation accepts no more */
+	uint32_t service, listen;
+};
+
+struct gen_cert { /* one certificate directive; its place in the array is the key's number */
+	char *certificate, *key; /* paths; key NULL: in the certificate file */
+	int cert_fd, key_fd;     /* as opened when the generation was made */
+	int chain_fd;            /* from the keyholder; -1 until then */
+};
+
+struct gen_file { /* a CA file for the workers */
+	enum cred_kind kind;
+	uint32_t set, index;
+	char *path;
+	int fd;
+};
+
+struct generation {
+	TAILQ_ENTRY(generation) next;
+	uint64_t number;
+	struct conf *conf; /* NULL: taken over from a binary whose configuration we cannot read */
+	int conf_fd;       /* its text, sealed */
+	struct gen_listener *listeners;
+	size_t nlisteners;
+	struct gen_cert *certs;
+	size_t ncerts;
+	struct gen_file *files;
+	size_t nfiles;
+	bool keys_loaded; /* by the present keyholder */
+};
+
+/* Opens what conf names; listeners that prev has are taken from it. conf is taken in any case. bind
+ * false: nothing is bound (a check). On error nothing stays open. */
+int generation_new(struct conf *conf, uint64_t number, const struct generation *prev, bool bind,
+		   struct generation **gen_out, struct diag *diag) PT_MUST_USE;
+void generation_close_listeners(struct generation *g);
+void generation_free(struct generation **g);
+
+/* The number of the key of a certificate directive. */
+uint32_t generation_key(const struct generation *g, const struct conf_cert *cert);
+
+/* --- children (supervise.c) ------------------------------------------------------------------- */
+
+struct parent;
+
+struct proc {
+	TAILQ_ENTRY(proc) next;
+	struct parent *parent;
+	enum role role;
+	uint32_t slot; /* of its table; SLOT_NONE for others than workers */
+	pid_t pid;
+	uint64_t generation;
+	enum proc_state state;
+	bool leaving; /* told to end, or replaced: its end is no failure */
+	uint64_t started_ms;
+	struct chan *chan;
+	struct ev_io io;
+};
+
+/* One role or worker slot that is started again when it dies. */
+struct respawn {
+	struct parent *parent;
+	enum role role;
+	uint32_t slot;
+	unsigned streak; /* deaths in a row without a quiet time between them */
+	uint32_t restarts;
+	struct ev_timer timer;
+};
+
+struct parent_table {
+	int fd, reader_fd; /* -1: not made yet */
+	bool taken;
+};
+
+/* --- the parent ------------------------------------------------------------------------------- */
+
+struct parent {
+	/* from the command line, for ever */
+	const char *conf_path;
+	bool foreground;
+	char **argv;
+	char exe_path[1024];
+	int exe_fd, control_exe_fd;
+	struct ev_loop *loop;
+	struct ev_signal signals[6];
+
+	enum proc_state state;
+	bool is_root;
+	uint64_t started; /* seconds of CLOCK_REALTIME; outlives an upgrade */
+	uint64_t seed;
+	uint64_t last_generation;
+	int pid_fd;
+	char *pid_file; /* as locked */
+	int control_fd; /* listening socket for the postern command */
+	char *control_path;
+	int log_fd; /* our own messages; -1: stderr */
+	bool log_failed; /* its target could not be opened, and that has been said */
+	struct ev_timer log_timer;
+	int root_fd; /* the empty folder */
+	int ready_fd; /* the process that started us waits here; -1: nobody */
+	char limitations[4096];
+	int exit_code;
+
+	TAILQ_HEAD(proc_list, proc) procs;
+	struct proc *keyholder, *control;
+	TAILQ_HEAD(, generation) generations; /* those with workers; current is among them */
+	struct generation *current, *staging;
+	struct ev_timer stage_timer;
+	bool keys_asked; /* staging waits for the keyholder; else for workers */
+	bool reload_again;
+	uint32_t pending[PENDING_MAX], pending_next[PENDING_MAX];
+	size_t npending, npending_next;
+	struct ev_timer stop_timer;
+
+	struct parent_table tables[TABLE_SLOTS_MAX];
+	struct respawn worker_respawn[TABLE_SLOTS_MAX], keyholder_respawn, control_respawn;
+
+	pid_t check_pid; /* the new binary's -n, before an upgrade; 0: none */
+	bool upgrade_wanted;
+	pid_t probe_pid;
+};
+
+/* supervise.c */
+void supervise_init(struct parent *p);
+int supervise_spawn_control(struct parent *p) PT_MUST_USE;
+int supervise_spawn_keyholder(struct parent *p) PT_MUST_USE;
+int supervise_spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
+int supervise_free_slot(const struct parent *p, uint32_t *slot_out);
+struct proc *supervise_adopt(struct parent *p, enum role role, uint32_t slot, pid_t pid, uint64_t generation,
+			     enum proc_state state, int fd);
+void supervise_send(struct proc *proc, struct frame *f, int fd);
+void supervise_reap(struct parent *p);
+void supervise_set_state(struct proc *proc, enum proc_state state);
+size_t supervise_count(const struct parent *p, enum role role, uint64_t generation /* 0: any */);
+void supervise_tell_state(struct parent *p);
+void supervise_log_target(struct parent *p);
+void supervise_send_keys(struct parent *p, const struct generation *g);
+void supervise_kill_all(struct parent *p);
+void supervise_switch_keyholder(struct parent *p);
+struct generation *parent_generation(const struct parent *p, uint64_t number);
+
+/* transition.c: from one generation to the next, and to the end */
+void transition_begin(struct parent *p, uint32_t request_id /* 0: a signal */);
+void transition_keys_loaded(struct parent *p, bool ok, const char *text);
+void transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const char *text);
+void transition_proc_gone(struct parent *p, const struct proc *proc);
+void transition_stop(struct parent *p, bool drain);
+void transition_stop_now(struct parent *p);
+void transition_fail(struct parent *p, const char *text); /* staging is given up */
+
+/* upgrade.c */
+void upgrade_begin(struct parent *p);
+void upgrade_checked(struct parent *p, int status);
+bool upgrade_resume(struct parent *p); /* true: we were exec'd by an older parent and have its children */
+
+/* check.c: posternd -n; prints mistakes to stderr, returns the exit code */
+int check_main(const char *conf_path);
+
+/* parent.c */
+int parent_main(int argc, char **argv, const char *conf_path, bool foreground);
+int parent_open_control(struct parent *p, const struct conf *conf, struct diag *diag) PT_MUST_USE;
+void parent_ready(struct parent *p); /* serving: tell the starter and the service manager */
+__attribute__((noreturn)) void parent_exit(struct parent *p, int code);
+
+/* notify.c: sd_notify(3) without the library */
+void notify_systemd(const char *state);
+
+#endif

@@ -1,0 +1,30 @@
+/* proc/role.h - the processes, and the descriptors that each finds when it starts. */
+#ifndef PROC_ROLE_H
+#define PROC_ROLE_H
+
+enum role {
+	ROLE_PARENT,
+	ROLE_KEYHOLDER,
+	ROLE_WORKER,
+	ROLE_CONTROL,
+	ROLE_COUNT
+};
+
+/* Fixed descriptors of a child. */
+#define ROLE_FD_PARENT 3 /* channel to the parent */
+#define ROLE_FD_LOG 4    /* where log frames go; control: /dev/null */
+#define ROLE_FD_ROOT 5   /* the empty folder that becomes its root; /dev/null without root */
+
+enum proc_state {
+	PROC_STARTING,
+	PROC_READY,    /* confined and loaded, waiting to be started */
+	PROC_SERVING,
+	PROC_DRAINING, /* accepts no more, sessions go on */
+	PROC_STOPPING, /* says goodbye */
+};
+
+/* "worker", and "serving". Static storage. */
+const char *role_name(unsigned role);
+const char *proc_state_name(unsigned state);
+
+#endif

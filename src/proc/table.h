@@ -1,0 +1,93 @@
+/* proc/table.h - the table that each worker shares with the others: counters, and connections per
+ * address, so that limits hold over all workers.
+ *
+ * One memfd per worker slot, made by the parent, sealed in size, mapped writable by that worker alone and
+ * read-only by everyone else. A slot outlives its worker: when one has ended, however, the parent
+ * clears the table before the next takes it. Counters are single words; the address part carries a
+ * sequence number, so that a reader that meets a change tries again. */
+#ifndef PROC_TABLE_H
+#define PROC_TABLE_H
+
+#include "util/err.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TABLE_SLOTS_MAX 256       /* workers alive at once, those that drain included */
+#define TABLE_SERVICES_MAX 64     /* = CONF_SERVICES_MAX */
+#define TABLE_SERVICE_NAME_MAX 64 /* octets with the NUL; a longer name is cut */
+#define TABLE_ADDR_SLOTS 32768    /* power of two, above the connections that one worker can hold */
+
+/* Counters of one service in one worker. The first two are gauges: they go down again. */
+#define TABLE_COUNTERS(X)                                                                          \
+	X(connections, "now open")                                                                 \
+	X(tls_sessions, "now in TLS")                                                                   \
+	X(accepted, "connections accepted")                                                        \
+	X(refused, "connections refused by a limit")                                               \
+	X(handshakes, "TLS handshakes completed")                                                  \
+	X(handshakes_failed, "TLS handshakes that failed or were not finished in time")            \
+	X(injections, "octets behind STARTTLS")                                                    \
+	X(truncated, "TLS sessions that ended without close_notify")                               \
+	X(unavailable, "STARTTLS refused because the keyholder was away")                          \
+	X(octets_in, "octets received")                                                            \
+	X(octets_out, "octets sent")
+
+struct table_service {
+	char name[TABLE_SERVICE_NAME_MAX];
+#define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
+	TABLE_COUNTERS(TABLE_COUNTER_MEMBER)
+#undef TABLE_COUNTER_MEMBER
+};
+
+struct table_addr {
+	uint64_t key; /* 0: free */
+	uint32_t count;
+	uint32_t unused;
+};
+
+struct table {
+	_Atomic uint32_t pid; /* 0: the slot is free */
+	_Atomic uint32_t state; /* enum proc_state */
+	_Atomic uint64_t generation;
+	_Atomic uint64_t connections;
+	_Atomic uint64_t accepted;
+	_Atomic uint32_t nservices;
+	_Atomic uint32_t addr_seq; /* odd while the worker changes addrs */
+	struct table_service services[TABLE_SERVICES_MAX];
+	struct table_addr addrs[TABLE_ADDR_SLOTS];
+};
+
+/* A new sealed memfd of the right size. */
+int table_create(int *fd_out) PT_MUST_USE;
+
+/* A read-only descriptor of the same memory, to be passed to readers. */
+int table_reader_fd(int fd, int *fd_out) PT_MUST_USE;
+
+/* Maps it; NULL when that fails or the size is wrong. fd is borrowed. */
+struct table *table_map(int fd, bool writable);
+void table_unmap(struct table **t);
+
+/* The slot that no worker has: what ended workers have counted is added up there, by the parent. */
+#define TABLE_SLOT_PAST (TABLE_SLOTS_MAX - 1)
+
+/* Adds the counters of an ended worker (not its gauges) to past's, by service name. A service that finds no
+ * room there is left out. */
+void table_retire(struct table *past, const struct table *t);
+
+/* Empties it; only while no worker has it. */
+void table_clear(struct table *t);
+
+/* One connection more or less from an address. key: from table_addr_key(). add: PT_EFULL when the
+ * table is full. sub of a key that is not there is our bug. */
+int table_addr_add(struct table *t, uint64_t key) PT_MUST_USE;
+void table_addr_sub(struct table *t, uint64_t key);
+
+/* Connections counted for the key; a table that changes all the time counts as 0 (the next connection is
+ * counted again). */
+uint32_t table_addr_count(const struct table *t, uint64_t key);
+
+/* Key of an address at a service, never 0. seed: random, the same in all workers. */
+uint64_t table_addr_key(uint64_t seed, const char *service, const uint8_t addr[16]);
+
+#endif

@@ -1,0 +1,383 @@
+/* proc/transition.c - from one generation to the next, and to the end.
+ *
+ * A reload: read and check everything, open it, let the keyholder load the keys, start the new workers and
+ * let them load their credentials; only when all of them say yes do they begin to accept and do the old
+ * ones stop. Any no before that leaves the old generation as it is. The first start is the same with
+ * nothing to fall back on. */
+#include "proc/parent.h"
+
+#include "util/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STOP_EXTRA_MS 3000  /* beyond stop-timeout and linger, then children are killed */
+#define HELPERS_END_MS 2000 /* for keyholder and control to end after the last worker */
+
+#define SEND(proc, name, fd, ...)                                                                  \
+	do {                                                                                       \
+		struct msg_##name m_ = { __VA_ARGS__ };                                            \
+		struct frame f_;                                                                   \
+		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
+		supervise_send(proc, &f_, fd);                                                     \
+	} while (0)
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static void
+answer(struct parent *p, bool ok, const char *text)
+{
+	struct msg_reloaded m = { .ok = ok, .text = span_str(text),
+		.generation = p->current != NULL ? p->current->number : 0 };
+	struct frame f;
+	size_t i;
+
+	if (m.text.n > FRAME_PAYLOAD_MAX / 2)
+		m.text.n = FRAME_PAYLOAD_MAX / 2;
+	for (i = 0; i < p->npending; i++) {
+		PT_ASSERT(msg_reloaded_encode(&m, p->pending[i], &f) == 0);
+		supervise_send(p->control, &f, -1);
+	}
+	p->npending = 0;
+}
+
+static void
+next_reload(struct parent *p)
+{
+	if (!p->reload_again || p->state >= PROC_DRAINING)
+		return;
+	p->reload_again = false;
+	memcpy(p->pending, p->pending_next, sizeof p->pending);
+	p->npending = p->npending_next;
+	p->npending_next = 0;
+	transition_begin(p, 0);
+}
+
+/* --- failure ---------------------------------------------------------------------------------- */
+
+static void
+forget_generation(struct parent *p, struct generation **g)
+{
+	SEND(p->keyholder, cred_release, -1, .generation = (*g)->number);
+	generation_free(g);
+}
+
+void
+transition_fail(struct parent *p, const char *text)
+{
+	struct proc *proc;
+
+	if (p->current == NULL && p->log_fd >= 0) {
+		/* the last words of a start that fails must not depend on a process that is about to go */
+		close(p->log_fd);
+		p->log_fd = -1;
+	}
+	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
+		? "reload failed, everything goes on as before" : "cannot start", text);
+	ev_timer_clear(&p->stage_timer);
+	if (p->staging != NULL) {
+		TAILQ_FOREACH(proc, &p->procs, next)
+			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
+				proc->leaving = true;
+				kill(proc->pid, SIGKILL);
+			}
+		forget_generation(p, &p->staging);
+	}
+	answer(p, false, text);
+	if (p->current == NULL) {
+		p->exit_code = 78; /* EX_CONFIG */
+		transition_stop_now(p);
+		return;
+	}
+	notify_systemd("READY=1");
+	next_reload(p);
+	upgrade_begin(p); /* one that waited for us */
+}
+
+/* --- the way ---------------------------------------------------------------------------------- */
+
+static struct conf *
+load(const char *path, char *text, size_t cap)
+{
+	struct conf_errors *errors = conf_errors_new();
+	struct conf *conf = NULL;
+	struct buf out;
+	int rc;
+
+	snprintf(text, cap, "out of memory");
+	if (errors == NULL)
+		return NULL;
+	if ((rc = conf_load(path, &conf, errors)) != 0) {
+		buf_init(&out, cap - 1);
+		/* more than fits is cut: "posternd -n" shows all */
+		(void)!conf_errors_print(errors, &out);
+		snprintf(text, cap, "%.*s", (int)buf_size(&out), (const char *)buf_span(&out).p);
+		if (buf_size(&out) == 0)
+			snprintf(text, cap, "the configuration has many mistakes: run posternd -n -f %s",
+				path);
+		buf_fini(&out);
+	}
+	conf_errors_free(&errors);
+	return conf;
+}
+
+static void
+stage_late(void *arg)
+{
+	transition_fail(arg, "the new processes were not ready in time");
+}
+
+void
+transition_begin(struct parent *p, uint32_t request_id)
+{
+	struct diag diag = { "" };
+	struct conf *conf;
+	char text[8192];
+
+	if (p->state >= PROC_DRAINING)
+		return;
+	if (p->staging != NULL) { /* after this one, once, for all that asked meanwhile */
+		p->reload_again = true;
+		if (request_id != 0 && p->npending_next < PENDING_MAX)
+			p->pending_next[p->npending_next++] = request_id;
+		return;
+	}
+	if (request_id != 0 && p->npending < PENDING_MAX)
+		p->pending[p->npending++] = request_id;
+	if (p->current != NULL)
+		notify_systemd("RELOADING=1");
+	if ((conf = load(p->conf_path, text, sizeof text)) == NULL) {
+		transition_fail(p, text);
+		return;
+	}
+	if (generation_new(conf, ++p->last_generation, p->current, true, &p->staging, &diag) != 0) {
+		transition_fail(p, diag.text);
+		return;
+	}
+	if (p->control == NULL && supervise_spawn_control(p) != 0) {
+		transition_fail(p, "the control process cannot be started");
+		return;
+	}
+	if (p->keyholder == NULL && supervise_spawn_keyholder(p) != 0) {
+		transition_fail(p, "the keyholder cannot be started");
+		return;
+	}
+	p->keys_asked = true;
+	ev_timer_init(&p->stage_timer, p->loop, stage_late, p);
+	ev_timer_set(&p->stage_timer, STAGE_TIMEOUT_MS);
+	supervise_send_keys(p, p->staging);
+}
+
+void
+transition_keys_loaded(struct parent *p, bool ok, const char *text)
+{
+	uint32_t slot;
+	unsigned i;
+
+	if (!p->keys_asked)
+		return;
+	if (!ok) {
+		transition_fail(p, text);
+		return;
+	}
+	p->keys_asked = false;
+	p->staging->keys_loaded = true;
+	for (i = 0; i < p->staging->conf->workers; i++) {
+		if (supervise_free_slot(p, &slot) != 0) {
+			transition_fail(p, "too many workers of earlier reloads still have sessions; "
+				"try again when some have ended, or set a shorter drain");
+			return;
+		}
+		if (supervise_spawn_worker(p, p->staging, slot) != 0) {
+			transition_fail(p, "a worker cannot be started");
+			return;
+		}
+	}
+}
+
+static void
+start_worker(struct proc *proc)
+{
+	SEND(proc, cred_commit, -1, .generation = proc->generation);
+	SEND(proc, start, -1, .unused = 0);
+	supervise_set_state(proc, PROC_SERVING);
+}
+
+static void
+say_listeners(const struct generation *g)
+{
+	size_t i;
+
+	for (i = 0; i < g->nlisteners; i++)
+		log_msg(LOG_L_NOTICE, "listening on %s for service %s", g->listeners[i].text,
+			g->conf->services[g->listeners[i].service].name);
+}
+
+/* The new generation serves; the one before drains. */
+static void
+commit(struct parent *p)
+{
+	struct generation *old = p->current, *g = p->staging;
+	struct diag diag = { "" };
+	struct proc *proc;
+
+	ev_timer_clear(&p->stage_timer);
+	p->staging = NULL;
+	p->current = g;
+	TAILQ_INSERT_TAIL(&p->generations, g, next);
+	TAILQ_FOREACH(proc, &p->procs, next)
+		if (proc->role == ROLE_WORKER && proc->generation == g->number)
+			start_worker(proc);
+	TAILQ_FOREACH(proc, &p->procs, next) {
+		if (proc->role != ROLE_WORKER || proc->generation == g->number ||
+		    proc->state >= PROC_DRAINING)
+			continue;
+		proc->leaving = true;
+		SEND(proc, drain, -1, .timeout_ms = g->conf->drain_ms);
+		supervise_set_state(proc, PROC_DRAINING);
+	}
+	/* nobody accepts on a socket that only the old one had: close it, so that clients see it */
+	if (old != NULL)
+		generation_close_listeners(old);
+	if (parent_open_control(p, g->conf, &diag) != 0)
+		log_msg(LOG_L_ERROR, "the postern command cannot be answered: %s", diag.text);
+	SEND(p->control, config, g->conf_fd, .generation = g->number);
+	if (p->control_fd >= 0)
+		SEND(p->control, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
+	supervise_log_target(p);
+	p->state = PROC_SERVING;
+	supervise_set_state(p->keyholder, PROC_SERVING);
+	supervise_tell_state(p);
+	log_msg(LOG_L_NOTICE, "serving %s: generation %llu, %u workers", p->conf_path,
+		(unsigned long long)g->number, g->conf->workers);
+	parent_ready(p);
+	if (old == NULL)
+		say_listeners(g);
+	answer(p, true, "");
+	next_reload(p);
+	upgrade_begin(p);
+}
+
+void
+transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const char *text)
+{
+	struct proc *other;
+	size_t ready = 0;
+
+	if (p->staging == NULL || proc->generation != p->staging->number) {
+		/* one that was started again */
+		if (!ok)
+			log_msg(LOG_L_ERROR, "a worker cannot load its credentials: %s", text);
+		if (!ok || p->current == NULL || proc->generation != p->current->number)
+			kill(proc->pid, SIGKILL);
+		else if (proc->state == PROC_STARTING)
+			start_worker(proc);
+		return;
+	}
+	if (!ok) {
+		transition_fail(p, text);
+		return;
+	}
+	supervise_set_state(proc, PROC_READY);
+	TAILQ_FOREACH(other, &p->procs, next)
+		ready += other->role == ROLE_WORKER && other->state == PROC_READY &&
+			other->generation == p->staging->number;
+	if (ready == p->staging->conf->workers)
+		commit(p);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void
+end_helpers(struct parent *p)
+{
+	if (TAILQ_EMPTY(&p->procs))
+		parent_exit(p, p->exit_code);
+	if (p->keyholder != NULL && !p->keyholder->leaving) {
+		p->keyholder->leaving = true;
+		SEND(p->keyholder, stop, -1, .timeout_ms = 0);
+	}
+	/* control is the last: it writes what the others have to say */
+	if (p->keyholder == NULL && p->control != NULL && !p->control->leaving) {
+		p->control->leaving = true;
+		if (p->log_fd >= 0) { /* it waits until the last sender has gone */
+			close(p->log_fd);
+			p->log_fd = -1;
+		}
+		SEND(p->control, stop, -1, .timeout_ms = 0);
+	}
+	ev_timer_set(&p->stop_timer, HELPERS_END_MS);
+}
+
+void
+transition_proc_gone(struct parent *p, const struct proc *proc)
+{
+	struct generation *g = parent_generation(p, proc->generation);
+
+	if (proc->role == ROLE_WORKER && g != NULL && g != p->current && g != p->staging &&
+	    supervise_count(p, ROLE_WORKER, g->number) == 0) {
+		TAILQ_REMOVE(&p->generations, g, next);
+		forget_generation(p, &g);
+	}
+	if (p->staging != NULL && !proc->leaving &&
+	    ((proc->role == ROLE_WORKER && proc->generation == p->staging->number) ||
+		    (proc->role == ROLE_KEYHOLDER && p->keyholder == NULL)))
+		transition_fail(p, proc->role == ROLE_WORKER ? "a new worker died before it was ready"
+							     : "the keyholder died");
+	if (p->state >= PROC_DRAINING && supervise_count(p, ROLE_WORKER, 0) == 0)
+		end_helpers(p);
+}
+
+static void
+stop_late(void *arg)
+{
+	struct parent *p = arg;
+
+	if (supervise_count(p, ROLE_WORKER, 0) > 0)
+		log_msg(LOG_L_WARNING, "some processes did not end in time and are killed");
+	supervise_kill_all(p);
+	parent_exit(p, p->exit_code);
+}
+
+void
+transition_stop(struct parent *p, bool drain)
+{
+	const struct conf *conf = p->current != NULL ? p->current->conf : NULL;
+	struct proc *proc;
+
+	if (conf == NULL || p->state >= PROC_STOPPING) { /* nothing is served, or asked twice */
+		transition_stop_now(p);
+		return;
+	}
+	p->state = drain ? PROC_DRAINING : PROC_STOPPING;
+	log_msg(LOG_L_NOTICE, drain ? "draining: no new connections, sessions go on"
+				    : "stopping: no new connections, goodbye to all sessions");
+	notify_systemd("STOPPING=1");
+	supervise_tell_state(p);
+	ev_timer_init(&p->stop_timer, p->loop, stop_late, p);
+	ev_timer_set(&p->stop_timer, (uint64_t)(drain ? conf->drain_ms : conf->stop_timeout_ms) +
+			conf->linger_ms + STOP_EXTRA_MS);
+	TAILQ_FOREACH(proc, &p->procs, next) {
+		if (proc->role != ROLE_WORKER)
+			continue;
+		proc->leaving = true;
+		if (drain)
+			SEND(proc, drain, -1, .timeout_ms = conf->drain_ms);
+		else
+			SEND(proc, stop, -1, .timeout_ms = conf->stop_timeout_ms);
+		supervise_set_state(proc, p->state);
+	}
+	if (p->current != NULL)
+		generation_close_listeners(p->current);
+	if (supervise_count(p, ROLE_WORKER, 0) == 0)
+		end_helpers(p);
+}
+
+void
+transition_stop_now(struct parent *p)
+{
+	supervise_kill_all(p);
+	parent_exit(p, p->exit_code);
+}

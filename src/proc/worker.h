@@ -1,0 +1,105 @@
+/* proc/worker.h - the process that holds client connections; shared by the worker's own files. */
+#ifndef PROC_WORKER_H
+#define PROC_WORKER_H
+
+#include "conf/conf.h"
+#include "ev/ev.h"
+#include "net/listen.h"
+#include "net/stream.h"
+#include "proc/child.h"
+#include "proc/cred_kind.h"
+#include "proc/table.h"
+#include "proto/engine.h"
+#include "tls/tls_cred.h"
+#include "tls/tls_session.h"
+
+#include <sys/queue.h>
+
+struct conn;
+struct worker;
+
+/* A service as this worker runs it. */
+struct service {
+	const struct conf_service *conf; /* borrowed from worker.conf */
+	const struct engine_protocol *protocol;
+	struct engine_conf engine_conf;
+	struct tls_cred *cred; /* our reference; NULL when it has no TLS */
+	struct tls_cred *staged; /* loaded, not yet committed */
+	struct table_service *count; /* our own counters */
+};
+
+struct listener {
+	struct worker *worker;
+	struct service *service;
+	const struct conf_listen *conf;
+	int fd;
+	struct ev_io io;
+};
+
+/* A credential generation while its files come in. */
+struct cred_load;
+
+/* The keyholder as this worker sees it (worker_sign.c). */
+struct signer {
+	struct worker *worker;
+	struct chan *chan; /* NULL: away */
+	struct ev_io io;   /* to see its end */
+	uint32_t next_id;
+	uint64_t sick_until_ms; /* it did not answer in time: not asked again before */
+};
+
+struct worker {
+	struct child child;
+	uint32_t slot;
+	uint64_t generation;
+	struct conf *conf;
+	struct table *table;                    /* ours, writable */
+	struct table *tables[TABLE_SLOTS_MAX];  /* all others, read only */
+	unsigned ntables;                       /* highest slot + 1 */
+	uint64_t seed;                          /* of address keys */
+	struct service services[CONF_SERVICES_MAX];
+	struct listener listeners[CONF_SERVICES_MAX * CONF_LISTEN_MAX];
+	size_t nlisteners;
+	bool accepting;
+	bool accept_yielded;  /* the others have had their moment */
+	uint64_t accept_full_ms; /* when descriptors last ran out; 0: it is over */
+	struct ev_timer accept_timer;
+	struct ev_timer second; /* once a second: title, handshakes near a limit */
+	struct ev_timer stop_timer;
+	bool dying;           /* stop_timer means the end, not the goodbye */
+	char title[96]; /* what it was last set to */
+	struct cred_load *load;
+	struct signer signer;
+	TAILQ_HEAD(conn_list, conn) conns;
+	TAILQ_HEAD(, conn) handshakes; /* in the order in which they began */
+	struct stream_scratch scratch;
+	uint8_t plain[TLS_RECORD_MAX]; /* one decrypted record */
+};
+
+/* worker_cred.c: rows of the rule table, and the end of a half-loaded generation. */
+int worker_on_cred_begin(void *self, void *peer, struct frame *f);
+int worker_on_cred_file(void *self, void *peer, struct frame *f);
+int worker_on_cred_end(void *self, void *peer, struct frame *f);
+int worker_on_cred_commit(void *self, void *peer, struct frame *f);
+int worker_on_cred_release(void *self, void *peer, struct frame *f);
+
+/* worker_sign.c */
+void signer_init(struct signer *s, struct worker *w);
+void signer_set(struct signer *s, int fd); /* takes fd; replaces the one before */
+bool signer_available(const struct signer *s);
+int signer_sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed,
+		struct span data, uint8_t *sig_out, size_t *len_out);
+
+/* worker_accept.c */
+void accept_start(struct worker *w);
+void accept_stop(struct worker *w); /* for good: closes the listeners */
+void accept_conn_gone(struct worker *w); /* a descriptor has become free */
+void accept_second(struct worker *w, uint64_t now_ms); /* once a second */
+
+/* Above 80 % of a limit that counts for this service. */
+bool accept_is_crowded(const struct worker *w, const struct service *svc);
+
+/* worker.c */
+void worker_conn_gone(struct worker *w);
+
+#endif

@@ -1,0 +1,217 @@
+/* proc/worker_cred.c - a credential generation comes in by descriptors and becomes one credential set
+ * for each service, all or none: an error anywhere leaves the sets as they were. */
+#include "proc/worker.h"
+
+#include "proc/files.h"
+#include "util/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct cred_file {
+	uint8_t kind;
+	uint32_t set, key;
+	char *path;
+	struct buf octets;
+};
+
+struct cred_load {
+	uint64_t generation;
+	bool failed;
+	struct diag diag;
+	size_t n;
+	struct cred_file files[CRED_FILES_MAX];
+};
+
+static void
+load_free(struct cred_load **lp)
+{
+	struct cred_load *l = *lp;
+	size_t i;
+
+	if (l == NULL)
+		return;
+	for (i = 0; i < l->n; i++) {
+		buf_fini(&l->files[i].octets);
+		free(l->files[i].path);
+	}
+	free(l);
+	*lp = NULL;
+}
+
+int
+worker_on_cred_begin(void *self, void *peer, struct frame *f)
+{
+	struct worker *w = self;
+	struct msg_cred_begin m;
+
+	(void)peer;
+	if (msg_cred_begin_decode(f, &m) != 0 || w->conf == NULL || w->load != NULL)
+		return PT_EPROTO;
+	PT_ASSERT((w->load = calloc(1, sizeof *w->load)) != NULL);
+	w->load->generation = m.generation;
+	return 0;
+}
+
+int
+worker_on_cred_file(void *self, void *peer, struct frame *f)
+{
+	struct worker *w = self;
+	struct cred_load *l = w->load;
+	struct msg_cred_file m;
+	struct cred_file *file;
+	int fd, rc;
+
+	(void)peer;
+	if (msg_cred_file_decode(f, &m) != 0 || l == NULL || m.generation != l->generation ||
+	    l->n == CRED_FILES_MAX ||
+	    (m.kind != CRED_CHAIN && m.kind != CRED_CLIENT_CA && m.kind != CRED_FROM))
+		return PT_EPROTO;
+	file = &l->files[l->n++];
+	file->kind = m.kind;
+	file->set = m.set;
+	file->key = m.key;
+	buf_init(&file->octets, 2 * TLS_FILE_MAX);
+	PT_ASSERT((file->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
+	fd = frame_take_fd(f);
+	if (!l->failed && (rc = file_slurp(fd, &file->octets, &l->diag)) != 0) {
+		l->failed = true;
+		diag_prefix(&l->diag, "%s", file->path);
+	}
+	close(fd);
+	return 0;
+}
+
+static size_t
+collect(const struct cred_load *l, enum cred_kind kind, uint32_t set, struct tls_ca_file *out, size_t max)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < l->n && n < max; i++)
+		if (l->files[i].kind == kind && l->files[i].set == set)
+			out[n++] = (struct tls_ca_file){ buf_span(&l->files[i].octets),
+				l->files[i].path };
+	return n;
+}
+
+static int
+build_one(struct worker *w, uint32_t set, struct tls_cred **out)
+{
+	const struct conf_tls *tls = w->services[set].conf->tls;
+	struct tls_ca_file cas[64], froms[TLS_FROM_MAX];
+	struct tls_chain chains[CONF_CERTS_MAX];
+	struct cred_load *l = w->load;
+	struct tls_cred_conf conf = {
+		.protocols = ((tls->protocols & CONF_TLS_1_2) ? TLS_PROTO_1_2 : 0) |
+			((tls->protocols & CONF_TLS_1_3) ? TLS_PROTO_1_3 : 0),
+		.priority = tls->priority,
+		.client_cert = (enum tls_client_cert)tls->client_certificate, /* same order */
+		.chains = chains, .cas = cas, .froms = froms,
+		.generation = l->generation, .sign = signer_sign, .sign_arg = &w->signer,
+	};
+	size_t i;
+
+	for (i = 0; i < l->n && conf.nchains < CONF_CERTS_MAX; i++)
+		if (l->files[i].kind == CRED_CHAIN && l->files[i].set == set)
+			chains[conf.nchains++] = (struct tls_chain){ buf_span(&l->files[i].octets),
+				l->files[i].key };
+	conf.ncas = collect(l, CRED_CLIENT_CA, set, cas, PT_COUNT(cas));
+	if (tls->client_certificate != CONF_CC_NONE)
+		conf.nfroms = collect(l, CRED_FROM, CRED_SET_IDENTITY, froms, PT_COUNT(froms));
+	return tls_cred_new(&conf, out, &l->diag);
+}
+
+_Static_assert((int)CONF_CC_NONE == (int)TLS_CLIENT_CERT_NONE &&
+		       (int)CONF_CC_REQUEST == (int)TLS_CLIENT_CERT_REQUEST &&
+		       (int)CONF_CC_OPTIONAL == (int)TLS_CLIENT_CERT_OPTIONAL &&
+		       (int)CONF_CC_REQUIRE == (int)TLS_CLIENT_CERT_REQUIRE,
+	"the modes of conf/ and tls/ are the same");
+
+/* Services whose effective blocks give the same credentials share one set. */
+static int
+build_all(struct worker *w, struct tls_cred *creds[CONF_SERVICES_MAX])
+{
+	const struct conf *conf = w->conf;
+	size_t i, k;
+	int rc = 0;
+
+	for (i = 0; i < conf->nservices && rc == 0; i++) {
+		if (conf->services[i].tls == NULL)
+			continue;
+		for (k = 0; k < i && creds[i] == NULL; k++)
+			if (creds[k] != NULL && conf_tls_same_credentials(conf->services[i].tls,
+						    conf->services[k].tls))
+				creds[i] = tls_cred_ref(creds[k]);
+		if (creds[i] == NULL && (rc = build_one(w, (uint32_t)i, &creds[i])) != 0)
+			diag_prefix(&w->load->diag, "service %s", conf->services[i].name);
+	}
+	return rc;
+}
+
+int
+worker_on_cred_end(void *self, void *peer, struct frame *f)
+{
+	struct tls_cred *creds[CONF_SERVICES_MAX] = { NULL };
+	struct worker *w = self;
+	struct cred_load *l = w->load;
+	struct msg_cred_end m;
+	size_t i;
+	int rc;
+
+	(void)peer;
+	if (msg_cred_end_decode(f, &m) != 0 || l == NULL || m.generation != l->generation)
+		return PT_EPROTO;
+	rc = l->failed ? PT_EINVAL : build_all(w, creds);
+	if (rc != 0 && l->diag.text[0] == '\0')
+		diag_set(&l->diag, rc, "%s", pt_strerror(rc));
+	for (i = 0; i < CONF_SERVICES_MAX; i++) {
+		tls_cred_unref(&w->services[i].staged);
+		if (rc == 0)
+			w->services[i].staged = creds[i];
+		else
+			tls_cred_unref(&creds[i]);
+	}
+	child_ack_cred(&w->child, m.generation, rc == 0, rc == 0 ? "" : l->diag.text);
+	load_free(&w->load);
+	return 0;
+}
+
+/* All processes have the generation: from now on it is the one that new sessions get. Live sessions keep
+ * their reference to the old one. */
+int
+worker_on_cred_commit(void *self, void *peer, struct frame *f)
+{
+	struct msg_cred_commit m;
+	struct worker *w = self;
+	size_t i;
+
+	(void)peer;
+	if (msg_cred_commit_decode(f, &m) != 0)
+		return PT_EPROTO;
+	for (i = 0; i < CONF_SERVICES_MAX; i++) {
+		if (w->services[i].staged == NULL)
+			continue;
+		tls_cred_unref(&w->services[i].cred);
+		w->services[i].cred = w->services[i].staged;
+		w->services[i].staged = NULL;
+	}
+	return 0;
+}
+
+/* Some other process could not load it. */
+int
+worker_on_cred_release(void *self, void *peer, struct frame *f)
+{
+	struct msg_cred_release m;
+	struct worker *w = self;
+	size_t i;
+
+	(void)peer;
+	if (msg_cred_release_decode(f, &m) != 0)
+		return PT_EPROTO;
+	for (i = 0; i < CONF_SERVICES_MAX; i++)
+		tls_cred_unref(&w->services[i].staged);
+	load_free(&w->load);
+	return 0;
+}

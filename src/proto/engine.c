@@ -1,0 +1,86 @@
+/* proto/engine.c - calls through an engine's table, and the names of the reasons to close.
+ *
+ * What every protocol must keep is asserted here, so that no engine has to. */
+#include "proto/engine.h"
+
+#include "util/err.h"
+
+const char *
+engine_close_text(enum engine_close why)
+{
+	static const char *const texts[] = {
+#define ENGINE_CLOSE_TEXT(name, text) [ENGINE_CLOSE_##name] = (text),
+		ENGINE_CLOSES(ENGINE_CLOSE_TEXT)
+#undef ENGINE_CLOSE_TEXT
+	};
+
+	PT_ASSERT((size_t)why < PT_COUNT(texts));
+	return texts[why];
+}
+
+size_t
+engine_input(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms)
+{
+	size_t taken;
+
+	if (len == 0)
+		return 0;
+	taken = e->ops->input(e, buf, len, now_ms);
+	PT_ASSERT(taken <= len);
+	return taken;
+}
+
+struct span
+engine_output(const struct engine *e)
+{
+	struct span out = e->ops->output(e);
+
+	PT_ASSERT(out.n <= ENGINE_OUTPUT_MAX);
+	return out;
+}
+
+void
+engine_output_done(struct engine *e, size_t n)
+{
+	e->ops->output_done(e, n);
+}
+
+bool
+engine_event(struct engine *e, struct engine_event *ev_out)
+{
+	return e->ops->event(e, ev_out);
+}
+
+void
+engine_answer(struct engine *e, enum engine_answer answer, uint64_t now_ms)
+{
+	e->ops->answer(e, answer, now_ms);
+}
+
+uint64_t
+engine_tick(struct engine *e, uint64_t now_ms)
+{
+	return e->ops->tick(e, now_ms);
+}
+
+void
+engine_end_of_input(struct engine *e)
+{
+	e->ops->end_of_input(e);
+}
+
+void
+engine_bye(struct engine *e, enum engine_bye why)
+{
+	PT_ASSERT((unsigned)why < ENGINE_BYE_COUNT);
+	e->ops->bye(e, why);
+}
+
+void
+engine_free(struct engine **e)
+{
+	if (*e == NULL)
+		return;
+	(*e)->ops->free(e);
+	*e = NULL;
+}

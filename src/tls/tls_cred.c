@@ -1,0 +1,312 @@
+/* tls/tls_cred.c - see tls_cred.h. Keys are named by number; who holds them signs. */
+#include "tls/tls_impl.h"
+
+#include <gnutls/abstract.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* AEAD only; X25519 first, since every client offers a share of it (else one round trip more);
+ * AES-128-GCM first, since its SHA-256 is the fast one; no SHA-1 signatures. */
+#define PRIORITY_COMMON                                                                            \
+	"-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD:"                 \
+	"-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:+DHE-RSA:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:"      \
+	"+GROUP-SECP384R1:+GROUP-FFDHE2048:+GROUP-FFDHE3072:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:"      \
+	"%SAFE_RENEGOTIATION:%SERVER_PRECEDENCE"
+
+struct remote_key { /* one per chain; GnuTLS frees it with the key */
+	struct tls_cred *cred; /* borrowed: outlived by the credentials that own the key */
+	uint32_t number;
+	unsigned pk;
+	unsigned bits;
+};
+
+static int
+remote_sign(struct remote_key *k, gnutls_sign_algorithm_t algo, bool hashed, const gnutls_datum_t *data,
+	    gnutls_datum_t *signature)
+{
+	uint8_t sig[TLS_SIGNATURE_MAX];
+	size_t len = 0;
+
+	if (data->size > TLS_SIGN_DATA_MAX ||
+	    k->cred->sign(k->cred->sign_arg, k->cred->generation, k->number, (uint32_t)algo, hashed,
+		    (struct span){ data->data, data->size }, sig, &len) != 0)
+		return GNUTLS_E_PK_SIGN_FAILED;
+	if ((signature->data = gnutls_malloc(len)) == NULL)
+		return GNUTLS_E_MEMORY_ERROR;
+	memcpy(signature->data, sig, len);
+	signature->size = (unsigned)len;
+	return 0;
+}
+
+static int
+sign_data(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *arg, unsigned flags,
+	  const gnutls_datum_t *data, gnutls_datum_t *signature)
+{
+	(void)key;
+	(void)flags;
+	return remote_sign(arg, algo, false, data, signature);
+}
+
+static int
+sign_hash(gnutls_privkey_t key, gnutls_sign_algorithm_t algo, void *arg, unsigned flags,
+	  const gnutls_datum_t *hash, gnutls_datum_t *signature)
+{
+	(void)key;
+	(void)flags;
+	return remote_sign(arg, algo, true, hash, signature);
+}
+
+static int
+key_info(gnutls_privkey_t key, unsigned flags, void *arg)
+{
+	const struct remote_key *k = arg;
+
+	(void)key;
+	if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO)
+		return (int)k->pk;
+	if (flags & GNUTLS_PRIVKEY_INFO_PK_ALGO_BITS)
+		return (int)k->bits;
+	if (flags & GNUTLS_PRIVKEY_INFO_HAVE_SIGN_ALGO)
+		return (int)gnutls_sign_supports_pk_algorithm(GNUTLS_FLAGS_TO_SIGN_ALGO(flags), k->pk);
+	return -1;
+}
+
+static void
+key_gone(gnutls_privkey_t key, void *arg)
+{
+	(void)key;
+	free(arg);
+}
+
+static int
+add_chain(struct tls_cred *cred, const struct tls_chain *chain, struct diag *diag)
+{
+	gnutls_datum_t d = { (unsigned char *)(uintptr_t)chain->pem.p, (unsigned)chain->pem.n };
+	struct remote_key *k = calloc(1, sizeof *k);
+	gnutls_pcert_st *certs = gnutls_calloc(TLS_CHAIN_MAX, sizeof *certs);
+	gnutls_privkey_t key = NULL;
+	unsigned n = TLS_CHAIN_MAX, i;
+	int rc;
+
+	if (k == NULL || certs == NULL || gnutls_privkey_init(&key) != 0) {
+		free(k);
+		gnutls_free(certs);
+		return PT_ENOMEM;
+	}
+	if ((rc = gnutls_pcert_list_import_x509_raw(certs, &n, &d, GNUTLS_X509_FMT_PEM, 0)) != 0) {
+		n = 0;
+		free(k);
+		goto fail;
+	}
+	*k = (struct remote_key){ .cred = cred, .number = chain->key };
+	k->pk = (unsigned)gnutls_pubkey_get_pk_algorithm(certs[0].pubkey, &k->bits);
+	if ((rc = gnutls_privkey_import_ext4(key, k, sign_data, sign_hash, NULL, key_gone, key_info,
+		     0)) != 0) {
+		free(k);
+		goto fail;
+	}
+	/* takes certs and key, and makes a test signature */
+	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0)
+		return 0;
+fail:
+	for (i = 0; i < n; i++)
+		gnutls_pcert_deinit(&certs[i]);
+	gnutls_free(certs);
+	gnutls_privkey_deinit(key);
+	return diag_set(diag, PT_EINVAL, "the server certificate cannot be used: %s",
+		gnutls_strerror(rc));
+}
+
+static int
+read_cas(const struct tls_ca_file *file, gnutls_x509_crt_t **crts, unsigned *n, struct diag *diag)
+{
+	gnutls_datum_t d = { (unsigned char *)(uintptr_t)file->pem.p, (unsigned)file->pem.n };
+	int rc;
+
+	*crts = NULL;
+	*n = 0;
+	if (tls_pem_has_key(file->pem))
+		return diag_set(diag, PT_EINVAL, "%s: a private key is in this file of CA "
+			"certificates; keep keys in files of their own", file->path);
+	rc = gnutls_x509_crt_list_import2(crts, n, &d, GNUTLS_X509_FMT_PEM, 0);
+	if (rc < 0 || *n == 0)
+		return diag_set(diag, PT_EINVAL, "%s: there is no PEM certificate in it: %s",
+			file->path, gnutls_strerror(rc));
+	return 0;
+}
+
+static void
+free_cas(gnutls_x509_crt_t *crts, unsigned n)
+{
+	while (n > 0)
+		gnutls_x509_crt_deinit(crts[--n]);
+	gnutls_free(crts);
+}
+
+static int
+add_ca(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
+{
+	gnutls_x509_crt_t *crts;
+	unsigned n;
+	int rc;
+
+	if ((rc = read_cas(file, &crts, &n, diag)) != 0)
+		return rc;
+	rc = gnutls_certificate_set_x509_trust(cred->x509, crts, (int)n);
+	free_cas(crts, n);
+	if (rc < 0)
+		return diag_set(diag, PT_EINVAL, "%s: %s", file->path, gnutls_strerror(rc));
+	cred->ncas += n;
+	return 0;
+}
+
+static bool
+is_trusted(struct tls_cred *cred, gnutls_x509_crt_t ca)
+{
+	gnutls_x509_trust_list_iter_t iter = NULL;
+	gnutls_x509_trust_list_t list;
+	gnutls_x509_crt_t crt;
+	bool found = false;
+
+	gnutls_certificate_get_trust_list(cred->x509, &list);
+	while (!found && gnutls_x509_trust_list_iter_get_ca(list, &iter, &crt) == 0) {
+		found = gnutls_x509_crt_equals(crt, ca) != 0;
+		gnutls_x509_crt_deinit(crt);
+	}
+	gnutls_x509_trust_list_iter_deinit(iter);
+	return found;
+}
+
+/* A rule's CA file: it only narrows, so all of it must be trusted already. */
+static int
+add_from(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
+{
+	struct tls_from *from = &cred->froms[cred->nfroms];
+	gnutls_x509_crt_t *crts;
+	unsigned n, i;
+	int rc;
+
+	if ((rc = read_cas(file, &crts, &n, diag)) != 0)
+		return rc;
+	for (i = 0; i < n && rc == 0; i++)
+		if (!is_trusted(cred, crts[i]))
+			rc = diag_set(diag, PT_EINVAL, "%s: a CA in it is not in client-ca; \"from\" "
+				"adds no trust, so list the file there too", file->path);
+	if (rc == 0 && gnutls_x509_trust_list_init(&from->trust, n) != 0)
+		rc = PT_ENOMEM;
+	if (rc == 0) {
+		cred->nfroms++;
+		from->all = n >= cred->ncas;
+		/* the list owns the certificates that it takes */
+		if (gnutls_x509_trust_list_add_cas(from->trust, crts, n, GNUTLS_TL_NO_DUPLICATES) < 0)
+			rc = PT_ENOMEM;
+		else
+			n = 0;
+	}
+	free_cas(crts, n);
+	return rc;
+}
+
+static int
+set_priority(struct tls_cred *cred, const struct tls_cred_conf *conf, struct diag *diag)
+{
+	char ours[1024] = "NORMAL:-VERS-ALL:";
+	const char *p = conf->priority, *at = NULL;
+	int rc;
+
+	if (p == NULL) {
+		if (conf->protocols & TLS_PROTO_1_3)
+			strlcat(ours, "+VERS-TLS1.3:", sizeof ours);
+		if (conf->protocols & TLS_PROTO_1_2)
+			strlcat(ours, "+VERS-TLS1.2:", sizeof ours);
+		strlcat(ours, PRIORITY_COMMON, sizeof ours);
+		p = ours;
+	}
+	if ((rc = gnutls_priority_init(&cred->priority, p, &at)) != 0)
+		return diag_set(diag, PT_EINVAL, "the priority string is wrong at \"%s\": %s",
+			at != NULL ? at : p, gnutls_strerror(rc));
+	return 0;
+}
+
+int
+tls_priority_check(const char *priority, struct diag *diag)
+{
+	struct tls_cred_conf conf = { .priority = priority };
+	struct tls_cred cred = { 0 };
+	int rc = set_priority(&cred, &conf, diag);
+
+	if (rc == 0)
+		gnutls_priority_deinit(cred.priority);
+	return rc;
+}
+
+int
+tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
+{
+	struct tls_cred *cred = calloc(1, sizeof *cred);
+	size_t i;
+	int rc = PT_ENOMEM;
+
+	*cred_out = NULL;
+	if (cred == NULL)
+		return PT_ENOMEM;
+	cred->refs = 1;
+	cred->generation = conf->generation;
+	cred->client_cert = conf->client_cert;
+	cred->sign = conf->sign;
+	cred->sign_arg = conf->sign_arg;
+	if (gnutls_certificate_allocate_credentials(&cred->x509) != 0)
+		goto out;
+	if ((rc = set_priority(cred, conf, diag)) != 0)
+		goto out;
+	for (i = 0; i < conf->nchains; i++)
+		if ((rc = add_chain(cred, &conf->chains[i], diag)) != 0)
+			goto out;
+	for (i = 0; i < conf->ncas; i++)
+		if ((rc = add_ca(cred, &conf->cas[i], diag)) != 0)
+			goto out;
+	PT_ASSERT(conf->nfroms <= TLS_FROM_MAX);
+	for (i = 0; i < conf->nfroms; i++)
+		if ((rc = add_from(cred, &conf->froms[i], diag)) != 0)
+			goto out;
+	*cred_out = cred;
+	cred = NULL;
+out:
+	tls_cred_unref(&cred);
+	return rc;
+}
+
+struct tls_cred *
+tls_cred_ref(struct tls_cred *cred)
+{
+	PT_ASSERT(cred->refs > 0);
+	cred->refs++;
+	return cred;
+}
+
+void
+tls_cred_unref(struct tls_cred **credp)
+{
+	struct tls_cred *cred = *credp;
+	size_t i;
+
+	if (cred == NULL)
+		return;
+	*credp = NULL;
+	PT_ASSERT(cred->refs > 0);
+	if (--cred->refs > 0)
+		return;
+	for (i = 0; i < cred->nfroms; i++)
+		gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
+	if (cred->x509 != NULL)
+		gnutls_certificate_free_credentials(cred->x509);
+	if (cred->priority != NULL)
+		gnutls_priority_deinit(cred->priority);
+	free(cred);
+}
+
+uint64_t
+tls_cred_generation(const struct tls_cred *cred)
+{
+	return cred->generation;
+}

@@ -1,0 +1,69 @@
+/* tls/tls_cred.h - the credential set of one trust domain: server certificates (their keys are
+ * elsewhere), the CAs we trust for clients, priorities. The worker's side.
+ *
+ * Reference counted, because a session borrows it from GnuTLS without counting: a set that was
+ * replaced lives until its last session has ended. Not thread safe. */
+#ifndef TLS_TLS_CRED_H
+#define TLS_TLS_CRED_H
+
+#include "tls/tls_key.h"
+
+#define TLS_PROTO_1_2 1u
+#define TLS_PROTO_1_3 2u
+
+enum tls_client_cert {
+	TLS_CLIENT_CERT_NONE,     /* not asked for */
+	TLS_CLIENT_CERT_REQUEST,  /* asked for; the verdict is an attribute of the session */
+	TLS_CLIENT_CERT_OPTIONAL, /* none is fine; a bad one ends the handshake */
+	TLS_CLIENT_CERT_REQUIRE,  /* none or a bad one ends the handshake */
+};
+
+#define TLS_FROM_MAX 32 /* rules with a CA file of their own */
+
+/* Where signatures come from. Blocks until the answer is there or its own time-out has passed.
+ * sig_out holds TLS_SIGNATURE_MAX octets. 0, or any error: the handshake fails then. */
+typedef int tls_sign_f(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed,
+		       struct span data, uint8_t *sig_out, size_t *len_out);
+
+struct tls_chain {
+	struct span pem; /* certificates, leaf first */
+	uint32_t key;    /* the key's number, passed to the signer */
+};
+
+struct tls_ca_file {
+	struct span pem;
+	const char *path; /* for messages */
+};
+
+struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
+	unsigned protocols;   /* TLS_PROTO_* */
+	const char *priority; /* GnuTLS priority string; NULL: ours */
+	enum tls_client_cert client_cert;
+	const struct tls_chain *chains;
+	size_t nchains;
+	const struct tls_ca_file *cas;
+	size_t ncas;
+	const struct tls_ca_file *froms; /* CA files of identity rules, at most TLS_FROM_MAX */
+	size_t nfroms;
+	uint64_t generation;
+	tls_sign_f *sign;
+	void *sign_arg;
+};
+
+struct tls_cred;
+
+/* Makes one test signature with each key. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
+int tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
+	PT_MUST_USE;
+
+struct tls_cred *tls_cred_ref(struct tls_cred *cred);
+
+/* Gives up one reference; NULL is fine; sets the pointer to NULL. */
+void tls_cred_unref(struct tls_cred **cred);
+
+uint64_t tls_cred_generation(const struct tls_cred *cred);
+
+/* A priority string as GnuTLS reads it: PT_EINVAL with the place of the mistake in diag. */
+int tls_priority_check(const char *priority, struct diag *diag) PT_MUST_USE;
+
+#endif

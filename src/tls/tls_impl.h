@@ -1,0 +1,28 @@
+/* tls/tls_impl.h - what the files of tls/ share; nobody else includes it. */
+#ifndef TLS_TLS_IMPL_H
+#define TLS_TLS_IMPL_H
+
+#include "tls/tls_cred.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+struct tls_from {
+	bool all;                       /* it holds every CA of client-ca: nothing to look up */
+	gnutls_x509_trust_list_t trust; /* otherwise: its CAs alone */
+};
+
+struct tls_cred {
+	unsigned refs;
+	uint64_t generation;
+	enum tls_client_cert client_cert;
+	gnutls_certificate_credentials_t x509;
+	gnutls_priority_t priority;
+	struct tls_from froms[TLS_FROM_MAX];
+	size_t nfroms;
+	size_t ncas;
+	tls_sign_f *sign;
+	void *sign_arg;
+};
+
+#endif

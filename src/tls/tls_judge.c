@@ -1,0 +1,248 @@
+/* tls/tls_judge.c - see tls_judge.h. The one place that decides whether a chain is trusted. */
+#include "tls/tls_judge.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CA_NAMES_MAX 32 /* longer lists are not sent: they break handshakes and help no client */
+
+static gnutls_typed_vdata_st
+client_purpose(void)
+{
+	return (gnutls_typed_vdata_st){ .type = GNUTLS_DT_KEY_PURPOSE_OID,
+		.data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT };
+}
+
+void
+tls_judge_prepare(gnutls_session_t g, const struct tls_cred *cred)
+{
+	gnutls_certificate_request_t ask = GNUTLS_CERT_REQUEST;
+
+	/* "require" is our callback's to refuse, so that the alert is ours in every version; GnuTLS is
+	 * told only to ask */
+	if (cred->client_cert == TLS_CLIENT_CERT_NONE)
+		ask = GNUTLS_CERT_IGNORE;
+	gnutls_certificate_server_set_request(g, ask);
+	gnutls_certificate_send_x509_rdn_sequence(g, cred->ncas > CA_NAMES_MAX); /* 1: do not send */
+}
+
+static enum tls_verdict
+verdict_of(unsigned status)
+{
+	static const struct {
+		unsigned bit;
+		enum tls_verdict verdict;
+	} order[] = { /* the first that applies names it */
+		{ GNUTLS_CERT_REVOKED, TLS_VERDICT_REVOKED },
+		{ GNUTLS_CERT_SIGNER_NOT_FOUND, TLS_VERDICT_UNKNOWN_CA },
+		{ GNUTLS_CERT_SIGNER_NOT_CA, TLS_VERDICT_UNKNOWN_CA },
+		{ GNUTLS_CERT_SIGNER_CONSTRAINTS_FAILURE, TLS_VERDICT_UNKNOWN_CA },
+		{ GNUTLS_CERT_SIGNATURE_FAILURE, TLS_VERDICT_BAD_SIGNATURE },
+		{ GNUTLS_CERT_INSECURE_ALGORITHM, TLS_VERDICT_BAD_SIGNATURE },
+		{ GNUTLS_CERT_EXPIRED, TLS_VERDICT_EXPIRED },
+		{ GNUTLS_CERT_NOT_ACTIVATED, TLS_VERDICT_NOT_YET_VALID },
+		{ GNUTLS_CERT_PURPOSE_MISMATCH, TLS_VERDICT_WRONG_PURPOSE },
+	};
+	size_t i;
+
+	if (status == 0)
+		return TLS_VERDICT_TRUSTED;
+	for (i = 0; i < PT_COUNT(order); i++)
+		if (status & order[i].bit)
+			return order[i].verdict;
+	return TLS_VERDICT_BAD_SIGNATURE; /* anything else that GnuTLS does not like */
+}
+
+enum tls_verdict
+tls_judge(gnutls_session_t g, const struct tls_cred *cred)
+{
+	gnutls_typed_vdata_st purpose = client_purpose();
+	unsigned status = 0, n = 0;
+
+	if (cred->client_cert == TLS_CLIENT_CERT_NONE || gnutls_certificate_get_peers(g, &n) == NULL ||
+	    n == 0)
+		return TLS_VERDICT_NONE;
+	if (cred->ncas == 0)
+		return TLS_VERDICT_UNKNOWN_CA;
+	/* verify_peers2() would not look at the purpose */
+	if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
+		return TLS_VERDICT_BAD_SIGNATURE;
+	return verdict_of(status);
+}
+
+/* The chain as certificates; n_out 0 when it cannot be read. */
+static void
+import_chain(gnutls_session_t g, gnutls_x509_crt_t crts[TLS_CHAIN_MAX], unsigned *n_out)
+{
+	const gnutls_datum_t *raw;
+	unsigned n = 0, i;
+
+	*n_out = 0;
+	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n > TLS_CHAIN_MAX)
+		return;
+	for (i = 0; i < n; i++) {
+		if (gnutls_x509_crt_init(&crts[i]) != 0)
+			break;
+		(*n_out)++;
+		if (gnutls_x509_crt_import(crts[i], &raw[i], GNUTLS_X509_FMT_DER) != 0)
+			break;
+	}
+	if (i == n)
+		return;
+	while (*n_out > 0)
+		gnutls_x509_crt_deinit(crts[--*n_out]);
+}
+
+bool
+tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t from)
+{
+	gnutls_typed_vdata_st purpose = client_purpose();
+	gnutls_x509_crt_t crts[TLS_CHAIN_MAX];
+	unsigned n, status = ~0u;
+	int rc;
+
+	PT_ASSERT(from < cred->nfroms);
+	if (cred->froms[from].all)
+		return true;
+	import_chain(g, crts, &n);
+	if (n == 0)
+		return false;
+	rc = gnutls_x509_trust_list_verify_crt2(cred->froms[from].trust, crts, n, &purpose, 1, 0,
+		&status, NULL);
+	while (n > 0)
+		gnutls_x509_crt_deinit(crts[--n]);
+	return rc == 0 && status == 0;
+}
+
+/* Text of a certificate goes to logs and to peers: control characters become '?'. NULL when out of
+ * memory. */
+static char *
+printable(const char *prefix, const void *p, size_t n)
+{
+	size_t at = strlen(prefix), i;
+	const uint8_t *o = p;
+	char *s = malloc(at + n + 1);
+
+	if (s == NULL)
+		return NULL;
+	memcpy(s, prefix, at);
+	for (i = 0; i < n; i++)
+		s[at + i] = o[i] < 0x20 || o[i] == 0x7f ? '?' : (char)o[i];
+	s[at + n] = '\0';
+	return s;
+}
+
+static int
+read_subject(gnutls_x509_crt_t crt, struct tls_peer *peer)
+{
+	gnutls_datum_t dn = { NULL, 0 };
+
+	if (gnutls_x509_crt_get_dn3(crt, &dn, 0) != 0)
+		return 0; /* a certificate may have no subject */
+	peer->subject = printable("", dn.data, dn.size < TLS_NAME_MAX ? dn.size : TLS_NAME_MAX);
+	gnutls_free(dn.data);
+	return peer->subject != NULL ? 0 : PT_ENOMEM;
+}
+
+/* One name in words; NULL with *rc 0 for a kind that is not shown. */
+static char *
+name_text(int type, const uint8_t *p, size_t n, int *rc)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+	char *s = NULL;
+
+	*rc = 0;
+	switch (type) {
+	case GNUTLS_SAN_RFC822NAME:
+		s = printable("email:", p, n);
+		break;
+	case GNUTLS_SAN_DNSNAME:
+		s = printable("dns:", p, n);
+		break;
+	case GNUTLS_SAN_URI:
+		s = printable("uri:", p, n);
+		break;
+	case GNUTLS_SAN_IPADDRESS:
+		inet_ntop(n == 4 ? AF_INET : AF_INET6, p, ip, sizeof ip);
+		s = n == 4 || n == 16 ? printable("ip:", ip, strlen(ip)) : NULL;
+		if (n != 4 && n != 16)
+			return NULL;
+		break;
+	default:
+		return NULL;
+	}
+	if (s == NULL)
+		*rc = PT_ENOMEM;
+	return s;
+}
+
+static int
+read_sans(gnutls_x509_crt_t crt, struct tls_peer *peer)
+{
+	char name[TLS_NAME_MAX];
+	unsigned i;
+	size_t n;
+	char *s;
+	int type, rc = 0;
+
+	for (i = 0; i < TLS_SANS_MAX && rc == 0; i++) {
+		n = sizeof name;
+		type = gnutls_x509_crt_get_subject_alt_name2(crt, i, name, &n, NULL, NULL);
+		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+			break;
+		if (type < 0 || n > sizeof name)
+			continue; /* too long, or of no use */
+		/* some kinds come with a NUL behind them; one inside is a forger's trick */
+		if (type != GNUTLS_SAN_IPADDRESS) {
+			if (n > 0 && name[n - 1] == '\0')
+				n--;
+			if (memchr(name, '\0', n) != NULL)
+				continue;
+		}
+		if (peer->sans == NULL &&
+		    (peer->sans = calloc(TLS_SANS_MAX, sizeof *peer->sans)) == NULL)
+			return PT_ENOMEM;
+		if ((s = name_text(type, (const uint8_t *)name, n, &rc)) != NULL)
+			peer->sans[peer->nsans++] = s;
+	}
+	return rc;
+}
+
+int
+tls_peer_read(gnutls_session_t g, struct tls_peer *peer)
+{
+	const gnutls_datum_t *raw;
+	gnutls_x509_crt_t crt;
+	char **shrunk;
+	unsigned n = 0;
+	int rc = 0;
+
+	memset(peer, 0, sizeof *peer);
+	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0)
+		return 0;
+	if (gnutls_x509_crt_init(&crt) != 0)
+		return PT_ENOMEM;
+	if (gnutls_x509_crt_import(crt, &raw[0], GNUTLS_X509_FMT_DER) == 0 &&
+	    (rc = read_subject(crt, peer)) == 0)
+		rc = read_sans(crt, peer);
+	gnutls_x509_crt_deinit(crt);
+	/* a session may be idle for long: keep only what is used */
+	if (peer->nsans > 0 &&
+	    (shrunk = reallocarray(peer->sans, peer->nsans, sizeof *shrunk)) != NULL)
+		peer->sans = shrunk;
+	return rc;
+}
+
+void
+tls_peer_fini(struct tls_peer *peer)
+{
+	size_t i;
+
+	for (i = 0; i < peer->nsans; i++)
+		free(peer->sans[i]);
+	free(peer->sans);
+	free(peer->subject);
+	memset(peer, 0, sizeof *peer);
+}

@@ -1,0 +1,29 @@
+/* tls/tls_judge.h - judging a client certificate; within tls/ only. */
+#ifndef TLS_TLS_JUDGE_H
+#define TLS_TLS_JUDGE_H
+
+#include "tls/tls_impl.h"
+#include "tls/tls_session.h"
+
+/* Names of the client certificate, printable, owned. */
+struct tls_peer {
+	char *subject;
+	char **sans;
+	size_t nsans;
+};
+
+/* Before the handshake: whether to ask for a certificate, and with which CA names. */
+void tls_judge_prepare(gnutls_session_t g, const struct tls_cred *cred);
+
+/* The chain that the peer presented (or whose ticket it has), against the credential set as it is now:
+ * our CAs alone, clientAuth purpose, the clock. */
+enum tls_verdict tls_judge(gnutls_session_t g, const struct tls_cred *cred);
+
+/* For a trusted chain: it ends in a CA of that rule's file. */
+bool tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t from);
+
+/* 0 also when there is no certificate (all empty then); PT_ENOMEM. */
+int tls_peer_read(gnutls_session_t g, struct tls_peer *peer_out) PT_MUST_USE;
+void tls_peer_fini(struct tls_peer *peer);
+
+#endif

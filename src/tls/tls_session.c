@@ -1,0 +1,353 @@
+/* tls/tls_session.c - handshake, records, alerts and the end of a session. */
+#include "tls/tls_session.h"
+
+#include "tls/tls_judge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct tls_session {
+	gnutls_session_t g;
+	struct tls_cred *cred; /* our reference */
+	struct tls_transport transport;
+	struct tls_peer peer; /* subject and names of the client certificate */
+	struct tls_facts facts;
+	struct tls_failure failure;
+	bool done;       /* handshake complete, facts valid */
+	bool hello_seen;
+	bool judged;     /* in this handshake, by the callback */
+	bool dead;       /* no record can be sent any more */
+	bool bye_sent;
+	bool sending;    /* GnuTLS holds a record that the transport did not take */
+};
+
+static ssize_t
+pull(gnutls_transport_ptr_t arg, void *p, size_t n)
+{
+	struct tls_session *s = arg;
+	ssize_t r = s->transport.read(s->transport.arg, p, n);
+
+	if (r >= 0)
+		return r;
+	if (r == PT_EEOF)
+		return 0;
+	gnutls_transport_set_errno(s->g, r == PT_EAGAIN ? EAGAIN : ECONNRESET);
+	return -1;
+}
+
+static ssize_t
+vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
+{
+	struct tls_session *s = arg;
+	ssize_t sum = 0, r;
+	int i;
+
+	for (i = 0; i < count; i++) {
+		r = s->transport.write(s->transport.arg, iov[i].iov_base, iov[i].iov_len);
+		if (r < 0 && sum > 0)
+			return sum;
+		if (r < 0) {
+			gnutls_transport_set_errno(s->g, r == PT_EAGAIN ? EAGAIN : EPIPE);
+			return -1;
+		}
+		sum += r;
+		if ((size_t)r < iov[i].iov_len)
+			break;
+	}
+	return sum;
+}
+
+static int
+hello_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
+	   const gnutls_datum_t *msg)
+{
+	struct tls_session *s = gnutls_session_get_ptr(g);
+
+	(void)post;
+	(void)msg;
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming)
+		s->hello_seen = true;
+	return 0;
+}
+
+static bool
+refuses(enum tls_client_cert mode, enum tls_verdict v)
+{
+	switch (mode) {
+	case TLS_CLIENT_CERT_NONE:
+	case TLS_CLIENT_CERT_REQUEST:
+		return false;
+	case TLS_CLIENT_CERT_OPTIONAL:
+		return v != TLS_VERDICT_TRUSTED && v != TLS_VERDICT_NONE;
+	case TLS_CLIENT_CERT_REQUIRE:
+		return v != TLS_VERDICT_TRUSTED;
+	}
+	return true;
+}
+
+/* The gate of optional and require, inside the handshake so that a refused client gets its alert in
+ * time. In TLS 1.2 the peer has not yet proved that it has the key: no identity comes from here. */
+static int
+verify_callback(gnutls_session_t g)
+{
+	struct tls_session *s = gnutls_session_get_ptr(g);
+	enum tls_verdict v = tls_judge(g, s->cred);
+
+	s->judged = true;
+	s->facts.verdict = v;
+	if (!refuses(s->cred->client_cert, v))
+		return 0;
+	s->failure.verdict = v;
+	return v == TLS_VERDICT_NONE ? GNUTLS_E_NO_CERTIFICATE_FOUND
+				     : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
+}
+
+struct tls_session *
+tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
+{
+	struct tls_session *s = calloc(1, sizeof *s);
+	gnutls_session_t g;
+
+	if (s == NULL)
+		return NULL;
+	if (gnutls_init(&g, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
+		    GNUTLS_NO_AUTO_SEND_TICKET) != 0) {
+		free(s);
+		return NULL;
+	}
+	s->g = g;
+	s->transport = *transport;
+	s->cred = tls_cred_ref(cred);
+	s->failure.verdict = TLS_VERDICT_TRUSTED;
+	gnutls_session_set_ptr(g, s);
+	gnutls_transport_set_ptr(g, s);
+	gnutls_transport_set_pull_function(g, pull);
+	gnutls_transport_set_vec_push_function(g, vec_push);
+	gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
+	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
+		hello_hook);
+	if (gnutls_priority_set(g, cred->priority) != 0 ||
+	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, cred->x509) != 0) {
+		tls_session_free(&s);
+		return NULL;
+	}
+	tls_judge_prepare(g, cred);
+	if (cred->client_cert == TLS_CLIENT_CERT_OPTIONAL || cred->client_cert == TLS_CLIENT_CERT_REQUIRE)
+		gnutls_session_set_verify_function(g, verify_callback);
+	return s;
+}
+
+void
+tls_session_free(struct tls_session **sp)
+{
+	struct tls_session *s = *sp;
+
+	if (s == NULL)
+		return;
+	gnutls_deinit(s->g);
+	tls_peer_fini(&s->peer);
+	tls_cred_unref(&s->cred);
+	free(s);
+	*sp = NULL;
+}
+
+static unsigned
+tls_minor(const struct tls_session *s)
+{
+	return gnutls_protocol_get_version(s->g) == GNUTLS_TLS1_3 ? 3 : 2;
+}
+
+void
+tls_session_alert(struct tls_session *s, unsigned alert)
+{
+	if (s->dead)
+		return;
+	s->dead = true;
+	s->failure.alert_sent = alert;
+	(void)gnutls_alert_send(s->g, GNUTLS_AL_FATAL, (gnutls_alert_description_t)alert);
+}
+
+/* The session has failed with a GnuTLS error: note why, and tell the peer if there is anybody. */
+static enum tls_status
+fail(struct tls_session *s, int code)
+{
+	unsigned alert = 0;
+	int level;
+
+	s->failure.code = code;
+	s->failure.text = gnutls_strerror(code);
+	if (code == GNUTLS_E_PREMATURE_TERMINATION || code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH) {
+		s->dead = true;
+		return TLS_TRUNCATED;
+	}
+	if (code == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+		s->failure.alert_got = (unsigned)gnutls_alert_get(s->g);
+		s->dead = true;
+		return TLS_FAILED;
+	}
+	if (code == GNUTLS_E_PULL_ERROR || code == GNUTLS_E_PUSH_ERROR) {
+		s->dead = true;
+		return TLS_FAILED;
+	}
+	if (s->failure.verdict != TLS_VERDICT_TRUSTED)
+		alert = tls_verdict_alert(s->failure.verdict, tls_minor(s));
+	else if (code == GNUTLS_E_PK_SIGN_FAILED)
+		alert = GNUTLS_A_INTERNAL_ERROR; /* the keyholder is away */
+	else if ((level = gnutls_error_to_alert(code, NULL)) > 0)
+		alert = (unsigned)level;
+	tls_session_alert(s, alert > 0 ? alert : GNUTLS_A_INTERNAL_ERROR);
+	return TLS_FAILED;
+}
+
+static enum tls_status
+want(const struct tls_session *s)
+{
+	return gnutls_record_get_direction(s->g) == 0 ? TLS_WANT_READ : TLS_WANT_WRITE;
+}
+
+/* The handshake has returned 0. What the callback did not judge is judged now: under request, where
+ * the verdict is an attribute, and after a resumed handshake, which asks no callback. */
+static enum tls_status
+judge(struct tls_session *s)
+{
+	const char *group = gnutls_group_get_name(gnutls_group_get(s->g));
+
+	if (!s->judged)
+		s->facts.verdict = tls_judge(s->g, s->cred);
+	if (refuses(s->cred->client_cert, s->facts.verdict)) {
+		s->failure.verdict = s->facts.verdict;
+		return fail(s, GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
+	}
+	if (tls_peer_read(s->g, &s->peer) != 0)
+		return fail(s, GNUTLS_E_MEMORY_ERROR);
+	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
+	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
+	s->facts.group = group;
+	s->facts.resumed = gnutls_session_is_resumed(s->g) != 0;
+	s->facts.subject = s->peer.subject;
+	s->facts.sans = (const char *const *)s->peer.sans;
+	s->facts.nsans = s->peer.nsans;
+	s->done = true;
+	return TLS_OK;
+}
+
+enum tls_status
+tls_session_handshake(struct tls_session *s)
+{
+	int rc;
+
+	PT_ASSERT(!s->done);
+	do
+		rc = gnutls_handshake(s->g);
+	while (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	if (rc == GNUTLS_E_AGAIN)
+		return want(s);
+	return rc == 0 ? judge(s) : fail(s, rc);
+}
+
+bool
+tls_session_hello_seen(const struct tls_session *s)
+{
+	return s->hello_seen;
+}
+
+/* Renegotiation (TLS 1.2) is off: say so and end. The ClientHello stays queued in GnuTLS, so nothing
+ * can follow it anyway. */
+static enum tls_status
+refuse_renegotiation(struct tls_session *s)
+{
+	(void)gnutls_alert_send(s->g, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION);
+	s->failure.code = GNUTLS_E_REHANDSHAKE;
+	s->failure.text = gnutls_strerror(GNUTLS_E_REHANDSHAKE);
+	return TLS_RENEGOTIATE;
+}
+
+enum tls_status
+tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
+{
+	ssize_t r;
+
+	*n_out = 0;
+	PT_ASSERT(s->done);
+	do
+		r = gnutls_record_recv(s->g, p, n);
+	while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	if (r > 0) {
+		*n_out = (size_t)r;
+		return TLS_OK;
+	}
+	if (r == 0)
+		return TLS_CLOSED;
+	if (r == GNUTLS_E_AGAIN)
+		return TLS_WANT_READ;
+	if (r == GNUTLS_E_REHANDSHAKE)
+		return refuse_renegotiation(s);
+	/* Java's close() sends user_canceled before close_notify: an orderly end, but of all */
+	if (r == GNUTLS_E_FATAL_ALERT_RECEIVED && gnutls_alert_get(s->g) == GNUTLS_A_USER_CANCELED) {
+		s->dead = true;
+		return TLS_CLOSED;
+	}
+	return fail(s, (int)r);
+}
+
+bool
+tls_session_has_pending(const struct tls_session *s)
+{
+	return s->done && gnutls_record_check_pending(s->g) > 0;
+}
+
+enum tls_status
+tls_session_send(struct tls_session *s, struct span data, size_t *n_out)
+{
+	ssize_t r;
+
+	*n_out = 0;
+	PT_ASSERT(s->done);
+	if (s->dead)
+		return TLS_FAILED;
+	do /* a record under way is finished first; its length is that of the original call */
+		r = s->sending ? gnutls_record_send(s->g, NULL, 0)
+			       : gnutls_record_send(s->g, data.p, data.n);
+	while (r == GNUTLS_E_INTERRUPTED);
+	s->sending = r == GNUTLS_E_AGAIN;
+	if (r >= 0) {
+		*n_out = (size_t)r;
+		return TLS_OK;
+	}
+	return s->sending ? TLS_WANT_WRITE : fail(s, (int)r);
+}
+
+enum tls_status
+tls_session_bye(struct tls_session *s)
+{
+	int rc;
+
+	if (s->dead || s->bye_sent || !s->done)
+		return TLS_OK;
+	rc = gnutls_bye(s->g, GNUTLS_SHUT_WR);
+	if (rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED)
+		return TLS_WANT_WRITE;
+	s->bye_sent = true;
+	return TLS_OK;
+}
+
+const struct tls_facts *
+tls_session_facts(const struct tls_session *s)
+{
+	PT_ASSERT(s->done);
+	return &s->facts;
+}
+
+bool
+tls_session_chain_from(const struct tls_session *s, size_t from)
+{
+	return s->done && s->facts.verdict == TLS_VERDICT_TRUSTED &&
+		tls_judge_chain_from(s->g, s->cred, from);
+}
+
+const struct tls_failure *
+tls_session_failure(const struct tls_session *s)
+{
+	return &s->failure;
+}

@@ -1,0 +1,93 @@
+/* tls/tls_session.h - one TLS session of a server, over octets that the caller moves.
+ *
+ * The session reads and writes through a struct tls_transport and never touches a socket or a
+ * clock: deadlines are the caller's. A connection may live through several sessions. RFC 8446, 5246.
+ * Not thread safe. */
+#ifndef TLS_TLS_SESSION_H
+#define TLS_TLS_SESSION_H
+
+#include "tls/tls_cred.h"
+#include "tls/tls_verdict.h"
+
+#include <sys/types.h>
+
+#define TLS_CLIENT_CHAIN_MAX (32 * 1024) /* octets of handshake messages from one client */
+#define TLS_SANS_MAX 32                  /* subjectAltNames that are looked at */
+#define TLS_NAME_MAX 1024                /* octets of one name; a longer one is left out */
+#define TLS_RECORD_MAX 16384             /* octets of plaintext in one record */
+
+/* Both: octets moved, or PT_EAGAIN, PT_EEOF (read only: the peer has ended), PT_EIO. */
+struct tls_transport {
+	ssize_t (*read)(void *arg, void *p, size_t n);
+	ssize_t (*write)(void *arg, const void *p, size_t n);
+	void *arg;
+};
+
+enum tls_status {
+	TLS_OK,
+	TLS_WANT_READ,   /* call again when octets have come */
+	TLS_WANT_WRITE,  /* call again when octets have gone */
+	TLS_CLOSED,      /* close_notify: the peer's orderly end of input */
+	TLS_TRUNCATED,   /* the transport ended without close_notify */
+	TLS_RENEGOTIATE, /* the peer wants a handshake anew; it has been told no */
+	TLS_FAILED,      /* see tls_session_failure(); our alert is on its way */
+};
+
+struct tls_session;
+
+/* A fresh session; takes a reference to cred. transport is copied. NULL when out of memory. */
+struct tls_session *tls_session_new(struct tls_cred *cred, const struct tls_transport *transport);
+
+/* Wipes our secrets, frees, gives the credential set back; NULL is fine; sets the pointer to NULL. */
+void tls_session_free(struct tls_session **s);
+
+/* Goes on with the handshake: TLS_OK when it is complete and the client certificate is judged. */
+enum tls_status tls_session_handshake(struct tls_session *s) PT_MUST_USE;
+
+/* The client's first flight (ClientHello) has been read completely. */
+bool tls_session_hello_seen(const struct tls_session *s);
+
+/* Reads plaintext: TLS_OK with *n_out > 0, or another status. */
+enum tls_status tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out) PT_MUST_USE;
+
+/* Plaintext that recv() would give without reading from the transport. */
+bool tls_session_has_pending(const struct tls_session *s);
+
+/* Encrypts and writes; *n_out octets are dealt with (at most TLS_RECORD_MAX in one call). */
+enum tls_status tls_session_send(struct tls_session *s, struct span data, size_t *n_out) PT_MUST_USE;
+
+/* Writes our close_notify, once; further calls are TLS_OK. */
+enum tls_status tls_session_bye(struct tls_session *s) PT_MUST_USE;
+
+/* Writes a fatal alert with that number; the session is of no use afterwards. */
+void tls_session_alert(struct tls_session *s, unsigned alert);
+
+/* What a finished handshake is about. Strings live as long as the session. */
+struct tls_facts {
+	const char *version; /* "TLS1.3" */
+	const char *cipher;  /* "AES-128-GCM" */
+	const char *group;   /* "X25519"; NULL if none */
+	bool resumed;
+	enum tls_verdict verdict;
+	const char *subject;     /* RFC 4514; NULL without a certificate */
+	const char *const *sans; /* "email:a@b", "dns:x", "uri:y", "ip:z" */
+	size_t nsans;
+};
+
+/* Only after TLS_OK from tls_session_handshake(). */
+const struct tls_facts *tls_session_facts(const struct tls_session *s);
+
+/* The certificate was judged trusted, and its chain ends in a CA of that rule's file. */
+bool tls_session_chain_from(const struct tls_session *s, size_t from);
+
+/* Why it failed, for the log. */
+struct tls_failure {
+	int code;              /* GnuTLS error */
+	const char *text;      /* its text; static */
+	unsigned alert_sent;   /* number of the alert that we sent; 0: none */
+	unsigned alert_got;    /* number of the alert that the peer sent; 0: none */
+	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
+};
+const struct tls_failure *tls_session_failure(const struct tls_session *s);
+
+#endif
