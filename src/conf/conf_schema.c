@@ -203,8 +203,9 @@ static const struct conf_directive tls[] = {
 	  .def = "request",
 	  .args = "none | request | optional | require",
 	  .help = "Whether clients are asked for a certificate. With request, the handshake "
-		  "completes whatever comes, and the protocol tells what was wrong. With optional, none "
-		  "is fine and a bad one ends the handshake. With require, none does, too.",
+		  "completes whatever comes, and the protocol tells what was wrong. With optional, a "
+		  "client need not have one, but a bad one ends the handshake. With require, having "
+		  "none ends it, too.",
 	  .offset = offsetof(struct conf_tls, client_certificate),
 	  .choices = choices_client_certificate },
 	{ .name = "client-ca",
