@@ -53,7 +53,10 @@ print_args(const char *args)
 		n = strcspn(args, " []|{}");
 		if (n == 0) {
 			n = 1;
-			printf(*args == '[' ? " Oo" : *args == ']' ? " Oc" : *args == '|' ? " |" : " No %c",
+			printf(*args == '['   ? " Oo"
+			       : *args == ']' ? " Oc"
+			       : *args == '|' ? " |"
+					      : " No %c",
 			       *args);
 		} else if (strncmp(args, "...", n) == 0) {
 			printf(" No ...");

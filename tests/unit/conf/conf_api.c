@@ -25,7 +25,8 @@ static const struct {
 	[IN_TLS] = { "tls main {\ncertificate /a\n", "}\n" },
 	[IN_SERVICE] = { "service s {\nprotocol line\nlisten 127.0.0.1:1 plain\n", "}\n" },
 	[IN_OVERRIDE] = { "tls main {\ncertificate /a\n}\nservice s {\nprotocol line\n"
-			  "listen 127.0.0.1:1\ntls main {\n", "}\n}\n" },
+			  "listen 127.0.0.1:1\ntls main {\n",
+			  "}\n}\n" },
 	[IN_IDENTITY] = { "identity {\n", "}\n" },
 	[IN_CONTROL] = { "control {\n", "}\n" },
 };
@@ -37,7 +38,8 @@ say_line(enum place place, const char *line, struct buf *out, size_t *mistakes)
 	int rc;
 
 	buf_init(&text, TEXT_MAX);
-	CU_ASSERT_EQUAL(buf_printf(&text, "%s%s\n%s", places[place].head, line, places[place].tail), 0);
+	CU_ASSERT_EQUAL(buf_printf(&text, "%s%s\n%s", places[place].head, line, places[place].tail),
+			0);
 	rc = conf_say(NULL, buf_span(&text), out, mistakes);
 	buf_fini(&text);
 	return rc;
@@ -112,14 +114,16 @@ test_absent_words(void)
 		enum place place;
 		const char *head, *words[12];
 	} rows[] = {
-		{ IN_IDENTITY, "map",
-		  { "registry", "cn", "spki /table", "fingerprint /table", "san-uri", "san-utf8-email" } },
+		{ IN_IDENTITY,
+		  "map",
+		  { "registry", "cn", "spki /table", "fingerprint /table", "san-uri",
+		    "san-utf8-email" } },
 		{ IN_TLS, "protocols", { "1.0", "1.1", "1.4", "ssl3", "tls1.3" } },
 		{ IN_TLS, "client-certificate", { "yes", "on", "optional_no_ca", "ask" } },
 		{ TOP, "log", { "journal", "console", "none", "/var/log/x" } },
 	};
-	static const char *const protocols[] = { "smtp", "submission", "lmtp", "imap", "pop3",
-						 "sieve", "exec", "http" };
+	static const char *const protocols[] = { "smtp", "submission", "lmtp", "imap",
+						 "pop3", "sieve",      "exec", "http" };
 	char line[200], want[80];
 	size_t i, k, mistakes;
 	struct buf out;
@@ -206,7 +210,8 @@ test_from_memory(void)
 	} rows[] = {
 		{ NULL, "include \"x\"\n", "t:1:1: 'include' in a text that is no file" },
 		{ "/etc", "include \"/x\"\n", "t:1:1: 'include' in a text that is no file" },
-		{ NULL, "state x\n", "t:1:7: 'x' is a relative path; expected one that begins with '/'" },
+		{ NULL, "state x\n",
+		  "t:1:7: 'x' is a relative path; expected one that begins with '/'" },
 		{ NULL, "tls t {\ncertificate /a key b\n}\n", "t:2:20: 'b' is a relative path" },
 		{ "/etc/\xff", "state x\n", "t:1:7: a path within a folder whose name is no text" },
 	};
@@ -214,10 +219,11 @@ test_from_memory(void)
 	struct buf out;
 
 	for (i = 0; i < PT_COUNT(rows); i++) {
-		CU_ASSERT_EQUAL(conf_say(rows[i].base, span_str(rows[i].text), &out, &mistakes), PT_EINVAL);
+		CU_ASSERT_EQUAL(conf_say(rows[i].base, span_str(rows[i].text), &out, &mistakes),
+				PT_EINVAL);
 		CU_ASSERT_EQUAL(mistakes, 1);
-		CU_ASSERT_EQUAL(strncmp((const char *)buf_span(&out).p, rows[i].said,
-					strlen(rows[i].said)), 0);
+		CU_ASSERT_EQUAL(
+		    strncmp((const char *)buf_span(&out).p, rows[i].said, strlen(rows[i].said)), 0);
 		buf_fini(&out);
 	}
 	CU_ASSERT_EQUAL(conf_say(NULL, (struct span){ NULL, 0 }, &out, &mistakes), 0);
@@ -239,36 +245,39 @@ note(void *arg, const struct conf_item *item)
 	struct walk *w = arg;
 	size_t i;
 
-	CU_ASSERT_EQUAL(buf_printf(&w->out, "%u %c [%s] %s", item->depth, "v{}"[item->kind], item->path,
-				   item->name), 0);
+	CU_ASSERT_EQUAL(buf_printf(&w->out, "%u %c [%s] %s", item->depth, "v{}"[item->kind],
+				   item -> path, item -> name),
+			0);
 	for (i = 0; i < item->nwords; i++)
 		CU_ASSERT_EQUAL(buf_printf(&w->out, " <%s>", item->words[i]), 0);
 	CU_ASSERT_EQUAL(buf_printf(&w->out, "%s%s\n", item->repeats ? " repeats" : "",
-				   item->is_number ? " number" : ""), 0);
+				   item->is_number ? " number" : ""),
+			0);
 	return ++w->items == w->stop_at ? 42 : 0;
 }
 
 void
 test_walk(void)
 {
-	static const char want[] = "0 { [] tls <main> repeats\n"
-				   "1 v [tls main] certificate </etc/postern/a> <key> </etc/postern/b> repeats\n"
-				   "1 v [tls main] protocols <1.2> <1.3>\n"
-				   "1 v [tls main] client-certificate <request>\n"
-				   "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
-				   "1 v [tls main] handshake-timeout <30s>\n"
-				   "1 v [tls main] first-flight-timeout <10s>\n"
-				   "0 } [] tls <main> repeats\n"
-				   "0 { [] service <s> repeats\n"
-				   "1 v [service s] protocol <line>\n"
-				   "1 v [service s] listen <127.0.0.1:1> <starttls-required> repeats\n"
-				   "1 { [service s] tls <main>\n"
-				   "2 v [service s/tls main] handshake-timeout <5s>\n"
-				   "1 } [service s] tls <main>\n"
-				   "1 v [service s] max-connections <10000> number\n"
-				   "1 v [service s] max-per-address <100> number\n"
-				   "1 v [service s] idle-timeout <5m>\n"
-				   "0 } [] service <s> repeats\n";
+	static const char want[] =
+	    "0 { [] tls <main> repeats\n"
+	    "1 v [tls main] certificate </etc/postern/a> <key> </etc/postern/b> repeats\n"
+	    "1 v [tls main] protocols <1.2> <1.3>\n"
+	    "1 v [tls main] client-certificate <request>\n"
+	    "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
+	    "1 v [tls main] handshake-timeout <30s>\n"
+	    "1 v [tls main] first-flight-timeout <10s>\n"
+	    "0 } [] tls <main> repeats\n"
+	    "0 { [] service <s> repeats\n"
+	    "1 v [service s] protocol <line>\n"
+	    "1 v [service s] listen <127.0.0.1:1> <starttls-required> repeats\n"
+	    "1 { [service s] tls <main>\n"
+	    "2 v [service s/tls main] handshake-timeout <5s>\n"
+	    "1 } [service s] tls <main>\n"
+	    "1 v [service s] max-connections <10000> number\n"
+	    "1 v [service s] max-per-address <100> number\n"
+	    "1 v [service s] idle-timeout <5m>\n"
+	    "0 } [] service <s> repeats\n";
 	struct conf *conf = parse(walked);
 	struct walk w = { .items = 0 };
 	const char *at;
@@ -354,9 +363,11 @@ test_same_credentials(void)
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(rows); i++) {
-		snprintf(text, sizeof text, "tls t {\ncertificate /a key /k\ncertificate /b\n"
+		snprintf(text, sizeof text,
+			 "tls t {\ncertificate /a key /k\ncertificate /b\n"
 			 "client-ca /x /y\n}\nservice s {\nprotocol line\nlisten 127.0.0.1:1\n"
-			 "tls t {\n%s\n}\n}\n", rows[i].override);
+			 "tls t {\n%s\n}\n}\n",
+			 rows[i].override);
 		conf = parse(text);
 		CU_ASSERT_EQUAL(conf_tls_same_credentials(&conf->tls[0], conf->services[0].tls),
 				rows[i].same);
@@ -385,7 +396,8 @@ test_print_limits(void)
 		CU_ASSERT_EQUAL(conf_show(conf, true, &out), PT_ETOOBIG);
 		buf_fini(&out);
 	}
-	CU_ASSERT_EQUAL(conf_parse("t", NULL, span_str("a\tb\nstate x\ty\n\"\n"), &broken, errors), PT_EINVAL);
+	CU_ASSERT_EQUAL(conf_parse("t", NULL, span_str("a\tb\nstate x\ty\n\"\n"), &broken, errors),
+			PT_EINVAL);
 	buf_init(&out, TEXT_MAX);
 	CU_ASSERT_EQUAL(conf_errors_print(errors, &out), 0);
 	len = buf_size(&out);

@@ -1,6 +1,7 @@
 /* unit/conf/conf_files.c - replays files beside what must come out: broken ones (the whole text of
- * their mistakes) and good ones (what is shown, which must read back as the same). CONF_TEST_WRITE=1
- * in the environment writes the expectations anew, for a person to read before they are kept. */
+ * their mistakes) and good ones (what is shown, which must read back as the same).
+ * CONF_TEST_WRITE=1 in the environment writes the expectations anew, for a person to read before
+ * they are kept. */
 #include "unit/conf/test_conf.h"
 
 #include "test.h"
@@ -69,7 +70,8 @@ each_file(const char *folder, const char *suffix, unsigned at_least,
 	for (i = 0; i < n; i++) {
 		len = strlen(names[i]->d_name);
 		if (len > 5 && strcmp(names[i]->d_name + len - 5, ".conf") == 0) {
-			snprintf(want, sizeof want, "%.*s.%s", (int)len - 5, names[i]->d_name, suffix);
+			snprintf(want, sizeof want, "%.*s.%s", (int)len - 5, names[i]->d_name,
+				 suffix);
 			f(names[i]->d_name, want);
 			done++;
 		}
@@ -184,9 +186,10 @@ same_service(const struct conf_service *a, const struct conf_service *b)
 {
 	size_t i;
 
-	if (!same_text(a->name, b->name) || a->protocol != b->protocol || a->nlistens != b->nlistens ||
-	    !same_tls(a->tls, b->tls) || a->max_connections != b->max_connections ||
-	    a->max_per_address != b->max_per_address || a->idle_timeout_ms != b->idle_timeout_ms)
+	if (!same_text(a->name, b->name) || a->protocol != b->protocol ||
+	    a->nlistens != b->nlistens || !same_tls(a->tls, b->tls) ||
+	    a->max_connections != b->max_connections || a->max_per_address != b->max_per_address ||
+	    a->idle_timeout_ms != b->idle_timeout_ms)
 		return false;
 	for (i = 0; i < a->nlistens; i++)
 		if (!same_text(a->listens[i].text, b->listens[i].text) ||
@@ -215,7 +218,8 @@ same_conf(const struct conf *a, const struct conf *b)
 		if (!same_tls(&a->tls[i], &b->tls[i]))
 			return false;
 	for (i = 0; i < a->nmaps; i++)
-		if (a->maps[i].kind != b->maps[i].kind || !same_text(a->maps[i].from, b->maps[i].from))
+		if (a->maps[i].kind != b->maps[i].kind ||
+		    !same_text(a->maps[i].from, b->maps[i].from))
 			return false;
 	for (i = 0; i < a->nservices; i++)
 		if (!same_service(&a->services[i], &b->services[i]))

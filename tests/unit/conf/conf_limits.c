@@ -54,8 +54,8 @@ test_counts(void)
 		  "one 'client-ca' too many; expected at most 64" },
 		{ "tls t {\ncertificate /a\nclient-ca", " /%", "\n}\n", CONF_CLIENT_CA_MAX,
 		  "one 'client-ca' too many; expected at most 64" },
-		{ "service s {\nprotocol line\n", "listen 127.0.0.1:% plain\n", "}\n", CONF_LISTEN_MAX,
-		  "one 'listen' too many; expected at most 16" },
+		{ "service s {\nprotocol line\n", "listen 127.0.0.1:% plain\n", "}\n",
+		  CONF_LISTEN_MAX, "one 'listen' too many; expected at most 16" },
 		{ "identity {\n", "map san-email from /%\n", "}\n", CONF_MAPS_MAX,
 		  "one 'map' too many; expected at most 64" },
 		{ "", "$m% = x\n", "hostname $m256\n", CONF_MACROS_MAX,
@@ -258,11 +258,13 @@ test_shown_size(void)
 		build(&out, "", "tls t% {\ncertificate /a\nclient-ca $r\n}\n", n, "");
 		CU_ASSERT_EQUAL(buf_append(&text, buf_span(&out).p, buf_size(&out)), 0);
 		buf_fini(&out);
-		CU_ASSERT_EQUAL(conf_say(NULL, buf_span(&text), &out, &mistakes), n == 4 ? 0 : PT_EINVAL);
+		CU_ASSERT_EQUAL(conf_say(NULL, buf_span(&text), &out, &mistakes),
+				n == 4 ? 0 : PT_EINVAL);
 		if (n == 8)
-			CU_ASSERT_STRING_EQUAL((const char *)buf_span(&out).p,
-					       "t: larger than 1 MiB when its macros and includes are "
-					       "written out; expected less\n");
+			CU_ASSERT_STRING_EQUAL(
+			    (const char *)buf_span(&out).p,
+			    "t: larger than 1 MiB when its macros and includes are "
+			    "written out; expected less\n");
 		buf_fini(&text);
 		buf_fini(&out);
 	}

@@ -83,18 +83,21 @@ test_durations(void)
 	static const struct {
 		uint64_t ms;
 		const char *text;
-	} printed[] = { { 0, "0s" },	      { 1, "1ms" },	   { 999, "999ms" },
-			{ 1000, "1s" },	      { 1500, "1500ms" },  { 59000, "59s" },
-			{ 60000, "1m" },      { 90000, "90s" },	   { 5400000, "90m" },
-			{ 86400000, "1d" },   { 3600000, "1h" },   { 604800000, "7d" },
-			{ 90000000, "25h" },  { UINT64_MAX, "18446744073709551615ms" } };
+	} printed[] = { { 0, "0s" },         { 1, "1ms" },
+			{ 999, "999ms" },    { 1000, "1s" },
+			{ 1500, "1500ms" },  { 59000, "59s" },
+			{ 60000, "1m" },     { 90000, "90s" },
+			{ 5400000, "90m" },  { 86400000, "1d" },
+			{ 3600000, "1h" },   { 604800000, "7d" },
+			{ 90000000, "25h" }, { UINT64_MAX, "18446744073709551615ms" } };
 	char out[CONF_VALUE_TEXT_MAX];
 	uint64_t ms;
 	size_t i;
 
 	check_rows(rows, PT_COUNT(rows), conf_value_duration);
 	for (i = 0; i < PT_COUNT(printed); i++) {
-		CU_ASSERT_STRING_EQUAL(conf_value_duration_print(printed[i].ms, out), printed[i].text);
+		CU_ASSERT_STRING_EQUAL(conf_value_duration_print(printed[i].ms, out),
+				       printed[i].text);
 		CU_ASSERT_EQUAL(conf_value_duration(span_str(out), &ms), CONF_V_OK);
 		CU_ASSERT_EQUAL(ms, printed[i].ms);
 	}
@@ -190,7 +193,8 @@ test_addresses(void)
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(rows); i++) {
-		CU_ASSERT_EQUAL(conf_value_address(span_str(rows[i].text), &addr, &len), rows[i].result);
+		CU_ASSERT_EQUAL(conf_value_address(span_str(rows[i].text), &addr, &len),
+				rows[i].result);
 		if (rows[i].result != CONF_V_OK)
 			continue;
 		CU_ASSERT(len > 0 && len <= sizeof addr);
@@ -211,15 +215,24 @@ test_names(void)
 		const char *text;
 		bool name, hostname;
 	} rows[] = {
-		{ "a", true, true },		 { "0", true, true },
-		{ "mail.example.org", true, true }, { "a-b", true, true },
-		{ "A_b", true, false },		 { "", false, false },
-		{ ".a", false, false },		 { "-a", false, false },
-		{ "_a", false, false },		 { "a.", true, false },
-		{ "a..b", true, false },	 { "a-", true, false },
-		{ "a-.b", true, false },	 { "a.-b", true, false },
-		{ "a b", false, false },	 { "b\xc3\xa4r", false, false },
-		{ "a@b", false, false },	 { "a[", false, false },
+		{ "a", true, true },
+		{ "0", true, true },
+		{ "mail.example.org", true, true },
+		{ "a-b", true, true },
+		{ "A_b", true, false },
+		{ "", false, false },
+		{ ".a", false, false },
+		{ "-a", false, false },
+		{ "_a", false, false },
+		{ "a.", true, false },
+		{ "a..b", true, false },
+		{ "a-", true, false },
+		{ "a-.b", true, false },
+		{ "a.-b", true, false },
+		{ "a b", false, false },
+		{ "b\xc3\xa4r", false, false },
+		{ "a@b", false, false },
+		{ "a[", false, false },
 	};
 	char host[256];
 	size_t i;
@@ -244,26 +257,48 @@ test_utf8(void)
 		const char *octets;
 		size_t len;
 	} rows[] = {
-		{ " ", 1 },		    { "~", 1 },			{ "\t", 1 },
-		{ "\n", 0 },		    { "\r", 0 },		{ "\x01", 0 },
-		{ "\x7f", 0 },		    { "\x80", 0 },		{ "\xc0\x80", 0 },
-		{ "\xc1\xbf", 0 },	    { "\xc2\x80", 0 },		{ "\xc2\x9f", 0 },
-		{ "\xc2\xa0", 2 },	    { "\xdf\xbf", 2 },		{ "\xc3", 0 },
-		{ "\xc3(", 0 },		    { "\xe0\x9f\xbf", 0 },	{ "\xe0\xa0\x80", 3 },
-		{ "\xed\x9f\xbf", 3 },	    { "\xed\xa0\x80", 0 },	{ "\xef\xbf\xbf", 3 },
-		{ "\xe2\x82", 0 },	    { "\xf0\x8f\xbf\xbf", 0 },	{ "\xf0\x90\x80\x80", 4 },
-		{ "\xf4\x8f\xbf\xbf", 4 },  { "\xf4\x90\x80\x80", 0 },	{ "\xf5\x80\x80\x80", 0 },
-		{ "\xf0\x9f\x98", 0 },	    { "\xff", 0 },
+		{ " ", 1 },
+		{ "~", 1 },
+		{ "\t", 1 },
+		{ "\n", 0 },
+		{ "\r", 0 },
+		{ "\x01", 0 },
+		{ "\x7f", 0 },
+		{ "\x80", 0 },
+		{ "\xc0\x80", 0 },
+		{ "\xc1\xbf", 0 },
+		{ "\xc2\x80", 0 },
+		{ "\xc2\x9f", 0 },
+		{ "\xc2\xa0", 2 },
+		{ "\xdf\xbf", 2 },
+		{ "\xc3", 0 },
+		{ "\xc3(", 0 },
+		{ "\xe0\x9f\xbf", 0 },
+		{ "\xe0\xa0\x80", 3 },
+		{ "\xed\x9f\xbf", 3 },
+		{ "\xed\xa0\x80", 0 },
+		{ "\xef\xbf\xbf", 3 },
+		{ "\xe2\x82", 0 },
+		{ "\xf0\x8f\xbf\xbf", 0 },
+		{ "\xf0\x90\x80\x80", 4 },
+		{ "\xf4\x8f\xbf\xbf", 4 },
+		{ "\xf4\x90\x80\x80", 0 },
+		{ "\xf5\x80\x80\x80", 0 },
+		{ "\xf0\x9f\x98", 0 },
+		{ "\xff", 0 },
 	};
 	struct buf out;
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(rows); i++)
-		CU_ASSERT_EQUAL(conf_utf8_text((const uint8_t *)rows[i].octets, strlen(rows[i].octets)),
-				rows[i].len);
+		CU_ASSERT_EQUAL(
+		    conf_utf8_text((const uint8_t *)rows[i].octets, strlen(rows[i].octets)),
+		    rows[i].len);
 	CU_ASSERT_EQUAL(conf_utf8_text((const uint8_t *)"\0", 1), 0);
-	CU_ASSERT(conf_utf8_is_text("stra\xc3\x9f" "e"));
-	CU_ASSERT_FALSE(conf_utf8_is_text("stra\xdf" "e"));
+	CU_ASSERT(conf_utf8_is_text("stra\xc3\x9f"
+				    "e"));
+	CU_ASSERT_FALSE(conf_utf8_is_text("stra\xdf"
+					  "e"));
 	buf_init(&out, 64);
 	CU_ASSERT_EQUAL(conf_utf8_print(&out, "\x1b[1m\xc3\xa4\xc3\xff\tx"), 0);
 	CU_ASSERT(span_equal(buf_span(&out), span_str("?[1m\xc3\xa4??\tx")));
@@ -277,11 +312,21 @@ test_guesses(void)
 	static const struct {
 		const char *word, *best;
 	} rows[] = {
-		{ "hostnam", "hostname" },  { "hsotname", "hostname" }, { "HOST_NAME", "hostname" },
-		{ "ostnme", "hostname" },   { "htnm", NULL },		{ "tsl", "tls" },
-		{ "TLS", "tls" },	    { "tl", "tls" },		{ "ssl", NULL },
-		{ "listne", "listen" },	    { "lsn", NULL },		{ "x", NULL },
-		{ "", NULL },		    { "lag", "log" },		{ "1.1", NULL },
+		{ "hostnam", "hostname" },
+		{ "hsotname", "hostname" },
+		{ "HOST_NAME", "hostname" },
+		{ "ostnme", "hostname" },
+		{ "htnm", NULL },
+		{ "tsl", "tls" },
+		{ "TLS", "tls" },
+		{ "tl", "tls" },
+		{ "ssl", NULL },
+		{ "listne", "listen" },
+		{ "lsn", NULL },
+		{ "x", NULL },
+		{ "", NULL },
+		{ "lag", "log" },
+		{ "1.1", NULL },
 		{ "hostnamehostnamehostnamehostnameh", NULL },
 	};
 	struct conf_guess g;

@@ -16,8 +16,8 @@ void *__real_calloc(size_t n, size_t size);
 void *__wrap_malloc(size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 
-static unsigned left;  /* allocations that succeed before one fails; counts down */
-static bool for_good;  /* all after it fail, too */
+static unsigned left; /* allocations that succeed before one fails; counts down */
+static bool for_good; /* all after it fail, too */
 static unsigned failed;
 
 static bool
@@ -49,7 +49,8 @@ __wrap_calloc(size_t n, size_t size)
 static const char *const texts[] = {
 	"$a = x y\ntls main {\n    certificate a.pem key $b\n    client-ca $a\n}\n"
 	"service s {\n    listen localhost:1 tls\n    tls mian { priority \"\\\" }\n    map x\n",
-	"$a = x y\n$d = /d\nlog file $d/x\ntls main {\n    certificate a.pem key a.key\n    client-ca $a\n}\n"
+	"$a = x y\n$d = /d\nlog file $d/x\ntls main {\n    certificate a.pem key a.key\n    "
+	"client-ca $a\n}\n"
 	"identity {\n    map san-email from ca.pem\n}\n"
 	"service s {\n    protocol line\n    listen 127.0.0.1:1 tls\n    listen unix:/x plain\n"
 	"    tls main { priority \"NORMAL\" }\n}\n",
@@ -68,8 +69,8 @@ run(const char *path, const char *text, unsigned nth)
 	failed = 0;
 	left = nth;
 	if ((errors = conf_errors_new()) != NULL) {
-		rc = path != NULL ? conf_load(path, &conf, errors) :
-				    conf_parse("t", "/etc", span_str(text), &conf, errors);
+		rc = path != NULL ? conf_load(path, &conf, errors)
+				  : conf_parse("t", "/etc", span_str(text), &conf, errors);
 		if (rc == 0)
 			printed = conf_show(conf, true, &out);
 		else
@@ -111,7 +112,8 @@ static void
 test_file(void)
 {
 	static const char *const files[] = { "good/include.conf", "broken/include-mistakes.conf",
-					     "broken/brace-unclosed.conf", "broken/many-mistakes.conf" };
+					     "broken/brace-unclosed.conf",
+					     "broken/many-mistakes.conf" };
 	char path[4096];
 	size_t i;
 
