@@ -120,6 +120,8 @@ struct parent {
 	int control_fd; /* listening socket for the postern command */
 	char *control_path;
 	int log_fd; /* our own messages; -1: stderr */
+	bool log_failed; /* its target could not be opened, and that has been said */
+	struct ev_timer log_timer;
 	int root_fd; /* the empty folder */
 	int ready_fd; /* the process that started us waits here; -1: nobody */
 	char limitations[4096];

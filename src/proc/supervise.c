@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define FRAMES_MAX 64
+#define LOG_RETRY_MS 10000 /* between attempts to open the log's target */
+#define TITLE_ROOM 128
 #define RESPAWN_FIRST_MS 100     /* after the second death in a row; doubles */
 #define RESPAWN_MAX_MS 30000
 #define RESPAWN_QUIET_MS 10000   /* a process that lived this long ends the row */
@@ -84,7 +86,8 @@ void
 supervise_tell_state(struct parent *p)
 {
 	SEND(p->control, state, -1, .generation = p->current != NULL ? p->current->number : 0,
-		.state = (uint8_t)p->state, .started = p->started,
+		.state = (uint8_t)p->state, .pid = (uint32_t)getpid(), .started = p->started,
+		.config = span_str(p->conf_path),
 		.limitations = span_str(p->limitations));
 }
 
@@ -95,15 +98,18 @@ __attribute__((noreturn)) static void
 exec_role(const struct parent *p, enum role role, const int want[3], uid_t uid, gid_t gid)
 {
 	char name[] = "posternd", u[16], g[16];
+	char room[TITLE_ROOM] = "POSTERN_TITLE=";
 	char *argv[] = { name, (char *)(uintptr_t)"-r", (char *)(uintptr_t)role_name(role),
 		(char *)(uintptr_t)"-u", u, (char *)(uintptr_t)"-g", g, NULL };
-	char *env[4] = { NULL }, **e;
-	int safe[3], i, n = 0, null;
+	char *env[5] = { room }, **e;
+	int safe[3], i, n = 1, null;
 
+	/* a process title is written over arguments and environment: make room for it */
+	memset(room + strlen(room), '-', sizeof room - strlen(room) - 1);
 	snprintf(u, sizeof u, "%u", (unsigned)uid);
 	snprintf(g, sizeof g, "%u", (unsigned)gid);
 	/* nothing of our surroundings but what a sanitizer's runtime reads (and no SSLKEYLOGFILE) */
-	for (e = environ; *e != NULL && n < 3; e++)
+	for (e = environ; *e != NULL && n < 4; e++)
 		if (strncmp(*e, "ASAN_OPTIONS=", 13) == 0 || strncmp(*e, "UBSAN_OPTIONS=", 14) == 0)
 			env[n++] = *e;
 	for (i = 0; i < 3; i++) /* away from the fixed places first */
@@ -240,13 +246,14 @@ supervise_log_target(struct parent *p)
 	enum conf_log kind = CONF_LOG_STDERR;
 	int fd = -1;
 
+	ev_timer_clear(&p->log_timer);
 	if (conf == NULL)
 		return;
 	if (!p->foreground)
 		kind = conf->log;
 	if (kind == CONF_LOG_FILE) {
 		fd = open(conf->log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-		if (fd < 0)
+		if (fd < 0 && !p->log_failed)
 			log_msg(LOG_L_ERROR, "cannot open the log %s: %s; messages go to stderr",
 				conf->log_file, strerror(errno));
 	} else if (kind == CONF_LOG_SYSLOG) {
@@ -254,10 +261,14 @@ supervise_log_target(struct parent *p)
 		if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof un) != 0) {
 			close(fd);
 			fd = -1;
+		}
+		if (fd < 0 && !p->log_failed)
 			log_msg(LOG_L_ERROR, "no syslog daemon listens at /dev/log: messages go to "
 				"stderr; see \"log\" in postern.conf(5)");
-		}
 	}
+	p->log_failed = fd < 0 && kind != CONF_LOG_STDERR;
+	if (p->log_failed) /* said once; tried until it works */
+		ev_timer_set(&p->log_timer, LOG_RETRY_MS);
 	if (fd < 0) {
 		kind = CONF_LOG_STDERR;
 		if ((fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)) < 0)
@@ -279,7 +290,8 @@ send_all_tables(struct parent *p, struct proc *proc)
 	uint32_t i;
 
 	for (i = 0; i < TABLE_SLOTS_MAX; i++)
-		if (p->tables[i].fd >= 0 && !(proc->role == ROLE_WORKER && proc->slot == i))
+		if (p->tables[i].fd >= 0 && !(proc->role == ROLE_WORKER &&
+						    (proc->slot == i || i == TABLE_SLOT_PAST)))
 			send_table(proc, i, &p->tables[i], false);
 }
 
@@ -508,13 +520,15 @@ static int
 on_ready(void *self, void *peer, struct frame *f)
 {
 	struct parent *p = self;
+	struct proc *proc = peer;
 	struct msg_ready m;
 	char line[512];
 	size_t i, from = 0;
 
-	(void)peer;
 	if (msg_ready_decode(f, &m) != 0)
 		return PT_EPROTO;
+	if (proc->role == ROLE_CONTROL)
+		supervise_set_state(proc, PROC_SERVING);
 	/* each limitation once, whoever met it */
 	for (i = 0; i < m.limitations.n; i++) {
 		if (m.limitations.p[i] != '\n')
@@ -762,11 +776,26 @@ say_end(const struct proc *proc, int status)
 			role_name(proc->role), (int)proc->pid, WEXITSTATUS(status));
 }
 
+/* What an ended worker has counted is kept in the table of those that are no more; its connections are
+ * gone, so its own is emptied at once: limits count it no longer. */
+static void
+retire_table(struct parent *p, uint32_t slot)
+{
+	struct table *t, *past;
+
+	if ((t = table_map(p->tables[slot].fd, true)) == NULL)
+		return;
+	if ((past = table_map(p->tables[TABLE_SLOT_PAST].fd, true)) != NULL)
+		table_retire(past, t);
+	table_clear(t);
+	table_unmap(&past);
+	table_unmap(&t);
+	p->tables[slot].taken = false;
+}
+
 static void
 proc_ended(struct parent *p, struct proc *proc, int status)
 {
-	struct table *t;
-
 	/* frames that it sent before its end still count */
 	if (proc->chan != NULL)
 		proc_ready(proc, EV_IO_READ);
@@ -777,10 +806,7 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	if (proc == p->control)
 		p->control = NULL;
 	if (proc->role == ROLE_WORKER) {
-		if ((t = table_map(p->tables[proc->slot].fd, true)) != NULL)
-			table_clear(t);
-		table_unmap(&t);
-		p->tables[proc->slot].taken = false;
+		retire_table(p, proc->slot);
 	}
 	tell_process(p, proc, true);
 	if (!proc->leaving && p->state < PROC_DRAINING && p->current != NULL &&
@@ -825,6 +851,12 @@ supervise_kill_all(struct parent *p)
 }
 
 static void
+log_again(void *arg)
+{
+	supervise_log_target(arg);
+}
+
+static void
 respawn_init(struct parent *p, struct respawn *r, enum role role, uint32_t slot)
 {
 	*r = (struct respawn){ .parent = p, .role = role, .slot = slot };
@@ -837,11 +869,15 @@ supervise_init(struct parent *p)
 	uint32_t i;
 
 	TAILQ_INIT(&p->procs);
+	ev_timer_init(&p->log_timer, p->loop, log_again, p);
 	TAILQ_INIT(&p->generations);
 	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
 		p->tables[i].fd = p->tables[i].reader_fd = -1;
 		respawn_init(p, &p->worker_respawn[i], ROLE_WORKER, i);
 	}
+	/* the table of what ended workers have counted belongs to nobody's slot */
+	if (prepare_table(p, TABLE_SLOT_PAST) != 0)
+		log_msg(LOG_L_ERROR, "cannot make the table of ended workers: their counts will be lost");
 	respawn_init(p, &p->keyholder_respawn, ROLE_KEYHOLDER, SLOT_NONE);
 	respawn_init(p, &p->control_respawn, ROLE_CONTROL, SLOT_NONE);
 }

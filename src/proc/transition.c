@@ -69,6 +69,11 @@ transition_fail(struct parent *p, const char *text)
 {
 	struct proc *proc;
 
+	if (p->current == NULL && p->log_fd >= 0) {
+		/* the last words of a start that fails must not depend on a process that is about to go */
+		close(p->log_fd);
+		p->log_fd = -1;
+	}
 	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
 		? "reload failed, everything goes on as before" : "cannot start", text);
 	ev_timer_clear(&p->stage_timer);
@@ -83,8 +88,6 @@ transition_fail(struct parent *p, const char *text)
 	answer(p, false, text);
 	if (p->current == NULL) {
 		p->exit_code = 78; /* EX_CONFIG */
-		if (!p->foreground || p->log_fd >= 0)
-			dprintf(STDERR_FILENO, "posternd: cannot start: %s\n", text);
 		transition_stop_now(p);
 		return;
 	}
@@ -202,6 +205,16 @@ start_worker(struct proc *proc)
 	supervise_set_state(proc, PROC_SERVING);
 }
 
+static void
+say_listeners(const struct generation *g)
+{
+	size_t i;
+
+	for (i = 0; i < g->nlisteners; i++)
+		log_msg(LOG_L_NOTICE, "listening on %s for service %s", g->listeners[i].text,
+			g->conf->services[g->listeners[i].service].name);
+}
+
 /* The new generation serves; the one before drains. */
 static void
 commit(struct parent *p)
@@ -240,6 +253,8 @@ commit(struct parent *p)
 	log_msg(LOG_L_NOTICE, "serving %s: generation %llu, %u workers", p->conf_path,
 		(unsigned long long)g->number, g->conf->workers);
 	parent_ready(p);
+	if (old == NULL)
+		say_listeners(g);
 	answer(p, true, "");
 	next_reload(p);
 	upgrade_begin(p);
@@ -287,6 +302,10 @@ end_helpers(struct parent *p)
 	/* control is the last: it writes what the others have to say */
 	if (p->keyholder == NULL && p->control != NULL && !p->control->leaving) {
 		p->control->leaving = true;
+		if (p->log_fd >= 0) { /* it waits until the last sender has gone */
+			close(p->log_fd);
+			p->log_fd = -1;
+		}
 		SEND(p->control, stop, -1, .timeout_ms = 0);
 	}
 	ev_timer_set(&p->stop_timer, HELPERS_END_MS);

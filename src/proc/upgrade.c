@@ -361,6 +361,10 @@ read_line(struct reader *r, const char *line)
 		p->control_path = rest_of(line, 2);
 		set_cloexec(a, true);
 	} else if (sscanf(line, "table %u %d %d", &slot, &a, &b) == 3 && slot < TABLE_SLOTS_MAX) {
+		if (p->tables[slot].fd >= 0) { /* that of ended workers: go on with theirs */
+			close(p->tables[slot].fd);
+			close(p->tables[slot].reader_fd);
+		}
 		p->tables[slot].fd = a;
 		p->tables[slot].reader_fd = b;
 		set_cloexec(a, true);

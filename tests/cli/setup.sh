@@ -91,16 +91,19 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 python3 -c 'import socket, sys, time
 s = socket.socket()
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-try:
-    s.bind(("127.0.0.1", 7777))
-    s.listen()
-except OSError:
-    pass  # somebody else listens there: as good
+while True:
+    try:
+        s.bind(("127.0.0.1", 7777))
+        break
+    except OSError:  # somebody else has it: as good, and ours when they let go
+        print("bound", flush=True)
+        time.sleep(0.005)
+s.listen()
 print("bound", flush=True)
 time.sleep(60)' >"$tmp/bound" &
 holder=$!
 on_exit() { kill "$holder" 2>/dev/null || :; }
-until grep -q bound "$tmp/bound"; do sleep 0.05; done
+while kill -0 "$holder" && ! grep -q bound "$tmp/bound"; do sleep 0.05; done
 check 'with a port that is taken' exits 0 postern -f "$tmp/port/postern.conf" setup
 check 'the next is chosen' sh -c '! grep -q 127.0.0.1:7777 "$1" && grep -q 127.0.0.1:77 "$1"' - "$tmp/port/postern.conf"
 kill "$holder"
