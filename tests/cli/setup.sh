@@ -90,7 +90,7 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 # a port that is taken
 python3 -c 'import socket, sys, time
 s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as setup does, with old connections about
 while True:
     try:
         s.bind(("127.0.0.1", 7777))
