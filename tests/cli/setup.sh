@@ -90,12 +90,15 @@ check 'to one that serves' grep -q '^service line' "$tmp/new/postern.conf"
 # a port that is taken
 python3 -c 'import socket, sys, time
 s = socket.socket()
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections do not count
-try:
-    s.bind(("127.0.0.1", 7777))
-    s.listen()
-except OSError:
-    pass  # somebody else has it: as good
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as setup does, with old connections about
+while True:
+    try:
+        s.bind(("127.0.0.1", 7777))
+        break
+    except OSError:  # somebody else has it: as good, and ours when they let go
+        print("bound", flush=True)
+        time.sleep(0.005)
+s.listen()
 print("bound", flush=True)
 time.sleep(60)' >"$tmp/bound" &
 holder=$!
