@@ -119,7 +119,7 @@ class Topic:
             if line.lstrip().startswith('File ') and 'e2e' in line:
                 print('    at ' + line.strip())
         for server in self.servers:
-            for line in server.log().splitlines()[-12:]:
+            for line in server.log().splitlines()[-6:]:
                 print('    log: ' + line)
 
     def done(self):
