@@ -121,6 +121,7 @@ class Topic:
         for server in self.servers:
             for line in server.log().splitlines()[-6:]:
                 print('    log: ' + line)
+        self.servers = [server for server in self.servers if server.alive()]
 
     def done(self):
         """The last line, and the exit code."""
