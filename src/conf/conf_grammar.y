@@ -10,6 +10,8 @@
 %locations
 %param { struct conf_run *run }
 %expect 0
+/* Without this, "junk" would be reduced, and the error forgotten, before the line is skipped. */
+%define lr.default-reduction consistent
 
 %code requires {
 #include "conf/conf_parse.h"
@@ -43,7 +45,7 @@ static const struct conf_words no_words;
 }
 
 %token END 0 "the end of the file"
-%token <word> WORD "a word"
+%token <word> WORD "a value"
 %token <word> MACRO "a macro"
 %token EQUALS "'='"
 %token <brace> OPEN "'{'"
@@ -67,12 +69,13 @@ items:
 	| items statement EOL		{ $$ = $1; conf_parse_statement(run, &$$, $2); }
 	| items statement junk EOL	{ $$ = $1; conf_parse_statement(run, &$$, $2); yyerrok; }
 	| items macro EOL		{ $$ = $1; }
+	| items junk EOL		{ $$ = $1; yyerrok; }
 	;
 
 statement:
-	words				{ $$ = conf_parse_node(run->ps, $1, NULL, no_block); }
-	| words block			{ $$ = conf_parse_node(run->ps, $1, $2.brace, $2.list); }
-	| block				{ $$ = conf_parse_node(run->ps, no_words, $1.brace, $1.list); }
+	words		{ $$ = conf_parse_node(run->ps, $1, NULL, no_block); }
+	| words block	{ $$ = conf_parse_node(run->ps, $1, $2.brace, $2.list); }
+	| block		{ $$ = conf_parse_node(run->ps, no_words, $1.brace, $1.list); }
 	;
 
 words:
@@ -88,13 +91,14 @@ block:
 	| OPEN items statement junk CLOSE
 		{ $$.brace = $1; $$.list = $2; conf_parse_statement(run, &$$.list, $3); yyerrok; }
 	| OPEN items macro CLOSE	{ $$.brace = $1; $$.list = $2; }
+	| OPEN items junk CLOSE		{ $$.brace = $1; $$.list = $2; yyerrok; }
 	;
 
 macro:
 	MACRO EQUALS words		{ conf_parse_macro(run->ps, $1, $3, false); }
-	| MACRO EQUALS words junk	{ conf_parse_macro(run->ps, $1, $3, true); yyerrok; }
-	| MACRO EQUALS junk		{ conf_parse_macro(run->ps, $1, no_words, true); yyerrok; }
-	| MACRO junk			{ conf_parse_macro(run->ps, $1, no_words, true); yyerrok; }
+	| MACRO EQUALS words junk	{ conf_parse_macro(run->ps, $1, $3, true); }
+	| MACRO EQUALS junk		{ conf_parse_macro(run->ps, $1, no_words, true); }
+	| MACRO junk			{ conf_parse_macro(run->ps, $1, no_words, true); }
 	;
 
 junk:
@@ -137,26 +141,46 @@ conf_yyerror(const struct conf_pos *loc, struct conf_run *run, const char *text)
 	run->ps->tree.failed = true;
 }
 
+/* What may stand here, in words: "'='", "a value or the end of the line". A '}' goes without saying
+ * where a line may end. */
+static const char *
+list_expected(const yypcontext_t *ctx, char *list, size_t cap)
+{
+	yysymbol_kind_t kinds[8];
+	int i, kept = 0, n = yypcontext_expected_tokens(ctx, kinds, 8);
+	bool eol = false;
+	size_t len;
+
+	for (i = 0; i < n; i++)
+		eol = eol || kinds[i] == YYSYMBOL_EOL;
+	for (i = 0; i < n; i++)
+		if (!eol || kinds[i] != YYSYMBOL_CLOSE)
+			kinds[kept++] = kinds[i];
+	*list = '\0';
+	for (i = 0; i < kept; i++) {
+		len = strlen(list);
+		snprintf(list + len, cap - len, "%s%s",
+			 i == 0 ? "" : i + 1 < kept ? ", " : " or ", yysymbol_name(kinds[i]));
+	}
+	return list;
+}
+
 static int
 yyreport_syntax_error(const yypcontext_t *ctx, struct conf_run *run)
 {
 	const struct conf_pos *loc = yypcontext_location(ctx);
-	yysymbol_kind_t expected[8], got = yypcontext_token(ctx);
-	char list[200] = "";
-	int i, n = yypcontext_expected_tokens(ctx, expected, 8);
-	size_t len;
+	yysymbol_kind_t got = yypcontext_token(ctx);
+	char list[200];
 
 	if (run->ps->tree.failed)
 		return 0;
-	for (i = 0; i < n; i++) {
-		len = strlen(list);
-		snprintf(list + len, sizeof list - len, "%s%s",
-			 i == 0 ? "" : i + 1 < n ? ", " : " or ", yysymbol_name(expected[i]));
-	}
+	list_expected(ctx, list, sizeof list);
 	if (got == YYSYMBOL_WORD)
 		conf_mistake(run->ps->errors, loc, NULL, "unexpected '%.*s'; expected %s",
 			     (int)(loc->len < CONF_TEXT_SHOWN ? loc->len : CONF_TEXT_SHOWN),
 			     (const char *)loc->file->text + loc->off, list);
+	else if (got == YYSYMBOL_EOL)
+		conf_mistake(run->ps->errors, loc, NULL, "the line ends too early; expected %s", list);
 	else
 		conf_mistake(run->ps->errors, loc, NULL, "unexpected %s; expected %s",
 			     yysymbol_name(got), list);

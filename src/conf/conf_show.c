@@ -1,5 +1,5 @@
-/* conf/conf_show.c - the effective configuration, walked by the schema and written in the file's own
- * grammar. One walk serves both forms that people ask for: text here, JSON in the command. */
+/* conf/conf_show.c - the effective configuration, walked by the schema and written in the file's
+ * own grammar. One walk serves both forms that people ask for: text here, JSON in the command. */
 #include "conf/conf_read.h"
 #include "conf/conf_schema.h"
 #include "conf/conf_utf8.h"
@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_OCTETS 192   /* "service NAME/tls NAME" and a NUL */
-#define COMMENT_COLUMN 56 /* origins stand behind it */
-#define WORDS_MAX (CONF_CLIENT_CA_MAX + 4)
+#define PATH_OCTETS    192 /* "service NAME/tls NAME" and a NUL */
+#define COMMENT_COLUMN 56  /* origins stand behind it */
+#define WORDS_MAX      (CONF_CLIENT_CA_MAX + 4)
 
 struct conf_shower {
 	const struct conf *conf;
@@ -125,8 +125,8 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 }
 
 static int
-show_block(struct conf_shower *sh, const struct conf_block *block, const struct conf_origin *origins,
-	   const void *base, uint32_t which)
+show_block(struct conf_shower *sh, const struct conf_block *block,
+	   const struct conf_origin *origins, const void *base, uint32_t which)
 {
 	const struct conf_origin *outer_origins = sh->origins;
 	const struct conf_block *outer = sh->block;
@@ -150,9 +150,9 @@ conf_show_log(struct conf_shower *sh, const struct conf_directive *d, const void
 	const char *words[4];
 	size_t n = 0;
 
-	words[n++] = conf->log == CONF_LOG_SYSLOG ? "syslog" :
-		     conf->log == CONF_LOG_STDERR ? "stderr" :
-						    "file";
+	words[n++] = conf->log == CONF_LOG_SYSLOG   ? "syslog"
+		     : conf->log == CONF_LOG_STDERR ? "stderr"
+						    : "file";
 	if (conf->log == CONF_LOG_FILE)
 		words[n++] = conf->log_file;
 	words[n++] = "format";
@@ -164,11 +164,14 @@ int
 conf_show_tls(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf *conf = base;
-	const struct conf_tls *t;
+	size_t i;
 	int rc = 0;
 
-	for (t = conf->tls; t < conf->tls + conf->ntls && rc == 0; t++)
+	for (i = 0; i < conf->ntls && rc == 0; i++) {
+		const struct conf_tls *t = &conf->tls[i];
+
 		rc = emit_block(sh, d, t->name, &t->origin, t->origins, t, UINT32_MAX);
+	}
 	return rc;
 }
 
@@ -176,10 +179,11 @@ int
 conf_show_certificate(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf_tls *tls = base;
-	const struct conf_cert *c;
+	size_t i;
 	int rc = 0;
 
-	for (c = tls->certs; c < tls->certs + tls->ncerts && rc == 0; c++) {
+	for (i = 0; i < tls->ncerts && rc == 0; i++) {
+		const struct conf_cert *c = &tls->certs[i];
 		const char *words[] = { c->certificate, "key", c->key };
 
 		rc = emit(sh, CONF_ITEM_VALUE, d, words, c->key != NULL ? 3 : 1, &c->origin);
@@ -202,10 +206,11 @@ int
 conf_show_map(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf *conf = base;
-	const struct conf_map *m;
+	size_t i;
 	int rc = 0;
 
-	for (m = conf->maps; m < conf->maps + conf->nmaps && rc == 0; m++) {
+	for (i = 0; i < conf->nmaps && rc == 0; i++) {
+		const struct conf_map *m = &conf->maps[i];
 		const char *words[] = { conf_choice_word(d->choices, m->kind), "from", m->from };
 
 		rc = emit(sh, CONF_ITEM_VALUE, d, words, m->from != NULL ? 3 : 1, &m->origin);
@@ -217,11 +222,14 @@ int
 conf_show_service(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf *conf = base;
-	const struct conf_service *s;
+	size_t i;
 	int rc = 0;
 
-	for (s = conf->services; s < conf->services + conf->nservices && rc == 0; s++)
+	for (i = 0; i < conf->nservices && rc == 0; i++) {
+		const struct conf_service *s = &conf->services[i];
+
 		rc = emit_block(sh, d, s->name, &s->origin, s->origins, s, UINT32_MAX);
+	}
 	return rc;
 }
 
@@ -229,10 +237,11 @@ int
 conf_show_listen(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf_service *s = base;
-	const struct conf_listen *l;
+	size_t i;
 	int rc = 0;
 
-	for (l = s->listens; l < s->listens + s->nlistens && rc == 0; l++) {
+	for (i = 0; i < s->nlistens && rc == 0; i++) {
+		const struct conf_listen *l = &s->listens[i];
 		const char *words[] = { l->text, conf_choice_word(d->choices, l->mode) };
 
 		rc = emit(sh, CONF_ITEM_VALUE, d, words, 2, &l->origin);

@@ -101,7 +101,8 @@
 #define MSG_CONTROL_SOCKET(F) F(u32, owner_uid)
 /* A process as status shows it. pid 0: it has ended, forget it. */
 #define MSG_PROCESS(F) F(u8, role) F(u32, slot) F(u32, pid) F(u64, generation) F(u8, state) F(u32, restarts)
-#define MSG_STATE(F) F(u64, generation) F(u8, state) F(u64, started) F(str, limitations)
+#define MSG_STATE(F)                                                                               \
+	F(u64, generation) F(u8, state) F(u32, pid) F(u64, started) F(str, config) F(str, limitations)
 /* control to parent: the log's target is gone or full of errors; open it again. */
 #define MSG_LOG_REOPEN(F) F(u8, unused)
 #define MSG_RELOAD(F) F(u32, uid)

@@ -100,6 +100,17 @@ say_handshake_failed(const struct conn *c)
 							       : "handshake-failed", text);
 }
 
+static void
+say_session_failed(const struct conn *c)
+{
+	const struct tls_failure *f = tls_session_failure(c->tls);
+	char text[256];
+
+	snprintf(text, sizeof text, "TLS session failed: %s (alert sent %u, received %u)",
+		f->text != NULL ? f->text : "unknown", f->alert_sent, f->alert_got);
+	say(c, LOG_L_NOTICE, "session-failed", text);
+}
+
 /* --- states ----------------------------------------------------------------------------------- */
 
 static void
@@ -412,7 +423,7 @@ read_secure(struct conn *c)
 		return tell_end_of_input(c);
 	case TLS_TRUNCATED:
 		COUNT(c, truncated, 1);
-		say(c, LOG_L_INFO, "truncated", "the connection ended without close_notify");
+		say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
 		begin_close(c);
 		return true;
 	case TLS_RENEGOTIATE:
@@ -421,6 +432,7 @@ read_secure(struct conn *c)
 		begin_close(c);
 		return true;
 	case TLS_FAILED:
+		say_session_failed(c);
 		begin_close(c);
 		return true;
 	}

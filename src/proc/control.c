@@ -91,6 +91,8 @@ on_state(void *self, void *peer, struct frame *f)
 	c->generation = m.generation;
 	c->state = m.state;
 	c->started = m.started;
+	c->pid = m.pid;
+	snprintf(c->config, sizeof c->config, "%.*s", (int)m.config.n, (const char *)m.config.p);
 	snprintf(c->limitations, sizeof c->limitations, "%.*s", (int)m.limitations.n,
 		(const char *)m.limitations.p);
 	setproctitle("control: %s", proc_state_name(c->state));
@@ -105,8 +107,8 @@ on_stop(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_stop_decode(f, &m) != 0)
 		return PT_EPROTO;
-	control_log_flush(self);
-	exit(0);
+	control_log_stop(self);
+	return 0;
 }
 
 #define FROM_PARENT (1u << ROLE_PARENT)

@@ -40,7 +40,10 @@ struct control {
 	TAILQ_HEAD(, process_row) processes;
 	uint8_t state;          /* enum proc_state of the whole */
 	uint64_t started;       /* seconds of CLOCK_REALTIME */
+	uint32_t pid;           /* of the parent */
+	char config[1024];      /* its configuration file */
 	char limitations[4096]; /* a line each */
+	bool stopping;          /* ends when nobody sends log messages any more */
 	int socket;             /* listening; -1: none */
 	struct ev_io socket_io;
 	uid_t owner;
@@ -54,6 +57,7 @@ void control_log_init(struct control *c);
 int control_on_log_sender(void *self, void *peer, struct frame *f);
 int control_on_log_target(void *self, void *peer, struct frame *f);
 void control_log_flush(struct control *c); /* takes what senders have left, before the end */
+void control_log_stop(struct control *c); /* ends the process when the last sender has gone */
 
 /* control_client.c */
 int control_on_socket(void *self, void *peer, struct frame *f);

@@ -17,6 +17,7 @@
 
 #define RATE_PER_SECOND 100 /* messages of one sender in the long run */
 #define RATE_BURST 1000
+#define STOP_WAIT_MS 1500 /* for senders to go over to the next control */
 #define REPORT_MS 5000      /* how often what was dropped is said */
 #define SYSLOG_DAEMON (3 << 3) /* facility, RFC 5424 §6.2.1 */
 
@@ -153,14 +154,18 @@ format_json(const struct control *c, const struct message *m, struct buf *out)
 {
 	struct span rest = m->fields;
 	const char *name, *value;
-	char when[40], *text;
+	char when[40], printable[LOG_LINE_MAX], *text;
 	json_t *o;
 	int rc = 0;
 
 	format_time(m->time_us, when);
-	o = json_pack("{s:s, s:s, s:i, s:s, s:s%}", "time", when, "role", role_name(m->role), "pid",
-		(int)m->pid, "level", log_level_name(m->level), "text", (const char *)m->text.p,
-		m->text.n);
+	o = json_pack("{s:s, s:s, s:i, s:s}", "time", when, "role", role_name(m->role), "pid",
+		(int)m->pid, "level", log_level_name(m->level));
+	if (o != NULL && json_object_set_new(o, "text", json_stringn((const char *)m->text.p,
+						m->text.n)) != 0) { /* not UTF-8: a path may be anything */
+		span_print(m->text, printable, sizeof printable);
+		(void)json_object_set_new(o, "text", json_string(printable));
+	}
 	while (o != NULL && next_field(&rest, &name, &value))
 		(void)json_object_set_new(o, name, json_string(value)); /* NULL: not UTF-8, left out */
 	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -276,6 +281,8 @@ sender_gone(void *self, struct link *link, int rc)
 	report_dropped(s);
 	TAILQ_REMOVE(&s->control->senders, s, next);
 	link_free(&link);
+	if (s->control->stopping && TAILQ_EMPTY(&s->control->senders))
+		exit(0);
 	free(s);
 }
 
@@ -322,9 +329,22 @@ on_report(void *arg)
 	struct control *c = arg;
 	struct log_sender *s;
 
+	if (c->stopping) { /* somebody keeps an end open: what it has said so far is written */
+		control_log_flush(c);
+		exit(0);
+	}
 	ev_timer_set(&c->log_timer, REPORT_MS);
 	TAILQ_FOREACH(s, &c->senders, next)
 		report_dropped(s);
+}
+
+void
+control_log_stop(struct control *c)
+{
+	c->stopping = true;
+	if (TAILQ_EMPTY(&c->senders))
+		exit(0);
+	ev_timer_set(&c->log_timer, STOP_WAIT_MS);
 }
 
 void

@@ -119,10 +119,10 @@ control_status_text(const struct control *c)
 	json_t *o;
 
 	o = json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:I, s:o, s:o, s:o}", "ok", 1,
-		"version", PACKAGE_VERSION, "pid", (int)getppid(), "started", (json_int_t)c->started,
+		"version", PACKAGE_VERSION, "pid", (int)c->pid, "started", (json_int_t)c->started,
 		"uptime", (json_int_t)((uint64_t)now - c->started), "generation",
 		(json_int_t)c->generation, "state", proc_state_name(c->state), "config",
-		c->conf != NULL ? c->conf->file : "", "log_dropped", (json_int_t)c->log_dropped,
+		c->config, "log_dropped", (json_int_t)c->log_dropped,
 		"limitations", limitations(c), "processes", processes(c), "services", services(c));
 	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);

@@ -1,4 +1,6 @@
 /* proc/parent.c - posternd itself: binds, opens, forks, supervises. See parent.h for what it never does. */
+#include "config.h"
+
 #include "proc/parent.h"
 
 #include "proc/confine.h"

@@ -78,6 +78,7 @@ struct proc {
 	uint64_t generation;
 	enum proc_state state;
 	bool leaving; /* told to end, or replaced: its end is no failure */
+	bool ended;   /* reaped: its pid may be somebody else's by now */
 	uint64_t started_ms;
 	struct chan *chan;
 	struct ev_io io;
@@ -120,6 +121,8 @@ struct parent {
 	int control_fd; /* listening socket for the postern command */
 	char *control_path;
 	int log_fd; /* our own messages; -1: stderr */
+	bool log_failed; /* its target could not be opened, and that has been said */
+	struct ev_timer log_timer;
 	int root_fd; /* the empty folder */
 	int ready_fd; /* the process that started us waits here; -1: nobody */
 	char limitations[4096];
@@ -144,24 +147,39 @@ struct parent {
 	pid_t probe_pid;
 };
 
+/* spawn.c */
+int spawn_control(struct parent *p) PT_MUST_USE;
+int spawn_keyholder(struct parent *p) PT_MUST_USE;
+int spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
+int spawn_free_slot(const struct parent *p, uint32_t *slot_out);
+int spawn_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
+void spawn_retire_table(struct parent *p, uint32_t slot);
+void spawn_send_keys(struct parent *p, const struct generation *g);
+void spawn_switch_keyholder(struct parent *p);
+void spawn_log_target(struct parent *p); /* opens what "log" names, and gives it to control */
+
 /* supervise.c */
 void supervise_init(struct parent *p);
-int supervise_spawn_control(struct parent *p) PT_MUST_USE;
-int supervise_spawn_keyholder(struct parent *p) PT_MUST_USE;
-int supervise_spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
-int supervise_free_slot(const struct parent *p, uint32_t *slot_out);
 struct proc *supervise_adopt(struct parent *p, enum role role, uint32_t slot, pid_t pid, uint64_t generation,
 			     enum proc_state state, int fd);
 void supervise_send(struct proc *proc, struct frame *f, int fd);
 void supervise_reap(struct parent *p);
 void supervise_set_state(struct proc *proc, enum proc_state state);
 size_t supervise_count(const struct parent *p, enum role role, uint64_t generation /* 0: any */);
+void supervise_tell_process(struct parent *p, const struct proc *proc, bool gone);
 void supervise_tell_state(struct parent *p);
-void supervise_log_target(struct parent *p);
-void supervise_send_keys(struct parent *p, const struct generation *g);
+void supervise_kill(struct proc *proc); /* -9, unless it has ended */
 void supervise_kill_all(struct parent *p);
-void supervise_switch_keyholder(struct parent *p);
 struct generation *parent_generation(const struct parent *p, uint64_t number);
+
+/* Sends one message to a child; the fields are given as designated initialisers. proc may be NULL. */
+#define SEND(proc, name, fd, ...)                                                                  \
+	do {                                                                                       \
+		struct msg_##name m_ = { __VA_ARGS__ };                                            \
+		struct frame f_;                                                                   \
+		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
+		supervise_send(proc, &f_, fd);                                                     \
+	} while (0)
 
 /* transition.c: from one generation to the next, and to the end */
 void transition_begin(struct parent *p, uint32_t request_id /* 0: a signal */);

@@ -64,6 +64,41 @@ table_clear(struct table *t)
 	memset(t, 0, sizeof *t);
 }
 
+static struct table_service *
+service_of(struct table *past, const char *name)
+{
+	uint32_t n = atomic_load(&past->nservices), i;
+
+	for (i = 0; i < n; i++)
+		if (strncmp(past->services[i].name, name, TABLE_SERVICE_NAME_MAX) == 0)
+			return &past->services[i];
+	if (n == TABLE_SERVICES_MAX)
+		return NULL;
+	memcpy(past->services[n].name, name, TABLE_SERVICE_NAME_MAX);
+	atomic_store_explicit(&past->nservices, n + 1, memory_order_release);
+	return &past->services[n];
+}
+
+void
+table_retire(struct table *past, const struct table *t)
+{
+	uint32_t n = atomic_load(&t->nservices), i;
+	const struct table_service *from;
+	struct table_service *to;
+
+	atomic_fetch_add(&past->accepted, atomic_load(&t->accepted));
+	for (i = 0; i < n && i < TABLE_SERVICES_MAX; i++) {
+		from = &t->services[i];
+		if ((to = service_of(past, from->name)) == NULL)
+			continue;
+#define RETIRE(name, help) atomic_fetch_add(&to->name, atomic_load(&from->name));
+		TABLE_COUNTERS(RETIRE)
+#undef RETIRE
+		atomic_store(&to->connections, 0);
+		atomic_store(&to->tls_sessions, 0);
+	}
+}
+
 static size_t
 home(uint64_t key)
 {

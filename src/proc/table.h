@@ -19,10 +19,10 @@
 #define TABLE_SERVICE_NAME_MAX 64 /* octets with the NUL; a longer name is cut */
 #define TABLE_ADDR_SLOTS 32768    /* power of two, above the connections that one worker can hold */
 
-/* Counters of one service in one worker. "gauge": goes down again. */
+/* Counters of one service in one worker. The first two are gauges: they go down again. */
 #define TABLE_COUNTERS(X)                                                                          \
-	X(connections, "gauge")                                                                    \
-	X(tls_sessions, "gauge")                                                                   \
+	X(connections, "now open")                                                                 \
+	X(tls_sessions, "now in TLS")                                                                   \
 	X(accepted, "connections accepted")                                                        \
 	X(refused, "connections refused by a limit")                                               \
 	X(handshakes, "TLS handshakes completed")                                                  \
@@ -67,6 +67,13 @@ int table_reader_fd(int fd, int *fd_out) PT_MUST_USE;
 /* Maps it; NULL when that fails or the size is wrong. fd is borrowed. */
 struct table *table_map(int fd, bool writable);
 void table_unmap(struct table **t);
+
+/* The slot that no worker has: what ended workers have counted is added up there, by the parent. */
+#define TABLE_SLOT_PAST (TABLE_SLOTS_MAX - 1)
+
+/* Adds the counters of an ended worker (not its gauges) to past's, by service name. A service that finds no
+ * room there is left out. */
+void table_retire(struct table *past, const struct table *t);
 
 /* Empties it; only while no worker has it. */
 void table_clear(struct table *t);

@@ -16,14 +16,6 @@
 #define STOP_EXTRA_MS 3000  /* beyond stop-timeout and linger, then children are killed */
 #define HELPERS_END_MS 2000 /* for keyholder and control to end after the last worker */
 
-#define SEND(proc, name, fd, ...)                                                                  \
-	do {                                                                                       \
-		struct msg_##name m_ = { __VA_ARGS__ };                                            \
-		struct frame f_;                                                                   \
-		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
-		supervise_send(proc, &f_, fd);                                                     \
-	} while (0)
-
 /* --- answers ---------------------------------------------------------------------------------- */
 
 static void
@@ -69,6 +61,11 @@ transition_fail(struct parent *p, const char *text)
 {
 	struct proc *proc;
 
+	if (p->current == NULL && p->log_fd >= 0) {
+		/* the last words of a start that fails must not depend on a process that is about to go */
+		close(p->log_fd);
+		p->log_fd = -1;
+	}
 	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
 		? "reload failed, everything goes on as before" : "cannot start", text);
 	ev_timer_clear(&p->stage_timer);
@@ -76,15 +73,13 @@ transition_fail(struct parent *p, const char *text)
 		TAILQ_FOREACH(proc, &p->procs, next)
 			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
 				proc->leaving = true;
-				kill(proc->pid, SIGKILL);
+				supervise_kill(proc);
 			}
 		forget_generation(p, &p->staging);
 	}
 	answer(p, false, text);
 	if (p->current == NULL) {
 		p->exit_code = 78; /* EX_CONFIG */
-		if (!p->foreground || p->log_fd >= 0)
-			dprintf(STDERR_FILENO, "posternd: cannot start: %s\n", text);
 		transition_stop_now(p);
 		return;
 	}
@@ -153,18 +148,18 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, diag.text);
 		return;
 	}
-	if (p->control == NULL && supervise_spawn_control(p) != 0) {
+	if (p->control == NULL && spawn_control(p) != 0) {
 		transition_fail(p, "the control process cannot be started");
 		return;
 	}
-	if (p->keyholder == NULL && supervise_spawn_keyholder(p) != 0) {
+	if (p->keyholder == NULL && spawn_keyholder(p) != 0) {
 		transition_fail(p, "the keyholder cannot be started");
 		return;
 	}
 	p->keys_asked = true;
 	ev_timer_init(&p->stage_timer, p->loop, stage_late, p);
 	ev_timer_set(&p->stage_timer, STAGE_TIMEOUT_MS);
-	supervise_send_keys(p, p->staging);
+	spawn_send_keys(p, p->staging);
 }
 
 void
@@ -182,12 +177,12 @@ transition_keys_loaded(struct parent *p, bool ok, const char *text)
 	p->keys_asked = false;
 	p->staging->keys_loaded = true;
 	for (i = 0; i < p->staging->conf->workers; i++) {
-		if (supervise_free_slot(p, &slot) != 0) {
+		if (spawn_free_slot(p, &slot) != 0) {
 			transition_fail(p, "too many workers of earlier reloads still have sessions; "
 				"try again when some have ended, or set a shorter drain");
 			return;
 		}
-		if (supervise_spawn_worker(p, p->staging, slot) != 0) {
+		if (spawn_worker(p, p->staging, slot) != 0) {
 			transition_fail(p, "a worker cannot be started");
 			return;
 		}
@@ -200,6 +195,16 @@ start_worker(struct proc *proc)
 	SEND(proc, cred_commit, -1, .generation = proc->generation);
 	SEND(proc, start, -1, .unused = 0);
 	supervise_set_state(proc, PROC_SERVING);
+}
+
+static void
+say_listeners(const struct generation *g)
+{
+	size_t i;
+
+	for (i = 0; i < g->nlisteners; i++)
+		log_msg(LOG_L_NOTICE, "listening on %s for service %s", g->listeners[i].text,
+			g->conf->services[g->listeners[i].service].name);
 }
 
 /* The new generation serves; the one before drains. */
@@ -233,13 +238,15 @@ commit(struct parent *p)
 	SEND(p->control, config, g->conf_fd, .generation = g->number);
 	if (p->control_fd >= 0)
 		SEND(p->control, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
-	supervise_log_target(p);
+	spawn_log_target(p);
 	p->state = PROC_SERVING;
 	supervise_set_state(p->keyholder, PROC_SERVING);
 	supervise_tell_state(p);
 	log_msg(LOG_L_NOTICE, "serving %s: generation %llu, %u workers", p->conf_path,
 		(unsigned long long)g->number, g->conf->workers);
 	parent_ready(p);
+	if (old == NULL)
+		say_listeners(g);
 	answer(p, true, "");
 	next_reload(p);
 	upgrade_begin(p);
@@ -256,7 +263,7 @@ transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const cha
 		if (!ok)
 			log_msg(LOG_L_ERROR, "a worker cannot load its credentials: %s", text);
 		if (!ok || p->current == NULL || proc->generation != p->current->number)
-			kill(proc->pid, SIGKILL);
+			supervise_kill(proc);
 		else if (proc->state == PROC_STARTING)
 			start_worker(proc);
 		return;
@@ -287,6 +294,10 @@ end_helpers(struct parent *p)
 	/* control is the last: it writes what the others have to say */
 	if (p->keyholder == NULL && p->control != NULL && !p->control->leaving) {
 		p->control->leaving = true;
+		if (p->log_fd >= 0) { /* it waits until the last sender has gone */
+			close(p->log_fd);
+			p->log_fd = -1;
+		}
 		SEND(p->control, stop, -1, .timeout_ms = 0);
 	}
 	ev_timer_set(&p->stop_timer, HELPERS_END_MS);
@@ -328,7 +339,8 @@ transition_stop(struct parent *p, bool drain)
 	const struct conf *conf = p->current != NULL ? p->current->conf : NULL;
 	struct proc *proc;
 
-	if (conf == NULL || p->state >= PROC_STOPPING) { /* nothing is served, or asked twice */
+	/* nothing is served, or asked twice */
+	if (conf == NULL || p->state >= PROC_STOPPING || (drain && p->state == PROC_DRAINING)) {
 		transition_stop_now(p);
 		return;
 	}

@@ -361,6 +361,10 @@ read_line(struct reader *r, const char *line)
 		p->control_path = rest_of(line, 2);
 		set_cloexec(a, true);
 	} else if (sscanf(line, "table %u %d %d", &slot, &a, &b) == 3 && slot < TABLE_SLOTS_MAX) {
+		if (p->tables[slot].fd >= 0) { /* that of ended workers: go on with theirs */
+			close(p->tables[slot].fd);
+			close(p->tables[slot].reader_fd);
+		}
 		p->tables[slot].fd = a;
 		p->tables[slot].reader_fd = b;
 		set_cloexec(a, true);
@@ -382,7 +386,7 @@ read_line(struct reader *r, const char *line)
 }
 
 /* New helpers beside the old ones: control at once; the old keyholder goes when the new one has the keys
- * and every worker has gone over (supervise_switch_keyholder). */
+ * and every worker has gone over (spawn_switch_keyholder). */
 static void
 replace_helpers(struct parent *p)
 {
@@ -393,7 +397,7 @@ replace_helpers(struct parent *p)
 	if (p->current == NULL)
 		return;
 	p->state = PROC_SERVING;
-	if (supervise_spawn_control(p) != 0 || supervise_spawn_keyholder(p) != 0)
+	if (spawn_control(p) != 0 || spawn_keyholder(p) != 0)
 		log_msg(LOG_L_ERROR, "upgrade: a helper process cannot be started");
 	TAILQ_FOREACH(proc, &p->procs, next)
 		if (proc->role == ROLE_CONTROL && proc != p->control) {

@@ -45,6 +45,7 @@ struct signer {
 	struct chan *chan; /* NULL: away */
 	struct ev_io io;   /* to see its end */
 	uint32_t next_id;
+	uint64_t sick_until_ms; /* it did not answer in time: not asked again before */
 };
 
 struct worker {

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define SIGN_TIMEOUT_MS 3000
+#define SIGN_SICK_MS 5000 /* not asked again after a time-out, so that one wait is not many */
 
 static void
 signer_drop(struct signer *s)
@@ -21,13 +22,22 @@ signer_drop(struct signer *s)
 	chan_free(&s->chan);
 }
 
-/* Between signatures the keyholder has nothing to say: readable means that it has ended. */
+/* Between signatures the keyholder has nothing to say but answers that came too late; otherwise
+ * readable means that it has ended. */
 static void
 signer_ended(void *arg, unsigned what)
 {
 	struct signer *s = arg;
+	struct frame f;
+	int rc;
 
 	(void)what;
+	while ((rc = chan_recv(s->chan, &f)) == 0) {
+		frame_fini(&f);
+		s->sick_until_ms = 0; /* late, but it lives */
+	}
+	if (rc == PT_EAGAIN)
+		return;
 	signer_drop(s);
 	log_msg(LOG_L_WARNING, "the keyholder is away: STARTTLS is refused until it is back");
 }
@@ -44,6 +54,7 @@ signer_set(struct signer *s, int fd)
 	bool was_away = s->chan == NULL && s->next_id > 1;
 
 	signer_drop(s);
+	s->sick_until_ms = 0;
 	if ((s->chan = chan_new(fd)) == NULL)
 		return;
 	ev_io_init(&s->io, s->worker->child.loop, fd, signer_ended, s);
@@ -55,7 +66,7 @@ signer_set(struct signer *s, int fd)
 bool
 signer_available(const struct signer *s)
 {
-	return s->chan != NULL;
+	return s->chan != NULL && ev_now_ms() >= s->sick_until_ms;
 }
 
 /* Waits for the frame that answers id. */
@@ -93,7 +104,7 @@ signer_sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bo
 	uint32_t id = s->next_id++;
 	int rc;
 
-	if (s->chan == NULL)
+	if (!signer_available(s))
 		return PT_EUNAVAIL;
 	if ((rc = msg_sign_encode(&m, id, &f)) != 0)
 		return rc;
@@ -101,7 +112,10 @@ signer_sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bo
 		rc = await(s, id, &f);
 	if (rc != 0) {
 		log_msg(LOG_L_ERROR, "the keyholder does not answer: %s", pt_strerror(rc));
-		signer_drop(s);
+		if (rc == PT_ETIMEDOUT)
+			s->sick_until_ms = ev_now_ms() + SIGN_SICK_MS;
+		else
+			signer_drop(s);
 		return rc;
 	}
 	rc = msg_signed_decode(&f, &r);

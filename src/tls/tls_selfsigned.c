@@ -11,10 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SERIAL_OCTETS 20     /* RFC 5280 §4.1.2.2: at most 20, positive */
-#define DNS_NAME_MAX 253     /* RFC 1035 §2.3.4, as text without the root's dot */
+#define SERIAL_OCTETS   20   /* RFC 5280 §4.1.2.2: at most 20, positive */
+#define DNS_NAME_MAX    253  /* RFC 1035 §2.3.4, as text without the root's dot */
 #define COMMON_NAME_MAX 64   /* RFC 5280 appendix A, ub-common-name */
-#define CLOCK_SKEW_S 3600    /* a client whose clock is a little behind ours still accepts it */
+#define CLOCK_SKEW_S    3600 /* a client whose clock is a little behind ours still accepts it */
 
 /* Letters, digits, '-' and '.': what dNSName may hold (RFC 5280 §4.2.1.6). A host may be called
  * anything by its administrator, and one odd octet would spoil the whole certificate. */
@@ -136,9 +136,8 @@ tls_selfsigned_make(const char *hostname, time_t now, int key_fd, int cert_fd, s
 	int rc, result;
 
 	if ((rc = gnutls_x509_privkey_init(&key)) < 0 || (rc = gnutls_x509_crt_init(&crt)) < 0 ||
-	    (rc = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-					       GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1),
-					       0)) < 0 ||
+	    (rc = gnutls_x509_privkey_generate(
+		 key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0)) < 0 ||
 	    (rc = sign_self(crt, key, hostname, now)) < 0 ||
 	    (rc = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL,
 						    GNUTLS_PKCS_PLAIN, &key_pem)) < 0 ||

@@ -1,0 +1,166 @@
+/* cli/cli_main.c - the program "postern": reads the command line, calls the command. */
+#include "cli/cli.h"
+
+#include "config.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static enum cli_exit cmd_help(const struct cli *cli, int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	const char *arguments;
+	const char *text; /* one line for "help" */
+	enum cli_exit (*run)(const struct cli *cli, int argc, char **argv);
+} commands[] = {
+	{ "setup", "", "make accounts, folders, a key, a certificate and a configuration", cli_setup },
+	{ "status", "", "what the running server is doing", cli_status },
+	{ "config", "show", "the configuration in effect, with the origin of each value", cli_config },
+	{ "reload", "", "let the running server read its configuration again", cli_reload },
+	{ "help", "", "this text", cmd_help },
+};
+
+static const struct option_text {
+	const char *name;
+	const char *text;
+} option_texts[] = {
+	{ "-f, --file FILE", "the configuration, instead of " CLI_DEFAULT_CONF },
+	{ "-s, --socket PATH", "the control socket, instead of the configuration's" },
+	{ "-j, --json", "answer in one line of JSON" },
+	{ "-V, --version", "the version" },
+	{ "-h, --help", "this text" },
+};
+
+static enum cli_exit
+help_json(const struct cli *cli)
+{
+	json_t *list = json_array(), *row;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(commands); i++) {
+		row = json_pack("{s:s, s:s, s:s}", "name", commands[i].name, "arguments",
+				commands[i].arguments, "help", commands[i].text);
+		if (json_array_append_new(list, row) != 0) {
+			json_decref(list);
+			return cli_fail_memory(cli);
+		}
+	}
+	return cli_put_json(cli, json_pack("{s:b, s:s, s:o}", "ok", 1, "version", PACKAGE_VERSION,
+					   "commands", list));
+}
+
+static enum cli_exit
+cmd_help(const struct cli *cli, int argc, char **argv)
+{
+	char words[64];
+	size_t i;
+
+	(void)argv;
+	if (argc > 0)
+		return cli_fail(cli, CLI_USAGE, "help takes no argument");
+	if (cli->json)
+		return help_json(cli);
+	printf("usage: postern [OPTION]... COMMAND\n\ncommands:\n");
+	for (i = 0; i < PT_COUNT(commands); i++) {
+		snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
+		printf("  %-18s  %s\n", words, commands[i].text);
+	}
+	printf("\noptions, before or behind the command:\n");
+	for (i = 0; i < PT_COUNT(option_texts); i++)
+		printf("  %-18s  %s\n", option_texts[i].name, option_texts[i].text);
+	printf("\npostern(1) has the rest: exit codes, files, examples.\n");
+	return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+static enum cli_exit
+put_version(const struct cli *cli)
+{
+	if (cli->json)
+		return cli_put_json(cli,
+				    json_pack("{s:b, s:s}", "ok", 1, "version", PACKAGE_VERSION));
+	printf("postern " PACKAGE_VERSION "\n");
+	return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
+}
+
+/* The first thing that getopt did not take; told after all options are read, since --json decides
+ * how. */
+struct bad_option {
+	int what;   /* '?' or ':' of getopt; 0: none */
+	int letter; /* of a short option */
+	char *word;
+};
+
+static enum cli_exit
+fail_option(const struct cli *cli, const struct bad_option *bad)
+{
+	if (bad->what == ':')
+		return cli_fail(cli, CLI_USAGE, "option %s needs a value; try: postern help",
+				bad->word);
+	if (bad->letter != 0)
+		return cli_fail(cli, CLI_USAGE, "there is no option -%c; try: postern help",
+				bad->letter);
+	return cli_fail(cli, CLI_USAGE, "there is no option %s; try: postern help", bad->word);
+}
+
+static enum cli_exit
+run(const struct cli *cli, int argc, char **argv)
+{
+	size_t i;
+
+	if (argc == 0)
+		return cli_fail(cli, CLI_USAGE, "a command is missing; try: postern help");
+	for (i = 0; i < PT_COUNT(commands); i++)
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(cli, argc - 1, argv + 1);
+	return cli_fail(cli, CLI_USAGE, "there is no command \"%s\"; try: postern help", argv[0]);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "file", required_argument, NULL, 'f' }, { "socket", required_argument, NULL, 's' },
+		{ "json", no_argument, NULL, 'j' },       { "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
+	};
+	struct cli cli = { .conf_file = CLI_DEFAULT_CONF };
+	bool version = false, help = false;
+	struct bad_option bad = { 0 };
+	int opt;
+
+	signal(SIGPIPE, SIG_DFL); /* "postern config show | head" ends quietly */
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, ":f:s:jVh", options, NULL)) != -1) {
+		switch (opt) {
+		case 'f':
+			cli.conf_file = optarg;
+			cli.conf_given = true;
+			break;
+		case 's':
+			cli.socket = optarg;
+			break;
+		case 'j':
+			cli.json = true;
+			break;
+		case 'V':
+			version = true;
+			break;
+		case 'h':
+			help = true;
+			break;
+		default:
+			if (bad.what == 0)
+				bad = (struct bad_option){ opt, optopt, argv[optind - 1] };
+		}
+	}
+	if (bad.what != 0)
+		return fail_option(&cli, &bad);
+	if (version)
+		return put_version(&cli);
+	if (help)
+		return cmd_help(&cli, 0, NULL);
+	return run(&cli, argc - optind, argv + optind);
+}
