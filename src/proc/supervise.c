@@ -366,6 +366,8 @@ respawn_later(struct parent *p, const struct proc *proc)
 static void
 say_end(const struct proc *proc, int status)
 {
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && proc->leaving)
+		return; /* by us, and why was said */
 	if (WIFSIGNALED(status))
 		log_msg(LOG_L_ERROR, "%s[%d] was ended by signal %d (%s)%s", role_name(proc->role),
 			(int)proc->pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
