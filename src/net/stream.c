@@ -27,14 +27,14 @@ stream_fini(struct stream *s)
 }
 
 void
-stream_enter(struct stream *s)
+stream_enter(struct stream *s, bool readable)
 {
 	struct stream_scratch *x = s->scratch;
 
 	PT_ASSERT(x->owner == NULL);
 	x->owner = s;
 	x->in_off = x->in_len = x->out_len = 0;
-	s->dry = false;
+	s->dry = !readable;
 	s->blocked = false;
 }
 
@@ -172,6 +172,8 @@ stream_put(struct stream *s, const void *p, size_t n)
 	PT_ASSERT(x->owner == s);
 	if (s->broken)
 		return PT_EIO;
+	if (n == 0)
+		return 0;
 	if (x->out_len + n > sizeof x->out)
 		flush(s);
 	if (s->broken)

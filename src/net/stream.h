@@ -46,7 +46,8 @@ void stream_init(struct stream *s, int fd, struct stream_scratch *scratch);
 /* Closes the descriptor and frees (wipes) what is held. Must not be entered. */
 void stream_fini(struct stream *s);
 
-void stream_enter(struct stream *s);
+/* readable: the kernel may have something for us; false spares the read that would only say no. */
+void stream_enter(struct stream *s, bool readable);
 
 /* Writes what was gathered and keeps what the kernel does not take, and what was read and not taken.
  * 0, or PT_ENOMEM: then the connection cannot go on (broken is set). */
@@ -72,7 +73,8 @@ size_t stream_unsent(const struct stream *s);
 /* Forgets what was read, so that nothing of it can be looked at again. */
 void stream_drop_input(struct stream *s);
 
-/* Reads and discards, at most max octets: 0 more may come, PT_EEOF the peer has ended, PT_EIO. */
+/* Reads and discards until max octets are gone (the last read may go beyond): 0 more may come, PT_EEOF the
+ * peer has ended, PT_EIO. */
 int stream_discard(struct stream *s, size_t max, size_t *n_out) PT_MUST_USE;
 
 /* Tells the kernel that we send no more (after what was put is sent). */

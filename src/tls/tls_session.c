@@ -20,6 +20,7 @@ struct tls_session {
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
+	bool fed;        /* the last read from the transport brought octets */
 };
 
 static ssize_t
@@ -28,6 +29,7 @@ pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 	struct tls_session *s = arg;
 	ssize_t r = s->transport.read(s->transport.arg, p, n);
 
+	s->fed = r > 0;
 	if (r >= 0)
 		return r;
 	if (r == PT_EEOF)
@@ -270,9 +272,11 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 
 	*n_out = 0;
 	PT_ASSERT(s->done);
-	do
+	do { /* "again" also comes behind a KeyUpdate, with more in the transport that no event announces */
+		s->fed = false;
 		r = gnutls_record_recv(s->g, p, n);
-	while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	} while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED ||
+		(r == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ));
 	if (r > 0) {
 		*n_out = (size_t)r;
 		return TLS_OK;

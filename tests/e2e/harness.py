@@ -308,11 +308,18 @@ class Certificates:
 # --- the server ---------------------------------------------------------------------------------
 
 
+_given_ports = set()  # the kernel may offer one twice before anybody listens there
+
+
 def free_port(host=HOST):
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as s:
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    while True:
+        with socket.socket(family, socket.SOCK_STREAM) as s:
+            s.bind((host, 0))
+            port = s.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def _end_with_us():
