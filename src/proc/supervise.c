@@ -263,7 +263,8 @@ on_probe_result(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_probe_result_decode(f, &m) != 0)
 		return PT_EPROTO;
-	log_msg(LOG_L_NOTICE, "probe: %s: %s: %s", role_name(proc->role), probe_name(m.what),
+	/* control, which writes the log, dies of its own probes: straight to stderr, so that none is lost */
+	dprintf(STDERR_FILENO, "probe: %s: %s: %s\n", role_name(proc->role), probe_name(m.what),
 		m.error == 0 ? "allowed" : strerror((int)m.error));
 	return 0;
 }
@@ -366,6 +367,13 @@ respawn_later(struct parent *p, const struct proc *proc)
 static void
 say_end(const struct proc *proc, int status)
 {
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && proc->leaving)
+		return; /* by us, and why was said */
+#ifdef ENABLE_PROBE
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) /* see on_probe_result() */
+		dprintf(STDERR_FILENO, "probe: %s[%d] was ended by signal %d\n", role_name(proc->role),
+			(int)proc->pid, WTERMSIG(status));
+#endif
 	if (WIFSIGNALED(status))
 		log_msg(LOG_L_ERROR, "%s[%d] was ended by signal %d (%s)%s", role_name(proc->role),
 			(int)proc->pid, WTERMSIG(status), strsignal(WTERMSIG(status)),

@@ -56,11 +56,26 @@ forget_generation(struct parent *p, struct generation **g)
 	generation_free(g);
 }
 
-void
-transition_fail(struct parent *p, const char *text)
+static void
+drop_staging(struct parent *p)
 {
 	struct proc *proc;
 
+	ev_timer_clear(&p->stage_timer);
+	p->keys_asked = false;
+	if (p->staging == NULL)
+		return;
+	TAILQ_FOREACH(proc, &p->procs, next)
+		if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
+			proc->leaving = true;
+			supervise_kill(proc);
+		}
+	forget_generation(p, &p->staging);
+}
+
+void
+transition_fail(struct parent *p, const char *text)
+{
 	if (p->current == NULL && p->log_fd >= 0) {
 		/* the last words of a start that fails must not depend on a process that is about to go */
 		close(p->log_fd);
@@ -68,15 +83,7 @@ transition_fail(struct parent *p, const char *text)
 	}
 	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
 		? "reload failed, everything goes on as before" : "cannot start", text);
-	ev_timer_clear(&p->stage_timer);
-	if (p->staging != NULL) {
-		TAILQ_FOREACH(proc, &p->procs, next)
-			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
-				proc->leaving = true;
-				supervise_kill(proc);
-			}
-		forget_generation(p, &p->staging);
-	}
+	drop_staging(p);
 	answer(p, false, text);
 	if (p->current == NULL) {
 		p->exit_code = 78; /* EX_CONFIG */
@@ -348,6 +355,9 @@ transition_stop(struct parent *p, bool drain)
 	log_msg(LOG_L_NOTICE, drain ? "draining: no new connections, sessions go on"
 				    : "stopping: no new connections, goodbye to all sessions");
 	notify_systemd("STOPPING=1");
+	/* a reload under way must not end in serving again */
+	drop_staging(p);
+	answer(p, false, "the server is stopping");
 	supervise_tell_state(p);
 	ev_timer_init(&p->stop_timer, p->loop, stop_late, p);
 	ev_timer_set(&p->stop_timer, (uint64_t)(drain ? conf->drain_ms : conf->stop_timeout_ms) +
