@@ -9,7 +9,7 @@ trap 'rm -rf "$tmp"' EXIT
 
 # "7 CRED_FILE(u64 generation, ...) + fd" for each row of MSG_LIST
 from_header() { # MSG.H
-	awk '
+	sed -e ':again' -e '/^#define MSG_[A-Z_]*(F).*\\$/{' -e N -e 's/\\\n//' -e 'b again' -e '}' "$1" | awk '
 		/^#define MSG_LIST\(X\)/ { list = 1; next }
 		list && /^[ \t]*X\(/ {
 			split(substr($0, index($0, "(") + 1), part, /[,)] */)
@@ -31,7 +31,7 @@ from_header() { # MSG.H
 			for (i = 1; i <= n; i++)
 				print number[order[i]] " " order[i] "(" fields[order[i]] ")" \
 					(fd[order[i]] == 1 ? " + fd" : "")
-		}' "$1"
+		}'
 }
 
 # The page: a heading "### NAME" and below it the line "    NUMBER NAME(...)...: SENDERS -> RECEIVERS".
@@ -94,7 +94,8 @@ cat >"$tmp/t/ipc/msg.h" <<'END'
 
 #define MSG_CONFIG(F) F(u64, generation)
 #define MSG_CRED_FILE(F) F(u64, generation) F(str, path)
-#define MSG_START(F) F(u8, unused)
+#define MSG_START(F)                         \
+	F(u8, unused)
 #define MSG_STOP(F) F(u32, timeout_ms)
 END
 printf '\t{ MSG_T_CONFIG, FROM_PARENT, X, on_config },\n\t{ MSG_T_START, X },\n{ MSG_T_CRED_FILE, X },' >"$tmp/t/proc/worker.c"

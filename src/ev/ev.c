@@ -17,9 +17,9 @@ ev_loop_new(void)
 
 	if (cfg == NULL || loop == NULL)
 		goto fail;
-	/* single-threaded, and one epoll_ctl for a change and its change back */
-	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV |
-					   EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+	/* single-threaded. No list of changes for epoll: it tells the kernel too late that a descriptor is
+	 * not watched any more, when ours is closed and another process's copy (of a listener) lives */
+	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
 	if ((loop->base = event_base_new_with_config(cfg)) == NULL)
 		goto fail;
 	event_config_free(cfg);

@@ -17,21 +17,32 @@ as_ipv4(const union addr *a)
 	return NULL;
 }
 
+/* Whoever connects chooses the name that it binds, and the text goes to logs: no control characters. */
+static const char *
+unix_text(const union addr *a, socklen_t len, char out[ADDR_TEXT_MAX])
+{
+	const size_t head = offsetof(struct sockaddr_un, sun_path);
+	size_t n = len > head ? len - head : 0;
+	char *p;
+
+	/* the kernel counts a NUL behind a path that fills all the room */
+	n = strnlen(a->un.sun_path, n < sizeof a->un.sun_path ? n : sizeof a->un.sun_path);
+	snprintf(out, ADDR_TEXT_MAX, "unix:%.*s", (int)n, a->un.sun_path);
+	for (p = out; *p != '\0'; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	return out;
+}
+
 static const char *
 text(const union addr *a, socklen_t len, bool with_port, char out[ADDR_TEXT_MAX])
 {
 	const uint8_t *v4 = as_ipv4(a);
 	char host[INET6_ADDRSTRLEN];
 	unsigned port = 0;
-	size_t n;
 
-	if (a->sa.sa_family == AF_UNIX) {
-		n = len > offsetof(struct sockaddr_un, sun_path)
-			? len - offsetof(struct sockaddr_un, sun_path) : 0;
-		n = strnlen(a->un.sun_path, n);
-		snprintf(out, ADDR_TEXT_MAX, "unix:%.*s", (int)n, a->un.sun_path);
-		return out;
-	}
+	if (a->sa.sa_family == AF_UNIX)
+		return unix_text(a, len, out);
 	if (a->sa.sa_family == AF_INET)
 		port = ntohs(a->in.sin_port);
 	else if (a->sa.sa_family == AF_INET6)

@@ -21,7 +21,7 @@ union addr {
 };
 
 /* "192.0.2.1:25", "[2001:db8::1]:25", "unix:/run/x", "unix:" for a peer without a name. An IPv4-mapped
- * IPv6 address is shown as IPv4. Returns out. */
+ * IPv6 address is shown as IPv4; control characters of a unix path as '?'. Returns out. */
 const char *addr_text(const union addr *a, socklen_t len, char out[ADDR_TEXT_MAX]);
 
 /* The same without the port. */

@@ -172,6 +172,8 @@ stream_put(struct stream *s, const void *p, size_t n)
 	PT_ASSERT(x->owner == s);
 	if (s->broken)
 		return PT_EIO;
+	if (n == 0)
+		return 0;
 	if (x->out_len + n > sizeof x->out)
 		flush(s);
 	if (s->broken)

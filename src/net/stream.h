@@ -73,7 +73,8 @@ size_t stream_unsent(const struct stream *s);
 /* Forgets what was read, so that nothing of it can be looked at again. */
 void stream_drop_input(struct stream *s);
 
-/* Reads and discards, at most max octets: 0 more may come, PT_EEOF the peer has ended, PT_EIO. */
+/* Reads and discards until max octets are gone (the last read may go beyond): 0 more may come, PT_EEOF the
+ * peer has ended, PT_EIO. */
 int stream_discard(struct stream *s, size_t max, size_t *n_out) PT_MUST_USE;
 
 /* Tells the kernel that we send no more (after what was put is sent). */

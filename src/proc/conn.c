@@ -320,6 +320,8 @@ begin_secure(struct conn *c)
 
 	if ((s = c->secure = calloc(1, sizeof *s)) == NULL)
 		return false;
+	if (c->service->conf->tls->client_certificate == CONF_CC_NONE)
+		verdict = NULL; /* none was asked for: nothing was concluded */
 	switch (identity_map(c->worker->conf, c->tls, user)) {
 	case IDENTITY_FOUND:
 		if ((s->identity = strdup(user)) == NULL)

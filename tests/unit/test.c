@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include <CUnit/Basic.h>
+#include <dirent.h>
 #include <stdio.h>
 
 int
@@ -22,4 +23,17 @@ test_main(const char *suite, const struct test_row *rows, size_t n)
 	ran = CU_get_number_of_tests_run();
 	CU_cleanup_registry();
 	return bad == 0 && ran > 0 ? 0 : 1;
+}
+
+unsigned
+test_open_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(d);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n; /* ".", ".." and the folder's own are always among them */
 }

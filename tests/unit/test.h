@@ -14,6 +14,9 @@ struct test_row {
  * none failed. (CU_basic_run_tests() itself reports success whatever happened.) */
 int test_main(const char *suite, const struct test_row *rows, size_t n);
 
+/* Descriptors that this process has open: equal before and after what must not leave one behind. */
+unsigned test_open_fds(void);
+
 #define TEST_MAIN(suite, rows)                                                                     \
 	int main(void)                                                                             \
 	{                                                                                          \
