@@ -20,6 +20,8 @@ struct tls_session {
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
+	bool ended;      /* the transport has nothing more to read */
+	bool end_told;   /* GnuTLS was asked once more after that */
 };
 
 static ssize_t
@@ -30,8 +32,10 @@ pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 
 	if (r >= 0)
 		return r;
-	if (r == PT_EEOF)
+	if (r == PT_EEOF) {
+		s->ended = true;
 		return 0;
+	}
 	gnutls_transport_set_errno(s->g, r == PT_EAGAIN ? EAGAIN : ECONNRESET);
 	return -1;
 }
@@ -177,7 +181,9 @@ fail(struct tls_session *s, int code)
 
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
-	if (code == GNUTLS_E_PREMATURE_TERMINATION || code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH) {
+	/* the second also stands for lengths within a message that do not fit: those get an alert */
+	if (code == GNUTLS_E_PREMATURE_TERMINATION ||
+	    (code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && s->ended)) {
 		s->dead = true;
 		return TLS_TRUNCATED;
 	}
@@ -232,6 +238,19 @@ judge(struct tls_session *s)
 	return TLS_OK;
 }
 
+/* Whether to call GnuTLS again at once. When the end comes behind a part of a record it first says
+ * "again", and what is wrong only when asked once more; no event would come to do that. */
+static bool
+repeats(struct tls_session *s, ssize_t rc)
+{
+	if (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
+		return true;
+	if (rc != GNUTLS_E_AGAIN || !s->ended || s->end_told || want(s) != TLS_WANT_READ)
+		return false;
+	s->end_told = true;
+	return true;
+}
+
 enum tls_status
 tls_session_handshake(struct tls_session *s)
 {
@@ -240,7 +259,7 @@ tls_session_handshake(struct tls_session *s)
 	PT_ASSERT(!s->done);
 	do
 		rc = gnutls_handshake(s->g);
-	while (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
 		return want(s);
 	return rc == 0 ? judge(s) : fail(s, rc);
@@ -272,7 +291,7 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 	PT_ASSERT(s->done);
 	do
 		r = gnutls_record_recv(s->g, p, n);
-	while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	while (repeats(s, r));
 	if (r > 0) {
 		*n_out = (size_t)r;
 		return TLS_OK;
