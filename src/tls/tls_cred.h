@@ -52,7 +52,8 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 
 struct tls_cred;
 
-/* Makes one test signature with each key. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
+/* Makes one test signature with each key: one that does not fit the certificate is an error, none at all
+ * (nobody signs at present) is not. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
 int tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
 	PT_MUST_USE;
 
