@@ -18,7 +18,7 @@ enum tls_client_cert {
 	TLS_CLIENT_CERT_REQUIRE,  /* none or a bad one ends the handshake */
 };
 
-#define TLS_FROM_MAX 32 /* rules with a CA file of their own */
+#define TLS_FROM_MAX 64 /* rules with a CA file of their own: as many as there may be rules */
 
 /* Where signatures come from. Blocks until the answer is there or its own time-out has passed.
  * sig_out holds TLS_SIGNATURE_MAX octets. 0, or any error: the handshake fails then. */
