@@ -31,8 +31,8 @@ includes() {
 			what = $0
 			sub(/^[^"<]*["<]/, "", what)
 			sub(/[">].*/, "", what)
-			if (what ~ /^gnutls\// && own != "tls" && own != "crypto")
-				say("includes <" what ">; GnuTLS belongs in tls and crypto")
+			if (what ~ /^gnutls\// && own != "tls")
+				say("includes <" what ">; GnuTLS belongs in tls")
 			else if (what ~ /^event2\// && own != "ev")
 				say("includes <" what ">; libevent belongs in ev")
 			else if ($0 ~ /include[ \t]*"/ && split(what, to, "/") > 1 &&
@@ -54,7 +54,7 @@ cat >"$tmp/want" <<'END'
 new/e.c:1: the folder new has no line in LAYERS
 proto/d.h:1: includes <event2/event.h>; libevent belongs in ev
 proto/line/c.c:3: includes "net/c.h"; LAYERS does not let proto use net
-proto/line/c.c:4: includes <gnutls/x509.h>; GnuTLS belongs in tls and crypto
+proto/line/c.c:4: includes <gnutls/x509.h>; GnuTLS belongs in tls
 util/a.c:2: includes "tls/b.h"; LAYERS does not let util use tls
 files 5
 END

@@ -42,7 +42,7 @@ print(s.getsockname()[1], flush=True)
 time.sleep(60)' >"$tmp/port" &
 holder=$!
 on_exit() { kill "$holder" 2>/dev/null || :; }
-until [ -s "$tmp/port" ]; do sleep 0.05; done
+while kill -0 "$holder" && [ ! -s "$tmp/port" ]; do sleep 0.05; done
 taken=$(cat "$tmp/port")
 check 'a port that is taken' [ "$(taken_port "$taken")" = "$taken" ]
 check 'found among others' [ "$(taken_port 1 "$taken")" = "$taken" ]

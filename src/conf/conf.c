@@ -48,7 +48,8 @@ check_size(const struct conf *conf, struct conf_errors *errors)
 	buf_fini(&text);
 	if (rc != PT_ETOOBIG)
 		return rc;
-	conf_mistake_file(errors, conf->file, "larger than 1 MiB when its macros and includes are "
+	conf_mistake_file(errors, conf->file,
+			  "larger than 1 MiB when its macros and includes are "
 			  "written out; expected less");
 	return 0;
 }

@@ -1,9 +1,9 @@
 /* conf/conf.h - the configuration as the rest of the program sees it.
  *
  * One file in our own grammar (conf_grammar.y), read against one schema table per block
- * (conf_schema.c); this is what comes out, with every default filled in. The processes get it as text:
- * the parent prints the effective configuration (conf_show) into a sealed memfd and each child
- * reads that with the same code, so conf_parse(conf_show(c)) equals c for every c.
+ * (conf_schema.c); this is what comes out, with every default filled in. The processes get it as
+ * text: the parent prints the effective configuration (conf_show) into a sealed memfd and each
+ * child reads that with the same code, so conf_parse(conf_show(c)) equals c for every c.
  *
  * A struct conf is built once and never changed. Not thread safe while it is built. */
 #ifndef CONF_CONF_H
@@ -18,14 +18,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define CONF_FILE_MAX (1024 * 1024)  /* octets of one configuration file */
-#define CONF_INCLUDE_DEPTH_MAX 8     /* files within files */
-#define CONF_ERRORS_MAX 100          /* mistakes reported in one run; the rest are counted */
-#define CONF_CERTS_MAX 8             /* certificates of one tls block */
-#define CONF_LISTEN_MAX 16           /* addresses of one service */
-#define CONF_SERVICES_MAX 64
-#define CONF_TLS_MAX 64
-#define CONF_WORKERS_MAX 64
+#define CONF_FILE_MAX          (1024 * 1024) /* octets of one configuration file */
+#define CONF_INCLUDE_DEPTH_MAX 8             /* files within files */
+#define CONF_ERRORS_MAX        100 /* mistakes reported in one run; the rest are counted */
+#define CONF_CERTS_MAX         8   /* certificates of one tls block */
+#define CONF_LISTEN_MAX        16  /* addresses of one service */
+#define CONF_SERVICES_MAX      64
+#define CONF_TLS_MAX           64
+#define CONF_WORKERS_MAX       64
 
 /* Where a value was written; file is NULL when it is the schema's default. */
 struct conf_origin {
@@ -50,7 +50,7 @@ union conf_sockaddr {
 
 struct conf_listen {
 	struct conf_origin origin;
-	char *text;               /* canonical: "127.0.0.1:7777", "[::1]:7777", "unix:/run/x" */
+	char *text; /* canonical: "127.0.0.1:7777", "[::1]:7777", "unix:/run/x" */
 	union conf_sockaddr addr;
 	socklen_t addr_len;
 	enum conf_listen_mode mode;
@@ -77,15 +77,15 @@ struct conf_tls {
 	char *name;
 	struct conf_cert *certs; /* at least one */
 	size_t ncerts;
-	unsigned protocols;      /* CONF_TLS_1_2 | CONF_TLS_1_3 */
-	char *priority;          /* GnuTLS priority string; NULL: ours */
+	unsigned protocols; /* CONF_TLS_1_2 | CONF_TLS_1_3 */
+	char *priority;     /* GnuTLS priority string; NULL: ours */
 	enum conf_client_certificate client_certificate;
-	char **client_ca;        /* PEM files; none: no client certificate is trusted */
+	char **client_ca; /* PEM files; none: no client certificate is trusted */
 	size_t nclient_ca;
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
-	uint32_t overridden;              /* conf/'s own: which directives the service gave itself */
-	struct conf_origin *origins;      /* conf/'s own: by directive */
+	uint32_t overridden;         /* conf/'s own: which directives the service gave itself */
+	struct conf_origin *origins; /* conf/'s own: by directive */
 };
 
 enum conf_map_kind {
@@ -128,9 +128,9 @@ enum conf_log_format {
 };
 
 struct conf {
-	char *file;     /* the file it came from */
-	char *hostname; /* default: gethostname() */
-	char *state;    /* folder of everything durable; default LOCALSTATEDIR/lib/postern */
+	char *file;       /* the file it came from */
+	char *hostname;   /* default: gethostname() */
+	char *state;      /* folder of everything durable; default LOCALSTATEDIR/lib/postern */
 	unsigned workers; /* "auto" (default) is the number of processors, resolved at load */
 	enum conf_log log;
 	char *log_file;
@@ -144,11 +144,11 @@ struct conf {
 	char *control_group;      /* default "postern-admin" */
 	struct conf_tls *tls;     /* the blocks as written, without any service's overrides */
 	size_t ntls;
-	struct conf_map *maps;    /* identity rules in order */
+	struct conf_map *maps; /* identity rules in order */
 	size_t nmaps;
 	struct conf_service *services;
 	size_t nservices;
-	struct conf_priv *priv;   /* the memory of all this, and origins; owned by conf/ */
+	struct conf_priv *priv; /* the memory of all this, and origins; owned by conf/ */
 };
 
 /* The mistakes of one run. Opaque; owned by the caller. */
@@ -174,7 +174,8 @@ int conf_parse(const char *name, const char *base, struct span text, struct conf
 	       struct conf_errors *errors) PT_MUST_USE;
 
 /* Appends the effective configuration in the file's own grammar; with origins, each line ends in
- * a comment that tells where the value comes from ("# default", "# /etc/postern/postern.conf:12"). */
+ * a comment that tells where the value comes from ("# default", "# /etc/postern/postern.conf:12").
+ */
 int conf_show(const struct conf *conf, bool origins, struct buf *out) PT_MUST_USE;
 
 /* Walks the effective configuration in the order of conf_show(), for those who print it in another
@@ -188,13 +189,14 @@ enum conf_item_kind {
 
 struct conf_item {
 	enum conf_item_kind kind;
-	const char *path;  /* the blocks around it: "", "service calc", "service calc/tls main" */
-	const char *name;  /* of the directive: "hostname", "service" */
-	const char *const *words; /* behind the name, without quotes: a block's name, a value's words */
+	const char *path; /* the blocks around it: "", "service calc", "service calc/tls main" */
+	const char *name; /* of the directive: "hostname", "service" */
+	const char *const
+	    *words; /* behind the name, without quotes: a block's name, a value's words */
 	size_t nwords;
-	bool repeats;      /* the block may have several of this name */
-	bool is_number;    /* one word, decimal digits only */
-	unsigned depth;    /* blocks around it */
+	bool repeats;                     /* the block may have several of this name */
+	bool is_number;                   /* one word, decimal digits only */
+	unsigned depth;                   /* blocks around it */
 	const struct conf_origin *origin; /* never NULL; its file is NULL for a default */
 };
 

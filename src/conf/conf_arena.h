@@ -1,7 +1,8 @@
 /* conf/conf_arena.h - memory that is taken in pieces and given back whole.
  *
- * Reading a file makes thousands of small objects that end together, so none is freed alone. Running
- * out of memory is remembered: the reader goes on as far as it can and asks once, at the end. */
+ * Reading a file makes thousands of small objects that end together, so none is freed alone.
+ * Running out of memory is remembered: the reader goes on as far as it can and asks once, at the
+ * end. */
 #ifndef CONF_CONF_ARENA_H
 #define CONF_CONF_ARENA_H
 

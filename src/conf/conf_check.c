@@ -15,7 +15,8 @@ index_of(const struct conf_block *b, const char *name)
 
 /* A listen mode that leads to TLS needs to know with what. */
 static void
-check_needs_tls(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+check_needs_tls(struct conf_reader *r, const struct conf_service_scope *ss,
+		const struct conf_service *sv)
 {
 	size_t i;
 
@@ -26,9 +27,10 @@ check_needs_tls(struct conf_reader *r, const struct conf_service_scope *ss, cons
 	for (i = 0; i < sv->nlistens; i++) {
 		if (sv->listens[i].mode == CONF_LISTEN_PLAIN || ss->listens[i] == NULL)
 			continue;
-		conf_mistake_word(r->errors, ss->listens[i], NULL,
-				  "an address with TLS in a service without 'tls'; expected 'tls NAME' "
-				  "in the service, or 'plain' on a loopback or unix address");
+		conf_mistake_word(
+		    r->errors, ss->listens[i], NULL,
+		    "an address with TLS in a service without 'tls'; expected 'tls NAME' "
+		    "in the service, or 'plain' on a loopback or unix address");
 		return; /* the others have the same cure */
 	}
 }
@@ -50,9 +52,10 @@ report_lacks_ca(struct conf_reader *r, const struct conf_scope *s)
 	const struct conf_word *w = s->set[index_of(&conf_schema_tls, "client-certificate")];
 
 	if (w != NULL && w->next != NULL && s->set[ca] == NULL && (s->excused & 1u << ca) == 0)
-		conf_mistake_word(r->errors, w->next, NULL,
-				  "'%s' while no client CA is trusted; expected 'client-ca FILE' beside it",
-				  w->next->text);
+		conf_mistake_word(
+		    r->errors, w->next, NULL,
+		    "'%s' while no client CA is trusted; expected 'client-ca FILE' beside it",
+		    w->next->text);
 }
 
 /* Judges what services use, once for each block; a block that none uses as it stands. */

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_MAX 1024    /* octets of one message */
-#define PLACE_MAX 32     /* octets of ":line:column" and a NUL */
+#define TEXT_MAX    1024 /* octets of one message */
+#define PLACE_MAX   32   /* octets of ":line:column" and a NUL */
 #define LINE_BEFORE 100  /* octets of the line shown before the mistake, when it is long */
-#define LINE_SHOWN 160   /* octets of the line shown in all */
-#define GUESS_MAX 32     /* octets; longer words are no directive */
+#define LINE_SHOWN  160  /* octets of the line shown in all */
+#define GUESS_MAX   32   /* octets; longer words are no directive */
 
 struct mistake {
 	char *where; /* file, or "file:line:column" */
@@ -149,8 +149,7 @@ add(struct conf_errors *e, const char *name, const struct conf_pos *pos, const c
 	keep(e, &m);
 }
 
-static void
-append(char *text, const char *fmt, ...) PT_PRINTF(2, 3);
+static void append(char *text, const char *fmt, ...) PT_PRINTF(2, 3);
 
 static void
 append(char *text, const char *fmt, ...)
@@ -164,7 +163,8 @@ append(char *text, const char *fmt, ...)
 }
 
 void
-conf_mistake(struct conf_errors *e, const struct conf_pos *pos, const char *meant, const char *fmt, ...)
+conf_mistake(struct conf_errors *e, const struct conf_pos *pos, const char *meant, const char *fmt,
+	     ...)
 {
 	char text[TEXT_MAX];
 	va_list ap;
@@ -232,15 +232,12 @@ print_mistake(struct buf *out, const struct mistake *m)
 {
 	int rc;
 
-	if ((rc = conf_utf8_print(out, m->where)) != 0 ||
-	    (rc = buf_append_str(out, ": ")) != 0 ||
-	    (rc = conf_utf8_print(out, m->text)) != 0 ||
-	    (rc = buf_append(out, "\n", 1)) != 0)
+	if ((rc = conf_utf8_print(out, m->where)) != 0 || (rc = buf_append_str(out, ": ")) != 0 ||
+	    (rc = conf_utf8_print(out, m->text)) != 0 || (rc = buf_append(out, "\n", 1)) != 0)
 		return rc;
 	if (m->line == NULL)
 		return 0;
-	if ((rc = buf_append_str(out, "    ")) != 0 ||
-	    (rc = conf_utf8_print(out, m->line)) != 0 ||
+	if ((rc = buf_append_str(out, "    ")) != 0 || (rc = conf_utf8_print(out, m->line)) != 0 ||
 	    (rc = buf_append(out, "\n", 1)) != 0)
 		return rc;
 	return print_caret(out, m);

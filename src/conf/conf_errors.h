@@ -19,7 +19,8 @@ void conf_mistake_word(struct conf_errors *e, const struct conf_word *w, const c
 		       const char *fmt, ...) PT_PRINTF(4, 5);
 
 /* A mistake that has no place in a text, such as a file that cannot be read. */
-void conf_mistake_file(struct conf_errors *e, const char *name, const char *fmt, ...) PT_PRINTF(3, 4);
+void conf_mistake_file(struct conf_errors *e, const char *name, const char *fmt, ...)
+    PT_PRINTF(3, 4);
 
 /* Whether a mistake could not be kept. */
 bool conf_errors_nomem(const struct conf_errors *e);

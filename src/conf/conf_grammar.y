@@ -73,9 +73,9 @@ items:
 	;
 
 statement:
-	words				{ $$ = conf_parse_node(run->ps, $1, NULL, no_block); }
-	| words block			{ $$ = conf_parse_node(run->ps, $1, $2.brace, $2.list); }
-	| block				{ $$ = conf_parse_node(run->ps, no_words, $1.brace, $1.list); }
+	words		{ $$ = conf_parse_node(run->ps, $1, NULL, no_block); }
+	| words block	{ $$ = conf_parse_node(run->ps, $1, $2.brace, $2.list); }
+	| block		{ $$ = conf_parse_node(run->ps, no_words, $1.brace, $1.list); }
 	;
 
 words:
@@ -159,8 +159,8 @@ list_expected(const yypcontext_t *ctx, char *list, size_t cap)
 	*list = '\0';
 	for (i = 0; i < kept; i++) {
 		len = strlen(list);
-		snprintf(list + len, cap - len, "%s%s", i == 0 ? "" : i + 1 < kept ? ", " : " or ",
-			 yysymbol_name(kinds[i]));
+		snprintf(list + len, cap - len, "%s%s",
+			 i == 0 ? "" : i + 1 < kept ? ", " : " or ", yysymbol_name(kinds[i]));
 	}
 	return list;
 }

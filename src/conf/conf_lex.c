@@ -42,9 +42,9 @@ line_end(const struct conf_lex *lx, size_t ahead)
 	if (peek(lx, ahead) == '\n')
 		return 1;
 	return peek(lx, ahead) == '\r' && lx->at + ahead + 1 < lx->file->len &&
-		       peek(lx, ahead + 1) == '\n' ?
-		   2 :
-		   0;
+		       peek(lx, ahead + 1) == '\n'
+		   ? 2
+		   : 0;
 }
 
 static struct conf_pos
@@ -82,7 +82,8 @@ take_char(struct conf_lex *lx)
 		return true;
 	pos = pos_from(lx, start);
 	if (!lx->garbage_said && c == '\r')
-		conf_mistake(lx->errors, &pos, NULL, "a carriage return within a line; expected it "
+		conf_mistake(lx->errors, &pos, NULL,
+			     "a carriage return within a line; expected it "
 			     "before a line feed only");
 	else if (!lx->garbage_said && c < 0x80)
 		conf_mistake(lx->errors, &pos, NULL, "control octet 0x%02x; expected text", c);
@@ -419,8 +420,8 @@ lex_eol(struct conf_lex *lx, struct conf_token *tok)
 static enum conf_lexeme
 lex_macro(struct conf_lex *lx, struct conf_token *tok)
 {
-	size_t start = lx->at, n = conf_lex_macro_name(lx->file->text + start + 1,
-						       lx->file->len - start - 1);
+	size_t start = lx->at,
+	       n = conf_lex_macro_name(lx->file->text + start + 1, lx->file->len - start - 1);
 
 	lx->at += 1 + n;
 	tok->pos = pos_from(lx, start);

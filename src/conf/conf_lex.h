@@ -32,14 +32,14 @@ struct conf_lex {
 	struct conf_arena *arena; /* words and braces; borrowed */
 	struct conf_errors *errors;
 	const struct conf_file *file;
-	size_t at;               /* next octet */
-	size_t bol;              /* first octet of this line */
+	size_t at;  /* next octet */
+	size_t bol; /* first octet of this line */
 	unsigned line;
-	unsigned indent;         /* column of the line's first token; 0: none yet */
-	bool statement_start;    /* the next token begins a statement */
+	unsigned indent;      /* column of the line's first token; 0: none yet */
+	bool statement_start; /* the next token begins a statement */
 	bool after_macro;
-	bool eol_said;           /* the last token was EOL */
-	bool garbage_said;       /* an octet of this line that is no text was reported */
+	bool eol_said;     /* the last token was EOL */
+	bool garbage_said; /* an octet of this line that is no text was reported */
 	struct conf_brace *open[CONF_NEST_MAX];
 	unsigned nopen;
 	struct conf_brace *suspect; /* closed by a '}' that by its column belongs to an outer one */

@@ -1,5 +1,5 @@
-/* conf/conf_parse.c - files, includes and macros of one run. The only file of this folder that opens
- * files; it reads no meaning into what they say. */
+/* conf/conf_parse.c - files, includes and macros of one run. The only file of this folder that
+ * opens files; it reads no meaning into what they say. */
 #include "conf/conf_parse.h"
 
 #include "conf/conf_grammar.h"
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define READ_OCTETS 65536
-#define TOO_LARGE "larger than 1 MiB; expected a configuration"
+#define TOO_LARGE   "larger than 1 MiB; expected a configuration"
 _Static_assert(CONF_FILE_MAX == 1024 * 1024, "TOO_LARGE says so");
 
 void
@@ -114,7 +114,8 @@ static void
 report_file(struct conf_parse *ps, const struct conf_word *w, const char *path, const char *what)
 {
 	if (w != NULL)
-		conf_mistake_word(ps->errors, w, NULL, "'%.*s': %s", CONF_TEXT_SHOWN * 2, path, what);
+		conf_mistake_word(ps->errors, w, NULL, "'%.*s': %s", CONF_TEXT_SHOWN * 2, path,
+				  what);
 	else
 		conf_mistake_file(ps->errors, path, "%s", what);
 	ps->incomplete = true;
@@ -156,8 +157,10 @@ load_file(struct conf_parse *ps, const char *path, const struct conf_word *w,
 		report_file(ps, w, path, "includes itself; expected no loop");
 		goto out;
 	}
-	if ((rc = read_all(ps, fd, f)) == PT_ENOMEM)
+	if ((rc = read_all(ps, fd, f)) == PT_ENOMEM) {
+		ps->tree.failed = true; /* an include cannot pass it on */
 		goto out;
+	}
 	if (rc == PT_ETOOBIG)
 		report_file(ps, w, path, TOO_LARGE);
 	else if (rc != 0)
@@ -208,8 +211,8 @@ static void
 words_append(struct conf_parse *ps, struct conf_words *words, struct conf_word *w)
 {
 	if (ps->nwords == CONF_WORDS_TOTAL_MAX)
-		conf_mistake_word(ps->errors, w, NULL,
-				  "more than %d words; the rest is not read", CONF_WORDS_TOTAL_MAX);
+		conf_mistake_word(ps->errors, w, NULL, "more than %d words; the rest is not read",
+				  CONF_WORDS_TOTAL_MAX);
 	if (ps->nwords++ >= CONF_WORDS_TOTAL_MAX)
 		return;
 	if (words->last != NULL)
@@ -289,9 +292,10 @@ join_macros(struct conf_parse *ps, const struct conf_word *w, const struct conf_
 			if ((m = macro_use(ps, w, p)) == NULL)
 				return NULL;
 			if (m->nwords != 1) {
-				conf_mistake_word(ps->errors, w, NULL, "$%.*s has %zu words; expected "
-						  "one to join with others", CONF_TEXT_SHOWN,
-						  m->name, m->nwords);
+				conf_mistake_word(ps->errors, w, NULL,
+						  "$%.*s has %zu words; expected "
+						  "one to join with others",
+						  CONF_TEXT_SHOWN, m->name, m->nwords);
 				return NULL;
 			}
 			end = p + 1 + strlen(m->name);
@@ -306,7 +310,8 @@ join_macros(struct conf_parse *ps, const struct conf_word *w, const struct conf_
 		if (n + len > CONF_WORD_MAX) {
 			conf_mistake_word(ps->errors, w, NULL,
 					  "a word of more than %d octets with its macros; expected "
-					  "at most as many", CONF_WORD_MAX);
+					  "at most as many",
+					  CONF_WORD_MAX);
 			return NULL;
 		}
 		memcpy(text + n, add, len);
@@ -327,7 +332,8 @@ conf_parse_word(struct conf_parse *ps, struct conf_words *words, struct conf_wor
 		return;
 	}
 	n = conf_lex_macro_name((const uint8_t *)w->text + 1, strlen(w->text) - 1);
-	if (w->text[0] == '$' && w->text[1 + n] == '\0' && (m = macro_use(ps, w, w->text)) != NULL) {
+	if (w->text[0] == '$' && w->text[1 + n] == '\0' &&
+	    (m = macro_use(ps, w, w->text)) != NULL) {
 		append_macro_words(ps, words, w, m);
 		return;
 	}
@@ -344,17 +350,19 @@ conf_parse_word(struct conf_parse *ps, struct conf_words *words, struct conf_wor
 }
 
 void
-conf_parse_macro(struct conf_parse *ps, const struct conf_word *name, struct conf_words words, bool bad)
+conf_parse_macro(struct conf_parse *ps, const struct conf_word *name, struct conf_words words,
+		 bool bad)
 {
 	const struct conf_macro *old = macro_find(ps, name->text, strlen(name->text));
 	const struct conf_word *w;
 	struct conf_macro *m;
 
 	if (old != NULL) {
-		conf_mistake_word(ps->errors, name, NULL,
-				  "'$%.*s' is defined again; expected one definition, and the first "
-				  "is at %s:%u", CONF_TEXT_SHOWN, name->text, old->pos.file->name,
-				  old->pos.line);
+		conf_mistake_word(
+		    ps->errors, name, NULL,
+		    "'$%.*s' is defined again; expected one definition, and the first "
+		    "is at %s:%u",
+		    CONF_TEXT_SHOWN, name->text, old->pos.file->name, old->pos.line);
 		return;
 	}
 	if (ps->nmacros++ == CONF_MACROS_MAX) {
@@ -435,8 +443,9 @@ include(struct conf_run *run, struct conf_list *list, const struct conf_node *n)
 	if (w == NULL || w->next != NULL || n->brace != NULL) {
 		conf_mistake_word(ps->errors, w == NULL || w->next == NULL ? key : w->next, NULL,
 				  "'include' with %s; expected one file",
-				  w == NULL ? "nothing behind it" :
-					      w->next != NULL ? "more than one word" : "a block");
+				  w == NULL         ? "nothing behind it"
+				  : w->next != NULL ? "more than one word"
+						    : "a block");
 		return;
 	}
 	for (p = key->pos.file->parent; p != NULL; p = p->parent)
@@ -444,14 +453,19 @@ include(struct conf_run *run, struct conf_list *list, const struct conf_node *n)
 	if (!ps->may_include || depth >= CONF_INCLUDE_DEPTH_MAX || ps->nfiles >= CONF_FILES_MAX) {
 		ps->incomplete = true;
 		if (!ps->may_include)
-			conf_mistake_word(ps->errors, key, NULL,
-					  "'include' in a text that is no file; expected directives");
+			conf_mistake_word(
+			    ps->errors, key, NULL,
+			    "'include' in a text that is no file; expected directives");
 		else if (depth >= CONF_INCLUDE_DEPTH_MAX)
-			conf_mistake_word(ps->errors, key, NULL, "files within files; expected at "
-					  "most %d levels", CONF_INCLUDE_DEPTH_MAX);
+			conf_mistake_word(ps->errors, key, NULL,
+					  "files within files; expected at "
+					  "most %d levels",
+					  CONF_INCLUDE_DEPTH_MAX);
 		else
-			conf_mistake_word(ps->errors, key, NULL, "one file too many; expected at "
-					  "most %d", CONF_FILES_MAX);
+			conf_mistake_word(ps->errors, key, NULL,
+					  "one file too many; expected at "
+					  "most %d",
+					  CONF_FILES_MAX);
 		return;
 	}
 	if ((path = include_path(ps, w)) == NULL || load_file(ps, path, w, &f) != 0 || f == NULL)
@@ -471,10 +485,12 @@ conf_parse_statement(struct conf_run *run, struct conf_list *list, struct conf_n
 	if (n->words.first == NULL) {
 		if (ps->nwords > CONF_WORDS_TOTAL_MAX)
 			return; /* its words were dropped */
-		if (last != NULL && last->brace == NULL && last->words.first->pos.file == n->brace->pos.file) {
+		if (last != NULL && last->brace == NULL &&
+		    last->words.first->pos.file == n->brace->pos.file) {
 			conf_mistake(ps->errors, &n->brace->pos, NULL,
 				     "'{' at the beginning of a line; expected it at the end of "
-				     "line %u", last->words.last->pos.line);
+				     "line %u",
+				     last->words.last->pos.line);
 			last->brace = n->brace;
 			last->block = n->block;
 			return;

@@ -10,11 +10,11 @@
 #include "conf/conf_tree.h"
 
 struct conf_parse {
-	struct conf_arena tree;    /* everything of this run */
-	struct conf_arena *names;  /* file names, which outlive it; borrowed */
+	struct conf_arena tree;   /* everything of this run */
+	struct conf_arena *names; /* file names, which outlive it; borrowed */
 	struct conf_errors *errors;
 	bool may_include;
-	bool incomplete;           /* an include failed: what is undefined may be defined there */
+	bool incomplete; /* an include failed: what is undefined may be defined there */
 	struct conf_macro *macros;
 	unsigned nmacros, nfiles, nwords;
 	struct conf_list statements; /* the result */
@@ -27,8 +27,8 @@ void conf_parse_fini(struct conf_parse *ps);
 /* Reads a file with its includes, or octets from memory (dir: where relative paths start, NULL for
  * nowhere; both borrowed), into statements. Mistakes go to errors. 0, or PT_ENOMEM. */
 int conf_parse_path(struct conf_parse *ps, const char *path) PT_MUST_USE;
-int conf_parse_text(struct conf_parse *ps, const char *name, const char *dir, struct span text)
-	PT_MUST_USE;
+int conf_parse_text(struct conf_parse *ps, const char *name, const char *dir,
+		    struct span text) PT_MUST_USE;
 
 /* For the grammar, while it reads one file. */
 struct conf_run {

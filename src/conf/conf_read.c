@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SHOWN CONF_TEXT_SHOWN
+#define SHOWN   CONF_TEXT_SHOWN
 #define OUTSIDE "the file, outside of blocks"
 
 /* Appends "item", ", item" or " or item" to a list for a message. */
@@ -42,8 +42,8 @@ const struct conf_word *
 conf_read_word(struct conf_reader *r, const struct conf_word *before, const char *what)
 {
 	if (before->next == NULL)
-		conf_mistake_word(r->errors, before, NULL, "nothing behind '%.*s'; expected %s", SHOWN,
-				  before->text, what);
+		conf_mistake_word(r->errors, before, NULL, "nothing behind '%.*s'; expected %s",
+				  SHOWN, before->text, what);
 	return before->next;
 }
 
@@ -56,15 +56,19 @@ conf_read_end(struct conf_reader *r, struct conf_scope *s, const struct conf_nod
 
 	if (w->next != NULL && (i = conf_schema_find(s->block, w->next->text)) >= 0) {
 		s->excused |= 1u << i;
-		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%s'; expected each directive "
-				  "on a line of its own", w->next->text);
+		conf_mistake_word(r->errors, w->next, NULL,
+				  "unexpected '%s'; expected each directive "
+				  "on a line of its own",
+				  w->next->text);
 	} else if (w->next != NULL) {
 		conf_guess_init(&g, w->next->text);
 		if (keyword != NULL)
 			conf_guess_try(&g, keyword);
-		conf_mistake_word(r->errors, w->next, g.best, "unexpected '%.*s'; expected %s%s"
-				  "the end of the line", SHOWN, w->next->text,
-				  keyword != NULL ? keyword : "", keyword != NULL ? " or " : "");
+		conf_mistake_word(r->errors, w->next, g.best,
+				  "unexpected '%.*s'; expected %s%s%s"
+				  "the end of the line",
+				  SHOWN, w->next->text, keyword != NULL ? "'" : "",
+				  keyword != NULL ? keyword : "", keyword != NULL ? "' or " : "");
 	} else if (n->brace != NULL) {
 		conf_mistake(r->errors, &n->brace->pos, NULL, "'%.*s' with a block; expected none",
 			     SHOWN, n->words.first->text);
@@ -75,8 +79,9 @@ bool
 conf_read_has_block(struct conf_reader *r, const struct conf_node *n)
 {
 	if (n->brace == NULL)
-		conf_mistake_word(r->errors, n->words.last, NULL, "'%.*s' without a block; expected '{'",
-				  SHOWN, n->words.first->text);
+		conf_mistake_word(r->errors, n->words.last, NULL,
+				  "'%.*s' without a block; expected '{'", SHOWN,
+				  n->words.first->text);
 	return n->brace != NULL;
 }
 
@@ -93,23 +98,27 @@ conf_read_path(struct conf_reader *r, const struct conf_word *w, uint32_t max)
 		return NULL;
 	}
 	if (relative && dir == NULL) {
-		conf_mistake_word(r->errors, w, NULL, "'%.*s' is a relative path; expected one that "
-				  "begins with '/'", SHOWN, w->text);
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%.*s' is a relative path; expected one that "
+				  "begins with '/'",
+				  SHOWN, w->text);
 		return NULL;
 	}
 	if (relative)
 		len += strlen(dir) + (strcmp(dir, "/") != 0);
 	if (len > max) {
-		conf_mistake_word(r->errors, w, NULL, "a path of %zu octets; expected at most %u", len,
-				  (unsigned)max);
+		conf_mistake_word(r->errors, w, NULL, "a path of %zu octets; expected at most %u",
+				  len, (unsigned)max);
 		return NULL;
 	}
 	if (!relative)
 		return conf_arena_str(r->arena, w->text);
-	path = conf_arena_printf(r->arena, "%s%s%s", dir, strcmp(dir, "/") != 0 ? "/" : "", w->text);
+	path =
+	    conf_arena_printf(r->arena, "%s%s%s", dir, strcmp(dir, "/") != 0 ? "/" : "", w->text);
 	if (path != NULL && !conf_utf8_is_text(path)) {
 		/* conf_show() could not write it down */
-		conf_mistake_word(r->errors, w, NULL, "a path within a folder whose name is no text; "
+		conf_mistake_word(r->errors, w, NULL,
+				  "a path within a folder whose name is no text; "
 				  "expected UTF-8 without control octets");
 		return NULL;
 	}
@@ -134,7 +143,8 @@ conf_read_choice(struct conf_reader *r, const struct conf_word *w, const struct 
 	}
 	for (i = 0; i < n; i++)
 		list_add(list, sizeof list, i, n, c[i].word);
-	conf_mistake_word(r->errors, w, g.best, "unknown word '%.*s'; expected %s", SHOWN, w->text, list);
+	conf_mistake_word(r->errors, w, g.best, "unknown word '%.*s'; expected %s", SHOWN, w->text,
+			  list);
 	return false;
 }
 
@@ -188,18 +198,19 @@ read_duration(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	}
 	conf_value_duration_print(d->min, min);
 	conf_value_duration_print(d->max, max);
-	what = v == CONF_V_NO_UNIT ? "has no unit" :
-	       v == CONF_V_UNIT	   ? "has an unknown unit" :
-	       v == CONF_V_BAD	   ? "is not a time" :
-				     "is out of range";
+	what = v == CONF_V_NO_UNIT ? "has no unit"
+	       : v == CONF_V_UNIT  ? "has an unknown unit"
+	       : v == CONF_V_BAD   ? "is not a time"
+				   : "is out of range";
 	snprintf(meant, sizeof meant, "%.*ss", SHOWN, w->text);
 	if (v == CONF_V_OK || v == CONF_V_LARGE)
-		conf_mistake_word(r->errors, w, NULL, "'%.*s' %s; expected %s to %s", SHOWN, w->text,
-				  what, min, max);
+		conf_mistake_word(r->errors, w, NULL, "'%.*s' %s; expected %s to %s", SHOWN,
+				  w->text, what, min, max);
 	else
-		conf_mistake_word(r->errors, w, v == CONF_V_NO_UNIT ? meant : NULL,
-				  "'%.*s' %s; expected a number and ms, s, m, h or d, from %s to %s",
-				  SHOWN, w->text, what, min, max);
+		conf_mistake_word(
+		    r->errors, w, v == CONF_V_NO_UNIT ? meant : NULL,
+		    "'%.*s' %s; expected a number and ms, s, m, h or d, from %s to %s", SHOWN,
+		    w->text, what, min, max);
 }
 
 static void
@@ -210,18 +221,22 @@ read_text(struct conf_reader *r, struct conf_scope *s, const struct conf_directi
 	char *text;
 
 	if (d->type == CONF_T_HOSTNAME && !conf_value_is_hostname(span_str(w->text))) {
-		conf_mistake_word(r->errors, w, NULL, "'%.*s' is not a host name; expected letters, "
-				  "digits and '-', in parts with '.' between", SHOWN, w->text);
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%.*s' is not a host name; expected letters, "
+				  "digits and '-', in parts with '.' between",
+				  SHOWN, w->text);
 		return;
 	}
 	if (len < d->min || len > d->max) {
-		conf_mistake_word(r->errors, w, NULL, "a text of %zu octets; expected %u to %u", len,
-				  (unsigned)(d->min > 0 ? d->min : 1), (unsigned)d->max);
+		conf_mistake_word(r->errors, w, NULL, "a text of %zu octets; expected %u to %u",
+				  len, (unsigned)(d->min > 0 ? d->min : 1), (unsigned)d->max);
 		return;
 	}
 	if (d->type == CONF_T_NAME && !conf_value_is_name(span_str(w->text))) {
-		conf_mistake_word(r->errors, w, NULL, "'%.*s' is not a name; expected letters, digits, "
-				  "'.', '_' and '-', a letter or digit first", SHOWN, w->text);
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%.*s' is not a name; expected letters, digits, "
+				  "'.', '_' and '-', a letter or digit first",
+				  SHOWN, w->text);
 		return;
 	}
 	text = conf_arena_str(r->arena, w->text);
@@ -237,8 +252,8 @@ read_set(struct conf_reader *r, struct conf_scope *s, const struct conf_directiv
 
 	for (;; w = w->next) {
 		if (conf_read_choice(r, w, d->choices, &bit) && (set & bit) != 0)
-			conf_mistake_word(r->errors, w, NULL, "'%.*s' again; expected each word once",
-					  SHOWN, w->text);
+			conf_mistake_word(r->errors, w, NULL,
+					  "'%.*s' again; expected each word once", SHOWN, w->text);
 		else
 			set |= bit;
 		if (w->next == NULL)
@@ -326,8 +341,9 @@ read_plain_block(struct conf_reader *r, const struct conf_directive *d, const st
 
 	inner->node = n;
 	if (n->words.first->next != NULL)
-		conf_mistake_word(r->errors, n->words.first->next, NULL, "unexpected '%.*s'; expected '{'",
-				  SHOWN, n->words.first->next->text);
+		conf_mistake_word(r->errors, n->words.first->next, NULL,
+				  "unexpected '%.*s'; expected '{'", SHOWN,
+				  n->words.first->next->text);
 	else if (!conf_read_has_block(r, n))
 		return;
 	conf_read_block(r, inner, &n->block);
@@ -370,15 +386,16 @@ report_unknown(struct conf_reader *r, struct conf_scope *s, const struct conf_wo
 	if (home != NULL) {
 		conf_mistake_word(r->errors, w, NULL, "'%s' in %s; expected it in %s", w->text,
 				  s->node != NULL ? b->name : OUTSIDE,
-				  home != &conf_schema_top ? home->name :
-				  opens_block(home, w->text)   ? OUTSIDE ", behind the '}' of this one" :
-							     OUTSIDE);
+				  home != &conf_schema_top     ? home->name
+				  : opens_block(home, w->text) ? OUTSIDE
+				      ", behind the '}' of this one"
+							       : OUTSIDE);
 		return;
 	}
 	if (g.best != NULL)
 		s->excused |= 1u << conf_schema_find(b, g.best);
-	conf_mistake_word(r->errors, w, g.best, "unknown directive '%.*s'; expected %s", SHOWN, w->text,
-			  list);
+	conf_mistake_word(r->errors, w, g.best, "unknown directive '%.*s'; expected %s", SHOWN,
+			  w->text, list);
 }
 
 static void
@@ -399,8 +416,9 @@ read_directive(struct conf_reader *r, struct conf_scope *s, const struct conf_no
 	d = &s->block->directives[i];
 	if (s->set[i] != NULL && (d->flags & CONF_F_REPEAT) == 0) {
 		first = conf_read_origin(s->set[i]);
-		conf_mistake_word(r->errors, w, NULL, "'%s' again; expected it once, and the first is %s",
-				  w->text, conf_read_where(w, &first, where, sizeof where));
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%s' again; expected it once, and the first is %s", w->text,
+				  conf_read_where(w, &first, where, sizeof where));
 		return;
 	}
 	if (s->set[i] == NULL)
@@ -435,7 +453,8 @@ default_node(struct conf_reader *r, const struct conf_directive *d)
 
 	if (file == NULL || n == NULL || line == NULL)
 		return NULL;
-	*file = (struct conf_file){ .name = "default", .text = (uint8_t *)line, .len = strlen(line) };
+	*file =
+	    (struct conf_file){ .name = "default", .text = (uint8_t *)line, .len = strlen(line) };
 	file->index = UINT_MAX; /* behind all that people wrote */
 	while (at < file->len) {
 		len = at > 0 && d->type == CONF_T_PATH ? file->len - at : strcspn(line + at, " ");
@@ -484,8 +503,9 @@ conf_read_required(struct conf_reader *r, struct conf_scope *s)
 		d = &s->block->directives[i];
 		if ((d->flags & CONF_F_REQUIRED) != 0 && s->set[i] == NULL &&
 		    (s->excused & 1u << i) == 0)
-			conf_mistake_word(r->errors, w, NULL, "%s without '%s'; expected '%s %s' in it",
-					  s->block->name, d->name, d->name, d->args);
+			conf_mistake_word(r->errors, w, NULL,
+					  "%s without '%s'; expected '%s %s' in it", s->block->name,
+					  d->name, d->name, d->args);
 	}
 }
 

@@ -22,19 +22,19 @@ struct conf_priv {
 /* One block while it is read. */
 struct conf_scope {
 	const struct conf_block *block;
-	void *base;                   /* the struct of the block */
-	const struct conf_node *node; /* its statement; NULL: the file itself */
+	void *base;                                       /* the struct of the block */
+	const struct conf_node *node;                     /* its statement; NULL: the file itself */
 	const struct conf_word *set[CONF_DIRECTIVES_MAX]; /* who gave the directive; NULL: nobody */
 	uint32_t excused; /* directives whose absence follows from a mistake that was reported */
 };
 
 struct conf_service_scope {
 	struct conf_scope scope;
-	struct conf_scope tls;          /* its overrides */
+	struct conf_scope tls; /* its overrides */
 	const struct conf_node *tls_node;
 	const struct conf_tls *tls_base; /* the block it names; NULL: there is none */
 	const struct conf_word *listens[CONF_LISTEN_MAX];
-	uint32_t modeless;              /* listens whose mode the protocol decides */
+	uint32_t modeless; /* listens whose mode the protocol decides */
 };
 
 struct conf_reader {
@@ -42,7 +42,7 @@ struct conf_reader {
 	struct conf_arena *arena;   /* of the struct conf */
 	struct conf_arena *scratch; /* of this run */
 	struct conf_errors *errors;
-	bool incomplete;            /* a file is missing: what is not defined may be defined there */
+	bool incomplete; /* a file is missing: what is not defined may be defined there */
 	struct conf_scope top, control, identity;
 	struct conf_scope tls[CONF_TLS_MAX];
 	struct conf_service_scope services[CONF_SERVICES_MAX];
@@ -77,7 +77,8 @@ bool conf_read_choice(struct conf_reader *r, const struct conf_word *w, const st
 
 struct conf_origin conf_read_origin(const struct conf_word *w);
 
-/* " on line 3" or " at other.conf:3": where the first of two stands, as seen from w. Returns out. */
+/* " on line 3" or " at other.conf:3": where the first of two stands, as seen from w. Returns out.
+ */
 const char *conf_read_where(const struct conf_word *w, const struct conf_origin *first, char *out,
 			    size_t cap);
 

@@ -1,5 +1,5 @@
-/* conf/conf_schema.c - the tables. Order is the manual's and conf_show()'s; help texts are mdoc-safe
- * plain sentences. A directive whose work is not done yet is not here. */
+/* conf/conf_schema.c - the tables. Order is the manual's and conf_show()'s; help texts are
+ * mdoc-safe plain sentences. A directive whose work is not done yet is not here. */
 #include "conf/conf_schema.h"
 
 #include <string.h>
@@ -169,7 +169,8 @@ static const struct conf_directive identity[] = {
 	  .read = conf_read_map,
 	  .show = conf_show_map },
 };
-const struct conf_block conf_schema_identity = { "an identity block", identity, PT_COUNT(identity) };
+const struct conf_block conf_schema_identity = { "an identity block", identity,
+						 PT_COUNT(identity) };
 
 static const struct conf_directive tls[] = {
 	{ .name = "certificate",
@@ -177,9 +178,10 @@ static const struct conf_directive tls[] = {
 	  .flags = CONF_F_REPEAT | CONF_F_REQUIRED,
 	  .max = CONF_CERTS_MAX,
 	  .args = "FILE [key FILE]",
-	  .help = "A certificate of the server with its chain, the server's own first, and its "
-		  "private key, both PEM; without key, the key is in the same file. Up to 8, chosen by "
-		  "what the client can verify.",
+	  .help =
+	      "A certificate of the server with its chain, the server's own first, and its "
+	      "private key, both PEM; without key, the key is in the same file. Up to 8, chosen by "
+	      "what the client can verify.",
 	  .read = conf_read_certificate,
 	  .show = conf_show_certificate },
 	{ .name = "protocols",
@@ -202,9 +204,11 @@ static const struct conf_directive tls[] = {
 	  .type = CONF_T_WORD,
 	  .def = "request",
 	  .args = "none | request | optional | require",
-	  .help = "Whether clients are asked for a certificate. With request, the handshake "
-		  "completes whatever comes, and the protocol tells what was wrong. With optional, none "
-		  "is fine and a bad one ends the handshake. With require, none does, too.",
+	  .help =
+	      "Whether clients are asked for a certificate. With request, the handshake "
+	      "completes whatever comes, and the protocol tells what was wrong. With optional, a "
+	      "client need not have one, but a bad one ends the handshake. With require, having "
+	      "none ends it, too.",
 	  .offset = offsetof(struct conf_tls, client_certificate),
 	  .choices = choices_client_certificate },
 	{ .name = "client-ca",
@@ -291,7 +295,7 @@ static const struct conf_directive service[] = {
 const struct conf_block conf_schema_service = { "a service block", service, PT_COUNT(service) };
 
 _Static_assert(PT_COUNT(top) <= CONF_DIRECTIVES_MAX && PT_COUNT(tls) <= CONF_DIRECTIVES_MAX &&
-		       PT_COUNT(service) <= CONF_DIRECTIVES_MAX,
+		   PT_COUNT(service) <= CONF_DIRECTIVES_MAX,
 	       "a scope's bits are one word");
 
 int
@@ -312,6 +316,14 @@ conf_choice_word(const struct conf_choice *c, unsigned value)
 		c++;
 	PT_ASSERT(c->word != NULL);
 	return c->word;
+}
+
+bool
+conf_choice_has(const struct conf_choice *c, const char *word)
+{
+	while (c->word != NULL && strcmp(c->word, word) != 0)
+		c++;
+	return c->word != NULL;
 }
 
 enum conf_listen_mode

@@ -7,12 +7,12 @@
 
 #include "conf/conf.h"
 
-#define CONF_NAME_MAX 64       /* octets of a service's or tls block's name */
-#define CONF_CLIENT_CA_MAX 64  /* files of one tls block */
-#define CONF_MAPS_MAX 64       /* rules of identity */
-#define CONF_PATH_MAX 4095     /* octets: PATH_MAX without its NUL */
-#define CONF_SOCKET_MAX 107    /* octets of a unix socket's path: sun_path without its NUL */
-#define CONF_DAY_MS (24u * 3600 * 1000)
+#define CONF_NAME_MAX      64   /* octets of a service's or tls block's name */
+#define CONF_CLIENT_CA_MAX 64   /* files of one tls block */
+#define CONF_MAPS_MAX      64   /* rules of identity */
+#define CONF_PATH_MAX      4095 /* octets: PATH_MAX without its NUL */
+#define CONF_SOCKET_MAX    107  /* octets of a unix socket's path: sun_path without its NUL */
+#define CONF_DAY_MS        (24u * 3600 * 1000)
 
 enum conf_type {
 	CONF_T_WORD,     /* one of a list of words, stored as unsigned */
@@ -43,8 +43,8 @@ struct conf_node;
 struct conf_directive;
 
 /* Reads the statement into the struct that the scope stands for. */
-typedef void conf_read_f(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
-			 const struct conf_node *n);
+typedef void conf_read_f(struct conf_reader *r, struct conf_scope *s,
+			 const struct conf_directive *d, const struct conf_node *n);
 
 /* Walks the values of this directive in base. 0, or what the callback returned. */
 typedef int conf_show_f(struct conf_shower *sh, const struct conf_directive *d, const void *base);
@@ -53,12 +53,12 @@ struct conf_directive {
 	const char *name;
 	enum conf_type type;
 	unsigned flags;
-	uint32_t min, max;   /* of the number, of the time in ms, of the octets of a string */
-	const char *def;     /* as one would write it; NULL: none */
-	const char *unit;    /* what a number counts, or what a default means; NULL: plain */
-	const char *args;    /* of the manual, in its own words: FILE, NAME, TIME */
-	const char *help;    /* one sentence for the manual */
-	size_t offset;       /* in the block's struct */
+	uint32_t min, max; /* of the number, of the time in ms, of the octets of a string */
+	const char *def;   /* as one would write it; NULL: none */
+	const char *unit;  /* what a number counts, or what a default means; NULL: plain */
+	const char *args;  /* of the manual, in its own words: FILE, NAME, TIME */
+	const char *help;  /* one sentence for the manual */
+	size_t offset;     /* in the block's struct */
 	const struct conf_choice *choices; /* ends with a NULL word */
 	const struct conf_block *block;    /* of BLOCK, and of a SPECIAL that has one */
 	conf_read_f *read;
@@ -68,7 +68,7 @@ struct conf_directive {
 struct conf_block {
 	const char *name; /* as in messages: "a service block" */
 	const struct conf_directive *directives;
-	size_t n;         /* at most CONF_DIRECTIVES_MAX */
+	size_t n; /* at most CONF_DIRECTIVES_MAX */
 };
 
 #define CONF_DIRECTIVES_MAX 32
@@ -90,13 +90,15 @@ int conf_schema_find(const struct conf_block *block, const char *name);
 /* The word of a value; it is in the list. */
 const char *conf_choice_word(const struct conf_choice *c, unsigned value);
 
+bool conf_choice_has(const struct conf_choice *c, const char *word);
+
 /* The mode of an address that names none, by the service's protocol. */
 enum conf_listen_mode conf_schema_listen_mode(enum conf_protocol protocol);
 
 /* What each special directive has instead of a type: conf_special.c and conf_show.c. */
 conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_client_ca, conf_read_map,
-	conf_read_service, conf_read_listen, conf_read_service_tls;
+    conf_read_service, conf_read_listen, conf_read_service_tls;
 conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_client_ca, conf_show_map,
-	conf_show_service, conf_show_listen, conf_show_service_tls;
+    conf_show_service, conf_show_listen, conf_show_service_tls;
 
 #endif

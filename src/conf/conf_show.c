@@ -1,5 +1,5 @@
-/* conf/conf_show.c - the effective configuration, walked by the schema and written in the file's own
- * grammar. One walk serves both forms that people ask for: text here, JSON in the command. */
+/* conf/conf_show.c - the effective configuration, walked by the schema and written in the file's
+ * own grammar. One walk serves both forms that people ask for: text here, JSON in the command. */
 #include "conf/conf_read.h"
 #include "conf/conf_schema.h"
 #include "conf/conf_utf8.h"
@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_OCTETS 192   /* "service NAME/tls NAME" and a NUL */
-#define COMMENT_COLUMN 56 /* origins stand behind it */
-#define WORDS_MAX (CONF_CLIENT_CA_MAX + 4)
+#define PATH_OCTETS    192 /* "service NAME/tls NAME" and a NUL */
+#define COMMENT_COLUMN 56  /* origins stand behind it */
+#define WORDS_MAX      (CONF_CLIENT_CA_MAX + 4)
 
 struct conf_shower {
 	const struct conf *conf;
@@ -125,8 +125,8 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 }
 
 static int
-show_block(struct conf_shower *sh, const struct conf_block *block, const struct conf_origin *origins,
-	   const void *base, uint32_t which)
+show_block(struct conf_shower *sh, const struct conf_block *block,
+	   const struct conf_origin *origins, const void *base, uint32_t which)
 {
 	const struct conf_origin *outer_origins = sh->origins;
 	const struct conf_block *outer = sh->block;
@@ -150,9 +150,9 @@ conf_show_log(struct conf_shower *sh, const struct conf_directive *d, const void
 	const char *words[4];
 	size_t n = 0;
 
-	words[n++] = conf->log == CONF_LOG_SYSLOG ? "syslog" :
-		     conf->log == CONF_LOG_STDERR ? "stderr" :
-						    "file";
+	words[n++] = conf->log == CONF_LOG_SYSLOG   ? "syslog"
+		     : conf->log == CONF_LOG_STDERR ? "stderr"
+						    : "file";
 	if (conf->log == CONF_LOG_FILE)
 		words[n++] = conf->log_file;
 	words[n++] = "format";

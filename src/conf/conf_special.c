@@ -1,5 +1,5 @@
-/* conf/conf_special.c - directives with a form of their own: log, the named blocks, and the lines of
- * certificates, CAs, rules and addresses. */
+/* conf/conf_special.c - directives with a form of their own: log, the named blocks, and the lines
+ * of certificates, CAs, rules and addresses. */
 #include "conf/conf_read.h"
 
 #include "conf/conf_value.h"
@@ -18,8 +18,8 @@ array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t 
 	void **base = array;
 
 	if (*n == max) {
-		conf_mistake_word(r->errors, w, NULL, "one '%.*s' too many; expected at most %zu", SHOWN,
-				  w->text, max);
+		conf_mistake_word(r->errors, w, NULL, "one '%.*s' too many; expected at most %zu",
+				  SHOWN, w->text, max);
 		return NULL;
 	}
 	if (*n == 0 && (*base = conf_arena_alloc(r->arena, max * size)) == NULL)
@@ -69,15 +69,16 @@ block_name(struct conf_reader *r, const struct conf_node *n)
 	if (n->bad || (w = conf_read_word(r, n->words.first, "a name")) == NULL)
 		return NULL;
 	if (w->next != NULL)
-		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%.*s'; expected '{'", SHOWN,
-				  w->next->text);
+		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%.*s'; expected '{'",
+				  SHOWN, w->next->text);
 	else
 		(void)conf_read_has_block(r, n);
 	if (strlen(w->text) <= CONF_NAME_MAX && conf_value_is_name(span_str(w->text)))
 		return w;
-	conf_mistake_word(r->errors, w, NULL, "'%.*s' is not a name; expected at most %d letters, "
-			  "digits, '.', '_' and '-', a letter or digit first", SHOWN, w->text,
-			  CONF_NAME_MAX);
+	conf_mistake_word(r->errors, w, NULL,
+			  "'%.*s' is not a name; expected at most %d letters, "
+			  "digits, '.', '_' and '-', a letter or digit first",
+			  SHOWN, w->text, CONF_NAME_MAX);
 	return NULL;
 }
 
@@ -104,8 +105,10 @@ conf_read_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	} else {
 		for (i = 0; i + 1 < conf->ntls; i++)
 			if (conf->tls[i].name != NULL && strcmp(conf->tls[i].name, name->text) == 0)
-				conf_mistake_word(r->errors, name, NULL, "tls '%s' again; expected another "
-						  "name, for the first is %s", name->text,
+				conf_mistake_word(r->errors, name, NULL,
+						  "tls '%s' again; expected another "
+						  "name, for the first is %s",
+						  name->text,
 						  conf_read_where(name, &conf->tls[i].origin, where,
 								  sizeof where));
 		tls->name = conf_arena_str(r->arena, name->text);
@@ -210,8 +213,10 @@ conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf
 		for (i = 0; i + 1 < conf->nservices; i++)
 			if (conf->services[i].name != NULL &&
 			    strcmp(conf->services[i].name, name->text) == 0)
-				conf_mistake_word(r->errors, name, NULL, "service '%s' again; expected "
-						  "another name, for the first is %s", name->text,
+				conf_mistake_word(r->errors, name, NULL,
+						  "service '%s' again; expected "
+						  "another name, for the first is %s",
+						  name->text,
 						  conf_read_where(name, &conf->services[i].origin,
 								  where, sizeof where));
 		sv->name = conf_arena_str(r->arena, name->text);
@@ -238,23 +243,29 @@ report_address(struct conf_reader *r, const struct conf_word *w, enum conf_value
 	else if (v == CONF_V_HOST && strncmp(t, "localhost:", 10) == 0)
 		snprintf(meant, sizeof meant, "127.0.0.1%.*s", SHOWN, t + 9);
 	else if (v == CONF_V_BRACKET)
-		snprintf(meant, sizeof meant, "[%.*s]%.*s", (int)(colon - t < SHOWN ? colon - t : SHOWN),
-			 t, 8, colon);
+		snprintf(meant, sizeof meant, "[%.*s]%.*s",
+			 (int)(colon - t < SHOWN ? colon - t : SHOWN), t, 8, colon);
 	switch (v) {
 	case CONF_V_HOST:
-		conf_mistake_word(r->errors, w, *meant ? meant : NULL, "'%.*s' has a name, and names are "
-				  "not looked up; expected %s", SHOWN, t, forms);
-		return;
-	case CONF_V_PORT:
-		conf_mistake_word(r->errors, w, NULL, "'%.*s' has no port from 1 to 65535; expected %s",
+		conf_mistake_word(r->errors, w, *meant ? meant : NULL,
+				  "'%.*s' has a name, and names are "
+				  "not looked up; expected %s",
 				  SHOWN, t, forms);
 		return;
+	case CONF_V_PORT:
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%.*s' has no port from 1 to 65535; expected %s", SHOWN, t,
+				  forms);
+		return;
 	case CONF_V_BRACKET:
-		conf_mistake_word(r->errors, w, meant, "'%.*s' is an IPv6 address without brackets; "
-				  "expected [IPV6]:PORT", SHOWN, t);
+		conf_mistake_word(r->errors, w, meant,
+				  "'%.*s' is an IPv6 address without brackets; "
+				  "expected [IPV6]:PORT",
+				  SHOWN, t);
 		return;
 	case CONF_V_LONG:
-		conf_mistake_word(r->errors, w, NULL, "a unix path of %zu octets; expected at most %d",
+		conf_mistake_word(r->errors, w, NULL,
+				  "a unix path of %zu octets; expected at most %d",
 				  strlen(t) - strlen("unix:"), CONF_SOCKET_MAX);
 		return;
 	case CONF_V_OK:
@@ -264,8 +275,8 @@ report_address(struct conf_reader *r, const struct conf_word *w, enum conf_value
 	case CONF_V_LARGE:
 		break;
 	}
-	conf_mistake_word(r->errors, w, *meant ? meant : NULL, "'%.*s' is not an address; expected %s",
-			  SHOWN, t, forms);
+	conf_mistake_word(r->errors, w, *meant ? meant : NULL,
+			  "'%.*s' is not an address; expected %s", SHOWN, t, forms);
 }
 
 /* Whether another listen has this address; says so. */
@@ -282,8 +293,10 @@ check_taken(struct conf_reader *r, const struct conf_word *w, const struct conf_
 			other = &conf->services[i].listens[k];
 			if (other == l || other->text == NULL || strcmp(other->text, l->text) != 0)
 				continue;
-			conf_mistake_word(r->errors, w, NULL, "%s again; expected another address, for "
-					  "the first is %s", l->text,
+			conf_mistake_word(r->errors, w, NULL,
+					  "%s again; expected another address, for "
+					  "the first is %s",
+					  l->text,
 					  conf_read_where(w, &other->origin, where, sizeof where));
 			return;
 		}
@@ -321,7 +334,8 @@ conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_
 		return;
 	if ((v = conf_value_address(span_str(w->text), &l->addr, &l->addr_len)) != CONF_V_OK) {
 		report_address(r, w, v);
-	} else if ((l->text = conf_arena_str(r->arena, conf_value_address_print(&l->addr, text))) != NULL) {
+	} else if ((l->text = conf_arena_str(r->arena, conf_value_address_print(&l->addr, text))) !=
+		   NULL) {
 		ss->listens[sv->nlistens - 1] = w;
 		check_taken(r, w, l);
 	}
@@ -334,8 +348,10 @@ conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_
 			return;
 		l->mode = mode;
 		if (mode == CONF_LISTEN_PLAIN && l->text != NULL && !conf_value_is_local(&l->addr))
-			conf_mistake_word(r->errors, w, NULL, "'plain' on %s, which others can reach; "
-					  "expected it on loopback and unix addresses only", l->text);
+			conf_mistake_word(r->errors, w, NULL,
+					  "'plain' on %s, which others can reach; "
+					  "expected it on loopback and unix addresses only",
+					  l->text);
 	}
 	conf_read_end(r, s, n, w, NULL);
 }
@@ -366,9 +382,12 @@ find_tls(struct conf_reader *r, const struct conf_word *w)
 			return &conf->tls[i];
 		conf_guess_try(&g, conf->tls[i].name);
 	}
-	if (!r->incomplete && (r->top.excused & 1u << conf_schema_find(&conf_schema_top, "tls")) == 0)
-		conf_mistake_word(r->errors, w, g.best, "no tls block '%.*s'; expected the name of one in "
-				  "this file", SHOWN, w->text);
+	if (!r->incomplete &&
+	    (r->top.excused & 1u << conf_schema_find(&conf_schema_top, "tls")) == 0)
+		conf_mistake_word(r->errors, w, g.best,
+				  "no tls block '%.*s'; expected the name of one in "
+				  "this file",
+				  SHOWN, w->text);
 	return NULL;
 }
 
@@ -389,8 +408,10 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 	tls->origin = conf_read_origin(n->words.first);
 	tls->origins = NULL;
 	if (w != NULL && w->next != NULL)
-		conf_mistake_word(r->errors, w->next, NULL, "unexpected '%.*s'; expected the end of the "
-				  "line, or '{'", SHOWN, w->next->text);
+		conf_mistake_word(r->errors, w->next, NULL,
+				  "unexpected '%.*s'; expected the end of the "
+				  "line, or '{'",
+				  SHOWN, w->next->text);
 	ss->tls = (struct conf_scope){ .block = &conf_schema_tls, .base = tls, .node = n };
 	conf_read_block(r, &ss->tls, &n->block);
 	for (i = 0; i < conf_schema_tls.n; i++)

@@ -10,19 +10,19 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CONF_WORD_MAX 4096         /* octets of one word: a path's maximum */
+#define CONF_WORD_MAX        4096   /* octets of one word: a path's maximum */
 #define CONF_WORDS_TOTAL_MAX 100000 /* words of one run; macros could multiply without end */
-#define CONF_NEST_MAX 8            /* blocks within blocks; the schema needs three */
-#define CONF_MACROS_MAX 256
-#define CONF_FILES_MAX 256         /* files of one run, each include counted */
+#define CONF_NEST_MAX        8      /* blocks within blocks; the schema needs three */
+#define CONF_MACROS_MAX      256
+#define CONF_FILES_MAX       256 /* files of one run, each include counted */
 
 struct conf_file {
-	const char *name;               /* as in messages; lives as long as the struct conf */
-	const char *dir;                /* folder that relative paths start at; NULL: none do */
+	const char *name; /* as in messages; lives as long as the struct conf */
+	const char *dir;  /* folder that relative paths start at; NULL: none do */
 	const uint8_t *text;
 	size_t len;
-	unsigned index;                 /* order in which the files were opened */
-	dev_t dev;                      /* which file it is, to find loops; 0 for text from memory */
+	unsigned index; /* order in which the files were opened */
+	dev_t dev;      /* which file it is, to find loops; 0 for text from memory */
 	ino_t ino;
 	const struct conf_file *parent; /* the file that includes it */
 };

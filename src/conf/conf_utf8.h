@@ -1,4 +1,4 @@
-/* conf/conf_utf8.h - which octets are text (RFC 3629). */
+/* conf/conf_utf8.h - which octets of a configuration are text: UTF-8 that may be shown, and TAB. */
 #ifndef CONF_CONF_UTF8_H
 #define CONF_CONF_UTF8_H
 

@@ -60,8 +60,8 @@ conf_value_duration(struct span s, uint64_t *ms_out)
 		return CONF_V_NO_UNIT;
 	for (i = 0; i < PT_COUNT(durations); i++)
 		if (span_equal(unit, span_str(durations[i].name)))
-			return __builtin_mul_overflow(n, durations[i].ms, ms_out) ? CONF_V_LARGE :
-										    CONF_V_OK;
+			return __builtin_mul_overflow(n, durations[i].ms, ms_out) ? CONF_V_LARGE
+										  : CONF_V_OK;
 	return CONF_V_UNIT;
 }
 
@@ -187,7 +187,8 @@ conf_value_address(struct span s, union conf_sockaddr *addr, socklen_t *len_out)
 	if (colon != NULL && memchr(colon + 1, ':', s.n - (size_t)(colon + 1 - s.p)) != NULL)
 		return CONF_V_BRACKET;
 	host = (struct span){ s.p, colon != NULL ? (size_t)(colon - s.p) : s.n };
-	port = colon != NULL ? (struct span){ colon + 1, s.n - host.n - 1 } : (struct span){ NULL, 0 };
+	port =
+	    colon != NULL ? (struct span){ colon + 1, s.n - host.n - 1 } : (struct span){ NULL, 0 };
 	return inet_address(AF_INET, host, port, addr, len_out);
 }
 

@@ -7,7 +7,7 @@
 
 #include "ipc/frame.h"
 
-#define CHAN_QUEUE_MAX 1024         /* frames that wait for a peer that does not read */
+#define CHAN_QUEUE_MAX 4096         /* frames that wait for a peer that does not read */
 #define CHAN_SNDBUF (256 * 1024)    /* room in the kernel, so that the queue is rarely needed */
 
 struct chan;

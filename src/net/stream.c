@@ -27,14 +27,14 @@ stream_fini(struct stream *s)
 }
 
 void
-stream_enter(struct stream *s)
+stream_enter(struct stream *s, bool readable)
 {
 	struct stream_scratch *x = s->scratch;
 
 	PT_ASSERT(x->owner == NULL);
 	x->owner = s;
 	x->in_off = x->in_len = x->out_len = 0;
-	s->dry = false;
+	s->dry = !readable;
 	s->blocked = false;
 }
 

@@ -46,7 +46,8 @@ void stream_init(struct stream *s, int fd, struct stream_scratch *scratch);
 /* Closes the descriptor and frees (wipes) what is held. Must not be entered. */
 void stream_fini(struct stream *s);
 
-void stream_enter(struct stream *s);
+/* readable: the kernel may have something for us; false spares the read that would only say no. */
+void stream_enter(struct stream *s, bool readable);
 
 /* Writes what was gathered and keeps what the kernel does not take, and what was read and not taken.
  * 0, or PT_ENOMEM: then the connection cannot go on (broken is set). */

@@ -212,15 +212,14 @@ link_ready(void *arg, unsigned what)
 {
 	struct link *l = arg;
 	struct frame f;
-	int i, rc = 0;
+	int rc = 0;
 
 	if (what & EV_IO_WRITE)
 		rc = chan_flush(l->chan);
-	for (i = 0; i < PARENT_FRAMES_MAX && rc == 0; i++) {
-		if ((rc = chan_recv(l->chan, &f)) != 0)
-			break;
-		rc = ipc_dispatch(l->rules, l->nrules, l->peer_role, l->child->state, l->self, l, &f);
-	}
+	/* one frame, then the other links: the peer waits for its answer and has sent no second */
+	if ((what & EV_IO_READ) && rc == 0 && (rc = chan_recv(l->chan, &f)) == 0)
+		rc = ipc_dispatch(l->rules, l->nrules, l->peer_role, l->child->state, l->self, l,
+			&f);
 	if (rc == 0 || rc == PT_EAGAIN) {
 		ev_io_want(&l->io, EV_IO_READ | (chan_wants_write(l->chan) ? EV_IO_WRITE : 0));
 		return;

@@ -52,7 +52,7 @@ struct conn {
 
 static const struct engine_peer in_plaintext = { .tls = false };
 
-static void run(struct conn *c);
+static void run(struct conn *c, bool readable);
 
 /* --- the log ---------------------------------------------------------------------------------- */
 
@@ -320,6 +320,8 @@ begin_secure(struct conn *c)
 
 	if ((s = c->secure = calloc(1, sizeof *s)) == NULL)
 		return false;
+	if (c->service->conf->tls->client_certificate == CONF_CC_NONE)
+		verdict = NULL; /* none was asked for: nothing was concluded */
 	switch (identity_map(c->worker->conf, c->tls, user)) {
 	case IDENTITY_FOUND:
 		if ((s->identity = strdup(user)) == NULL)
@@ -573,7 +575,7 @@ timer_fired(void *arg)
 	struct conn *c = arg;
 
 	c->timer_ms = 0;
-	run(c);
+	run(c, false);
 }
 
 /* What time has to say in this state. */
@@ -630,15 +632,16 @@ may_read(const struct conn *c)
 	return true;
 }
 
+/* readable: false where nothing says that the peer has sent something; if it has, epoll tells. */
 static void
-run(struct conn *c)
+run(struct conn *c, bool readable)
 {
 	size_t unsent = stream_unsent(&c->stream);
 	uint64_t now = ev_now_ms();
 	unsigned want = 0;
 	int i;
 
-	stream_enter(&c->stream);
+	stream_enter(&c->stream, readable);
 	tick(c, now);
 	for (i = 0; i < CONN_TURNS_MAX; i++)
 		if (!step(c))
@@ -647,7 +650,7 @@ run(struct conn *c)
 		enter(c, CONN_ENDED);
 	/* what waited for the last octets to go may be done now */
 	if (c->state == CONN_CLOSING && stream_unsent(&c->stream) == 0) {
-		stream_enter(&c->stream);
+		stream_enter(&c->stream, !c->stream.dry);
 		(void)step_closing(c);
 		if (stream_leave(&c->stream) != 0)
 			enter(c, CONN_ENDED);
@@ -675,8 +678,7 @@ run(struct conn *c)
 static void
 ready(void *arg, unsigned what)
 {
-	(void)what;
-	run(arg);
+	run(arg, (what & EV_IO_READ) != 0);
 }
 
 struct conn *
@@ -712,7 +714,7 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 								: ENGINE_OFFER_REQUIRED,
 			&in_plaintext);
 	}
-	run(c);
+	run(c, l->conf->mode == CONF_LISTEN_TLS); /* elsewhere we speak first */
 	return c;
 }
 
@@ -723,7 +725,7 @@ conn_goodbye(struct conn *c)
 		engine_bye(c->engine, ENGINE_BYE_SHUTDOWN);
 	else if (c->state == CONN_HANDSHAKE)
 		enter(c, CONN_ENDED);
-	run(c);
+	run(c, true);
 }
 
 struct conn *

@@ -78,6 +78,7 @@ struct proc {
 	uint64_t generation;
 	enum proc_state state;
 	bool leaving; /* told to end, or replaced: its end is no failure */
+	bool ended;   /* reaped: its pid may be somebody else's by now */
 	uint64_t started_ms;
 	struct chan *chan;
 	struct ev_io io;
@@ -143,27 +144,43 @@ struct parent {
 
 	pid_t check_pid; /* the new binary's -n, before an upgrade; 0: none */
 	bool upgrade_wanted;
+	struct ev_timer upgrade_timer; /* between the check and the exec */
 	pid_t probe_pid;
 };
 
+/* spawn.c */
+int spawn_control(struct parent *p) PT_MUST_USE;
+int spawn_keyholder(struct parent *p) PT_MUST_USE;
+int spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
+int spawn_free_slot(const struct parent *p, uint32_t *slot_out);
+int spawn_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
+void spawn_retire_table(struct parent *p, uint32_t slot);
+void spawn_send_keys(struct parent *p, const struct generation *g);
+void spawn_switch_keyholder(struct parent *p);
+void spawn_log_target(struct parent *p); /* opens what "log" names, and gives it to control */
+
 /* supervise.c */
 void supervise_init(struct parent *p);
-int supervise_spawn_control(struct parent *p) PT_MUST_USE;
-int supervise_spawn_keyholder(struct parent *p) PT_MUST_USE;
-int supervise_spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
-int supervise_free_slot(const struct parent *p, uint32_t *slot_out);
 struct proc *supervise_adopt(struct parent *p, enum role role, uint32_t slot, pid_t pid, uint64_t generation,
 			     enum proc_state state, int fd);
 void supervise_send(struct proc *proc, struct frame *f, int fd);
 void supervise_reap(struct parent *p);
 void supervise_set_state(struct proc *proc, enum proc_state state);
 size_t supervise_count(const struct parent *p, enum role role, uint64_t generation /* 0: any */);
+void supervise_tell_process(struct parent *p, const struct proc *proc, bool gone);
 void supervise_tell_state(struct parent *p);
-void supervise_log_target(struct parent *p);
-void supervise_send_keys(struct parent *p, const struct generation *g);
+void supervise_kill(struct proc *proc); /* -9, unless it has ended */
 void supervise_kill_all(struct parent *p);
-void supervise_switch_keyholder(struct parent *p);
 struct generation *parent_generation(const struct parent *p, uint64_t number);
+
+/* Sends one message to a child; the fields are given as designated initialisers. proc may be NULL. */
+#define SEND(proc, name, fd, ...)                                                                  \
+	do {                                                                                       \
+		struct msg_##name m_ = { __VA_ARGS__ };                                            \
+		struct frame f_;                                                                   \
+		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
+		supervise_send(proc, &f_, fd);                                                     \
+	} while (0)
 
 /* transition.c: from one generation to the next, and to the end */
 void transition_begin(struct parent *p, uint32_t request_id /* 0: a signal */);
@@ -186,6 +203,7 @@ int check_main(const char *conf_path);
 int parent_main(int argc, char **argv, const char *conf_path, bool foreground);
 int parent_open_control(struct parent *p, const struct conf *conf, struct diag *diag) PT_MUST_USE;
 void parent_ready(struct parent *p); /* serving: tell the starter and the service manager */
+void parent_hold_signals(bool hold); /* those that we handle wait until they are no longer held */
 __attribute__((noreturn)) void parent_exit(struct parent *p, int code);
 
 /* notify.c: sd_notify(3) without the library */

@@ -16,14 +16,6 @@
 #define STOP_EXTRA_MS 3000  /* beyond stop-timeout and linger, then children are killed */
 #define HELPERS_END_MS 2000 /* for keyholder and control to end after the last worker */
 
-#define SEND(proc, name, fd, ...)                                                                  \
-	do {                                                                                       \
-		struct msg_##name m_ = { __VA_ARGS__ };                                            \
-		struct frame f_;                                                                   \
-		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
-		supervise_send(proc, &f_, fd);                                                     \
-	} while (0)
-
 /* --- answers ---------------------------------------------------------------------------------- */
 
 static void
@@ -64,11 +56,26 @@ forget_generation(struct parent *p, struct generation **g)
 	generation_free(g);
 }
 
-void
-transition_fail(struct parent *p, const char *text)
+static void
+drop_staging(struct parent *p)
 {
 	struct proc *proc;
 
+	ev_timer_clear(&p->stage_timer);
+	p->keys_asked = false;
+	if (p->staging == NULL)
+		return;
+	TAILQ_FOREACH(proc, &p->procs, next)
+		if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
+			proc->leaving = true;
+			supervise_kill(proc);
+		}
+	forget_generation(p, &p->staging);
+}
+
+void
+transition_fail(struct parent *p, const char *text)
+{
 	if (p->current == NULL && p->log_fd >= 0) {
 		/* the last words of a start that fails must not depend on a process that is about to go */
 		close(p->log_fd);
@@ -76,15 +83,7 @@ transition_fail(struct parent *p, const char *text)
 	}
 	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
 		? "reload failed, everything goes on as before" : "cannot start", text);
-	ev_timer_clear(&p->stage_timer);
-	if (p->staging != NULL) {
-		TAILQ_FOREACH(proc, &p->procs, next)
-			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
-				proc->leaving = true;
-				kill(proc->pid, SIGKILL);
-			}
-		forget_generation(p, &p->staging);
-	}
+	drop_staging(p);
 	answer(p, false, text);
 	if (p->current == NULL) {
 		p->exit_code = 78; /* EX_CONFIG */
@@ -156,18 +155,18 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, diag.text);
 		return;
 	}
-	if (p->control == NULL && supervise_spawn_control(p) != 0) {
+	if (p->control == NULL && spawn_control(p) != 0) {
 		transition_fail(p, "the control process cannot be started");
 		return;
 	}
-	if (p->keyholder == NULL && supervise_spawn_keyholder(p) != 0) {
+	if (p->keyholder == NULL && spawn_keyholder(p) != 0) {
 		transition_fail(p, "the keyholder cannot be started");
 		return;
 	}
 	p->keys_asked = true;
 	ev_timer_init(&p->stage_timer, p->loop, stage_late, p);
 	ev_timer_set(&p->stage_timer, STAGE_TIMEOUT_MS);
-	supervise_send_keys(p, p->staging);
+	spawn_send_keys(p, p->staging);
 }
 
 void
@@ -185,12 +184,12 @@ transition_keys_loaded(struct parent *p, bool ok, const char *text)
 	p->keys_asked = false;
 	p->staging->keys_loaded = true;
 	for (i = 0; i < p->staging->conf->workers; i++) {
-		if (supervise_free_slot(p, &slot) != 0) {
+		if (spawn_free_slot(p, &slot) != 0) {
 			transition_fail(p, "too many workers of earlier reloads still have sessions; "
 				"try again when some have ended, or set a shorter drain");
 			return;
 		}
-		if (supervise_spawn_worker(p, p->staging, slot) != 0) {
+		if (spawn_worker(p, p->staging, slot) != 0) {
 			transition_fail(p, "a worker cannot be started");
 			return;
 		}
@@ -246,7 +245,7 @@ commit(struct parent *p)
 	SEND(p->control, config, g->conf_fd, .generation = g->number);
 	if (p->control_fd >= 0)
 		SEND(p->control, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
-	supervise_log_target(p);
+	spawn_log_target(p);
 	p->state = PROC_SERVING;
 	supervise_set_state(p->keyholder, PROC_SERVING);
 	supervise_tell_state(p);
@@ -271,7 +270,7 @@ transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const cha
 		if (!ok)
 			log_msg(LOG_L_ERROR, "a worker cannot load its credentials: %s", text);
 		if (!ok || p->current == NULL || proc->generation != p->current->number)
-			kill(proc->pid, SIGKILL);
+			supervise_kill(proc);
 		else if (proc->state == PROC_STARTING)
 			start_worker(proc);
 		return;
@@ -347,7 +346,8 @@ transition_stop(struct parent *p, bool drain)
 	const struct conf *conf = p->current != NULL ? p->current->conf : NULL;
 	struct proc *proc;
 
-	if (conf == NULL || p->state >= PROC_STOPPING) { /* nothing is served, or asked twice */
+	/* nothing is served, or asked twice */
+	if (conf == NULL || p->state >= PROC_STOPPING || (drain && p->state == PROC_DRAINING)) {
 		transition_stop_now(p);
 		return;
 	}
@@ -355,6 +355,9 @@ transition_stop(struct parent *p, bool drain)
 	log_msg(LOG_L_NOTICE, drain ? "draining: no new connections, sessions go on"
 				    : "stopping: no new connections, goodbye to all sessions");
 	notify_systemd("STOPPING=1");
+	/* a reload under way must not end in serving again */
+	drop_staging(p);
+	answer(p, false, "the server is stopping");
 	supervise_tell_state(p);
 	ev_timer_init(&p->stop_timer, p->loop, stop_late, p);
 	ev_timer_set(&p->stop_timer, (uint64_t)(drain ? conf->drain_ms : conf->stop_timeout_ms) +

@@ -78,6 +78,9 @@ await(struct signer *s, uint32_t id, struct frame *f)
 	int rc;
 
 	for (; now < end; now = ev_now_ms()) {
+		/* waiting first: a signature takes longer than the way to this line */
+		if (poll(&p, 1, (int)(end - now)) < 0 && errno != EINTR)
+			return PT_EIO;
 		if ((rc = chan_recv(s->chan, f)) == 0) {
 			if (f->id == id)
 				return 0;
@@ -86,8 +89,6 @@ await(struct signer *s, uint32_t id, struct frame *f)
 		}
 		if (rc != PT_EAGAIN)
 			return rc;
-		if (poll(&p, 1, (int)(end - now)) < 0 && errno != EINTR)
-			return PT_EIO;
 	}
 	return PT_ETIMEDOUT;
 }

@@ -21,7 +21,7 @@ struct tls_session {
 	bool bye_sent;
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
 	bool ended;      /* the transport has nothing more to read */
-	bool end_told;   /* GnuTLS was asked once more after that */
+	bool fed;        /* the last read from the transport brought octets or the end */
 };
 
 static ssize_t
@@ -30,6 +30,7 @@ pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 	struct tls_session *s = arg;
 	ssize_t r = s->transport.read(s->transport.arg, p, n);
 
+	s->fed = r != PT_EAGAIN;
 	if (r >= 0)
 		return r;
 	if (r == PT_EEOF) {
@@ -238,17 +239,13 @@ judge(struct tls_session *s)
 	return TLS_OK;
 }
 
-/* Whether to call GnuTLS again at once. When the end comes behind a part of a record it first says
- * "again", and what is wrong only when asked once more; no event would come to do that. */
+/* Whether to call GnuTLS again at once. "again" also comes behind a KeyUpdate with more in the transport,
+ * and behind a part of a record with the end right after it: no event announces either. */
 static bool
-repeats(struct tls_session *s, ssize_t rc)
+repeats(const struct tls_session *s, ssize_t rc)
 {
-	if (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
-		return true;
-	if (rc != GNUTLS_E_AGAIN || !s->ended || s->end_told || want(s) != TLS_WANT_READ)
-		return false;
-	s->end_told = true;
-	return true;
+	return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED ||
+		(rc == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ);
 }
 
 enum tls_status
@@ -257,9 +254,10 @@ tls_session_handshake(struct tls_session *s)
 	int rc;
 
 	PT_ASSERT(!s->done);
-	do
+	do {
+		s->fed = false;
 		rc = gnutls_handshake(s->g);
-	while (repeats(s, rc));
+	} while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
 		return want(s);
 	return rc == 0 ? judge(s) : fail(s, rc);
@@ -289,9 +287,10 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 
 	*n_out = 0;
 	PT_ASSERT(s->done);
-	do
+	do {
+		s->fed = false;
 		r = gnutls_record_recv(s->g, p, n);
-	while (repeats(s, r));
+	} while (repeats(s, r));
 	if (r > 0) {
 		*n_out = (size_t)r;
 		return TLS_OK;

@@ -27,18 +27,25 @@ decode(const uint8_t *p, size_t n, uint32_t *c)
 	return len;
 }
 
+size_t
+utf8_printable_char(struct span s)
+{
+	uint32_t c;
+	size_t n;
+
+	if (s.n == 0 || (n = decode(s.p, s.n, &c)) == 0)
+		return 0;
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : n;
+}
+
 bool
 utf8_printable(struct span s)
 {
-	uint32_t c;
 	size_t i, n;
 
-	for (i = 0; i < s.n; i += n) {
-		if ((n = decode(s.p + i, s.n - i, &c)) == 0)
+	for (i = 0; i < s.n; i += n)
+		if ((n = utf8_printable_char((struct span){ s.p + i, s.n - i })) == 0)
 			return false;
-		if (c < 0x20 || (c >= 0x7f && c < 0xa0))
-			return false;
-	}
 	return true;
 }
 

@@ -26,7 +26,7 @@ ask() {
 	python3 "$tmp/server.py" "$tmp/sock" "$1" >"$tmp/ready" &
 	server=$!
 	shift
-	until grep -q ready "$tmp/ready"; do sleep 0.02; done
+	while kill -0 "$server" && ! grep -q ready "$tmp/ready"; do sleep 0.02; done
 	ask_code=0
 	"$postern" -s "$tmp/sock" "$@" || ask_code=$?
 	wait "$server"

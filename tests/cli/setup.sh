@@ -103,7 +103,7 @@ print("bound", flush=True)
 time.sleep(60)' >"$tmp/bound" &
 holder=$!
 on_exit() { kill "$holder" 2>/dev/null || :; }
-until grep -q bound "$tmp/bound"; do sleep 0.05; done
+while kill -0 "$holder" && ! grep -q bound "$tmp/bound"; do sleep 0.05; done
 check 'with a port that is taken' exits 0 postern -f "$tmp/port/postern.conf" setup
 check 'the next is chosen' sh -c '! grep -q 127.0.0.1:7777 "$1" && grep -q 127.0.0.1:77 "$1"' - "$tmp/port/postern.conf"
 kill "$holder"

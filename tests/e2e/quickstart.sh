@@ -30,6 +30,7 @@ on_exit() { [ ${#running[@]} = 0 ] || kill -TERM "${running[@]}" 2>/dev/null || 
 start() {
 	local name=$1
 	shift
+	: >"$tmp/log/$name"
 	setsid env --default-signal=INT "${as[@]}" bash "$tmp/run" "$tmp/inst" "$tmp/clone" "$@" \
 		>"$tmp/log/$name" 2>&1 </dev/null &
 	pid=$!

@@ -69,14 +69,14 @@ static void
 test_read(void)
 {
 	begin();
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_pending(&s).n, 0);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EAGAIN);
 	say("hello", 5); /* it came after we had asked: the next event will tell */
 	CU_ASSERT_TRUE(s.dry);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EAGAIN);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_TRUE(pending_is("hello", 5));
 	say(" again", 6);
@@ -87,12 +87,12 @@ test_read(void)
 	CU_ASSERT_TRUE(pending_is("llo", 3));
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	CU_ASSERT_TRUE(pending_is("llo", 3)); /* kept between wake-ups */
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_TRUE(pending_is("llo", 3)); /* first what is kept */
 	stream_take(&s, 1);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_TRUE(pending_is("lo", 2));
 	stream_take(&s, 2);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
@@ -109,14 +109,14 @@ test_idle(void)
 {
 	begin();
 	say(data, 100);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	stream_take(&s, 99);
 	CU_ASSERT_EQUAL(stream_put(&s, "x", 1), 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	CU_ASSERT_PTR_NOT_NULL(s.rest.base);
 	CU_ASSERT_PTR_NULL(s.out.base);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	stream_take(&s, 1);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	CU_ASSERT_PTR_NULL(s.rest.base);
@@ -131,19 +131,19 @@ test_read_size(void)
 
 	begin();
 	say(data, STREAM_READ_SIZE + 1);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_TRUE(pending_is(data, STREAM_READ_SIZE));
 	CU_ASSERT_FALSE(s.dry);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	for (i = 0; i < STREAM_READ_SIZE; i += 4096) {
-		stream_enter(&s);
+		stream_enter(&s, true);
 		CU_ASSERT_EQUAL(stream_fill(&s), 0);
 		CU_ASSERT_TRUE(pending_is(data + i, STREAM_READ_SIZE - i));
 		stream_take(&s, 4096);
 		CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	}
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_TRUE(pending_is(data + STREAM_READ_SIZE, 1));
 	stream_take(&s, 1);
@@ -157,7 +157,7 @@ test_write(void)
 	uint8_t got[64];
 
 	begin();
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, "one ", 4), 0);
 	CU_ASSERT_EQUAL(stream_put(&s, NULL, 0), 0);
 	CU_ASSERT_EQUAL(stream_put(&s, "two", 3), 0);
@@ -186,7 +186,7 @@ test_order(void)
 		(void)setsockopt(s.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
 		sent = heard = 0;
 		while (heard < 3 * sizeof data) {
-			stream_enter(&s);
+			stream_enter(&s, true);
 			for (k = 0; k < 5 && sent < 3 * sizeof data; k++) {
 				n = sizeof data - sent % sizeof data;
 				n = n < sizes[i] ? n : sizes[i];
@@ -220,7 +220,7 @@ test_out_max(void)
 	size_t room;
 
 	begin();
-	stream_enter(&s);
+	stream_enter(&s, true);
 	while (!s.blocked)
 		CU_ASSERT_EQUAL_FATAL(stream_put(&s, data, 16 * 1024), 0);
 	room = STREAM_OUT_MAX - stream_unsent(&s);
@@ -234,7 +234,7 @@ test_out_max(void)
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	CU_ASSERT_EQUAL(stream_unsent(&s), STREAM_OUT_MAX);
 	CU_ASSERT_FALSE(s.broken);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, data, 1), PT_EAGAIN);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	end();
@@ -248,11 +248,11 @@ test_eof(void)
 	begin();
 	say("last", 4);
 	shutdown(peer, SHUT_WR);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	stream_take(&s, 4);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EEOF);
 	CU_ASSERT_TRUE(s.eof && !s.broken);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EEOF);
@@ -271,12 +271,12 @@ test_broken(void)
 	begin();
 	close(peer);
 	peer = -1;
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, "x", 1), 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	CU_ASSERT_TRUE(s.broken);
 	CU_ASSERT_EQUAL(stream_unsent(&s), 0);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, "x", 1), PT_EIO);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EIO);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
@@ -286,7 +286,7 @@ test_broken(void)
 	begin(); /* while more is put than the scratch holds */
 	close(peer);
 	peer = -1;
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, data, STREAM_GATHER_SIZE), 0);
 	CU_ASSERT_EQUAL(stream_put(&s, data, 1), PT_EIO);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
@@ -294,12 +294,12 @@ test_broken(void)
 	end();
 
 	begin(); /* a reset: octets that we had sent were not read */
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_put(&s, "x", 1), 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	close(peer);
 	peer = -1;
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), PT_EIO);
 	CU_ASSERT_TRUE(s.broken);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
@@ -311,13 +311,13 @@ test_drop(void)
 {
 	begin();
 	say("secret", 6);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	stream_drop_input(&s);
 	CU_ASSERT_EQUAL(stream_pending(&s).n, 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	say("kept", 4);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	stream_drop_input(&s); /* also between wake-ups */
@@ -333,7 +333,7 @@ test_discard(void)
 
 	begin();
 	say(data, 3 * STREAM_READ_SIZE);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_discard(&s, 0, &n), 0);
 	CU_ASSERT_EQUAL(n, 0);
 	CU_ASSERT_EQUAL(stream_discard(&s, 1, &n), 0);
@@ -345,11 +345,11 @@ test_discard(void)
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
 	say("x", 1);
 	shutdown(peer, SHUT_WR);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_discard(&s, 100, &n), 0);
 	CU_ASSERT_EQUAL(n, 1);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_discard(&s, 100, &n), PT_EEOF);
 	CU_ASSERT_EQUAL(n, 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
@@ -362,8 +362,8 @@ enter_twice(void)
 	static struct stream other;
 
 	stream_init(&other, -1, &scratch);
-	stream_enter(&s);
-	stream_enter(&other);
+	stream_enter(&s, true);
+	stream_enter(&other, true);
 }
 
 static void
@@ -375,14 +375,14 @@ leave_without_enter(void)
 static void
 end_while_entered(void)
 {
-	stream_enter(&s);
+	stream_enter(&s, true);
 	stream_fini(&s);
 }
 
 static void
 take_too_much(void)
 {
-	stream_enter(&s);
+	stream_enter(&s, true);
 	stream_take(&s, 1);
 }
 
@@ -423,10 +423,10 @@ test_two_streams(void)
 	stream_init(&other, fds[0], &scratch);
 	say("first", 5);
 	CU_ASSERT_EQUAL(write(fds[1], "second", 6), 6);
-	stream_enter(&s);
+	stream_enter(&s, true);
 	CU_ASSERT_EQUAL(stream_fill(&s), 0);
 	CU_ASSERT_EQUAL(stream_leave(&s), 0);
-	stream_enter(&other);
+	stream_enter(&other, true);
 	CU_ASSERT_EQUAL(stream_fill(&other), 0);
 	CU_ASSERT_TRUE(span_equal(stream_pending(&other), span_str("second")));
 	CU_ASSERT_TRUE(pending_is("first", 5));

@@ -45,6 +45,11 @@ test_printable(void)
 	for (i = 0; i < PT_COUNT(rows); i++)
 		CU_ASSERT_EQUAL(utf8_printable(span_str(rows[i].text)), rows[i].printable);
 	CU_ASSERT_FALSE(utf8_printable((struct span){ (const uint8_t *)"a\0b", 3 }));
+	CU_ASSERT_EQUAL(utf8_printable_char(span_str("a\xc3")), 1); /* looks at no more than it */
+	CU_ASSERT_EQUAL(utf8_printable_char(span_str("\xc3\xa4" "x")), 2);
+	CU_ASSERT_EQUAL(utf8_printable_char(span_str("\xc3")), 0);
+	CU_ASSERT_EQUAL(utf8_printable_char(span_str("\t")), 0);
+	CU_ASSERT_EQUAL(utf8_printable_char((struct span){ NULL, 0 }), 0);
 }
 
 static void
