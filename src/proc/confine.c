@@ -136,6 +136,8 @@ enter_landlock(struct buf *limitations)
 static int
 enter_seccomp(const struct confinement *c)
 {
+	const struct scmp_arg_cmp itself = { .arg = 0, .op = SCMP_CMP_EQ,
+		.datum_a = (scmp_datum_t)getpid() };
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	size_t i;
 	int rc = PT_EPERM;
@@ -146,8 +148,7 @@ enter_seccomp(const struct confinement *c)
 		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
 			goto out;
 	/* abort() signals the process itself; all workers share a user, and more do without root */
-	if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-		    SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) != 0)
+	if (seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &itself) != 0)
 		goto out;
 	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
 	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)
