@@ -140,6 +140,8 @@ close_gap(struct table *t, size_t at)
 {
 	size_t next = at, mask = TABLE_ADDR_SLOTS - 1;
 
+	/* the gap is free at any time: in a full table it is where the way round ends */
+	t->addrs[at] = (struct table_addr){ 0 };
 	for (;;) {
 		next = (next + 1) & mask;
 		if (t->addrs[next].key == 0)
@@ -148,9 +150,9 @@ close_gap(struct table *t, size_t at)
 		if (((next - home(t->addrs[next].key)) & mask) < ((next - at) & mask))
 			continue;
 		t->addrs[at] = t->addrs[next];
+		t->addrs[next] = (struct table_addr){ 0 };
 		at = next;
 	}
-	t->addrs[at] = (struct table_addr){ 0 };
 }
 
 void
@@ -205,7 +207,7 @@ table_addr_key(uint64_t seed, const char *service, const uint8_t addr[16])
 	h = mix(h, service, strlen(service) + 1);
 	h = mix(h, addr, 16);
 	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdu ^ seed;
+	h *= (0xff51afd7ed558ccdu ^ seed) | 1; /* odd: nothing is lost */
 	h ^= h >> 29;
 	return h != 0 ? h : 1;
 }
