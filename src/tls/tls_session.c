@@ -179,6 +179,7 @@ fail(struct tls_session *s, int code)
 
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
+	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
 	if (code == GNUTLS_E_PREMATURE_TERMINATION || code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH) {
 		s->dead = true;
 		return TLS_TRUNCATED;
