@@ -302,11 +302,12 @@ def many_never_read(server):
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.sock.setblocking(False)
     quiet, end = 0, time.monotonic() + 20
+    sent = dict.fromkeys(clients, 0)  # a part sent twice would make bad lines, and ten of them a BYE
     while quiet < 3 and time.monotonic() < end:
         moved = False
         for client in clients:
             try:
-                client.sock.send(line)
+                sent[client] += client.sock.send(line[sent[client] % len(line):])
                 moved = True
             except BlockingIOError:
                 pass
