@@ -28,6 +28,7 @@ void ev_loop_once(struct ev_loop *loop);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t ev_now_ms(void);
+uint64_t ev_now_us(void); /* the same clock in microseconds */
 
 #define EV_IO_READ 1u
 #define EV_IO_WRITE 2u

@@ -214,6 +214,7 @@ on_sign(void *self, void *peer, struct frame *f)
 	struct msg_sign m;
 	uint32_t id = f->id;
 	size_t n = 0;
+	int rc;
 
 	if (msg_sign_decode(f, &m) != 0 || m.data.n > TLS_SIGN_DATA_MAX || m.hashed > 1)
 		return PT_EPROTO;
@@ -222,8 +223,11 @@ on_sign(void *self, void *peer, struct frame *f)
 	    tls_key_sign(g->keys[m.key].key, m.algorithm, m.hashed != 0, m.data, sig, &n) == 0)
 		r = (struct msg_signed){ .ok = 1, .signature = { sig, n } };
 	PT_ASSERT(msg_signed_encode(&r, id, f) == 0);
-	/* the worker waits for this one answer; one that does not read is at fault */
-	return frame_send(chan_fd(l->chan), f, -1) == 0 ? 0 : PT_EPROTO;
+	/* the worker waits for this one answer: one that has ended is gone, one that does not read is at
+	 * fault */
+	if ((rc = frame_send(chan_fd(l->chan), f, -1)) != 0 && rc != PT_EEOF)
+		rc = PT_EPROTO;
+	return rc;
 }
 
 static const struct ipc_rule worker_rules[] = {

@@ -1,5 +1,7 @@
 /* proc/supervise.c - children: heard by a table of who may say what, reaped, and started again when they
  * die, at once the first time, then ever more slowly. */
+#include "config.h"
+
 #include "proc/parent.h"
 
 #include "proc/confine.h"
@@ -285,8 +287,9 @@ proc_ready(void *arg, unsigned what)
 	struct frame f;
 	int i, rc = 0;
 
-	if (what & EV_IO_WRITE)
-		rc = chan_flush(proc->chan);
+	/* what one that has ended had sent still counts: its end is met when all of that is read */
+	if ((what & EV_IO_WRITE) && (rc = chan_flush(proc->chan)) == PT_EEOF)
+		rc = 0;
 	for (i = 0; i < FRAMES_MAX && rc == 0; i++) {
 		if ((rc = chan_recv(proc->chan, &f)) != 0)
 			break;
