@@ -369,6 +369,7 @@ transition_stop(struct parent *p, bool drain)
 	drop_staging(p);
 	answer(p, false, "the server is stopping");
 	supervise_tell_state(p);
+	ev_timer_fini(&p->stop_timer); /* SIGTERM after SIGQUIT: it is running */
 	ev_timer_init(&p->stop_timer, p->loop, stop_late, p);
 	ev_timer_set(&p->stop_timer, (uint64_t)(drain ? conf->drain_ms : conf->stop_timeout_ms) +
 			conf->linger_ms + STOP_EXTRA_MS);
