@@ -60,6 +60,7 @@ struct ev_timer {
 	void *arg;
 };
 
+/* Ready for ev_timer_set(). One that is pending must be ended first: libevent's heap would hold it twice. */
 void ev_timer_init(struct ev_timer *t, struct ev_loop *loop, ev_timer_f *f, void *arg);
 
 /* Fires once, that much later; replaces an earlier setting. */

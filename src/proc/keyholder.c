@@ -21,6 +21,7 @@
 struct held_key {
 	int cert_fd, key_fd; /* until CRED_END; -1 then */
 	char *path;          /* of the certificate, for messages */
+	char *key_path;      /* NULL: in the certificate's file */
 	struct tls_key *key;
 };
 
@@ -70,6 +71,7 @@ generation_free(struct keyholder *k, struct held_generation *g)
 		close_files(&g->keys[i]);
 		tls_key_free(&g->keys[i].key);
 		free(g->keys[i].path);
+		free(g->keys[i].key_path);
 	}
 	freezero(g, sizeof *g);
 }
@@ -111,6 +113,7 @@ on_cred_file(void *self, void *peer, struct frame *f)
 		PT_ASSERT((h->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
 		h->cert_fd = frame_take_fd(f);
 	} else if (m.kind == CRED_KEY && h->key_fd < 0) {
+		PT_ASSERT((h->key_path = strndup((const char *)m.path.p, m.path.n)) != NULL);
 		h->key_fd = frame_take_fd(f);
 	} else {
 		return PT_EPROTO;
@@ -151,7 +154,8 @@ load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct
 		send_chain(k, g->number, number, fd);
 out:
 	if (rc != 0)
-		diag_prefix(diag, "%s", h->path);
+		diag_prefix(diag, "certificate %s%s%s", h->path, h->key_path != NULL ? ", key " : "",
+			h->key_path != NULL ? h->key_path : "");
 	if (fd >= 0)
 		close(fd);
 	close_files(h);

@@ -312,6 +312,24 @@ proc_ready(void *arg, unsigned what)
 
 /* --- the end of children ---------------------------------------------------------------------- */
 
+/* A reload under way may succeed, then nobody is missed; or it fails, and its workers' slots are free
+ * again: either way it is waited for. */
+static int
+respawn_worker(struct parent *p, struct respawn *r)
+{
+	uint32_t slot = r->slot;
+
+	if (p->staging != NULL || p->keyholder == NULL || !all_keys_loaded(p)) {
+		ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
+		return 0;
+	}
+	if (supervise_count(p, ROLE_WORKER, p->current->number) >= p->current->conf->workers)
+		return 0;
+	if (p->tables[slot].taken && spawn_free_slot(p, &slot) != 0)
+		return PT_EFULL;
+	return spawn_worker(p, p->current, slot);
+}
+
 static void
 respawn_now(void *arg)
 {
@@ -329,14 +347,7 @@ respawn_now(void *arg)
 		rc = spawn_control(p);
 		break;
 	case ROLE_WORKER:
-		if (p->tables[r->slot].taken)
-			return; /* a new generation has the slot */
-		if (p->keyholder == NULL || !all_keys_loaded(p)) {
-			ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
-			return;
-		}
-		if (supervise_count(p, ROLE_WORKER, p->current->number) < p->current->conf->workers)
-			rc = spawn_worker(p, p->current, r->slot);
+		rc = respawn_worker(p, r);
 		break;
 	case ROLE_PARENT:
 	case ROLE_COUNT:
