@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
+
 struct tls_session {
 	gnutls_session_t g;
 	struct tls_cred *cred; /* our reference */
@@ -68,17 +70,21 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 
 static int
 message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
-	   const gnutls_datum_t *msg)
+	     const gnutls_datum_t *msg)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
 
 	(void)post;
-	(void)msg;
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
-		/* a ticket in it may have made it longer than anything that follows */
-		gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
+		/* the limit is that of all messages together: a large ticket in the first must not take
+		 * the room of those that follow */
+		gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX +
+			(msg->size > TLS_TICKET_WRAP_MAX ? msg->size : 0));
 	}
+	/* so does our own ticket of TLS 1.2, which holds the client's chain and comes last */
+	if (type == GNUTLS_HANDSHAKE_FINISHED && incoming)
+		gnutls_handshake_set_max_packet_length(g, HANDSHAKE_MAX);
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
 		s->tickets_given++;
 	return 0;
@@ -158,7 +164,7 @@ tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *ke
 	PT_ASSERT(!s->tickets && !s->hello_seen);
 	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
 	if (gnutls_session_ticket_enable_server(s->g, &d) != 0)
-		return PT_EIO;
+		return PT_ENOMEM;
 	s->tickets = true;
 	/* a ticket holds the client's chain, and comes back in its ClientHello */
 	gnutls_handshake_set_max_packet_length(s->g, TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX);

@@ -40,7 +40,7 @@ struct tls_session;
 struct tls_session *tls_session_new(struct tls_cred *cred, const struct tls_transport *transport);
 
 /* Before the handshake, at most once: tickets sealed with this key are taken, and given. A session without
- * this call neither takes nor gives any. The key is copied. PT_EIO: the session goes on without. */
+ * this call neither takes nor gives any. The key is copied. PT_ENOMEM. */
 int tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key) PT_MUST_USE;
 
 /* Wipes our secrets, frees, gives the credential set back; NULL is fine; sets the pointer to NULL. */
