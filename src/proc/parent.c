@@ -405,6 +405,8 @@ parent_main(int argc, char **argv, const char *conf_path, bool foreground)
 	log_set_sink(sink, &p);
 	raise_descriptors();
 	resumed = getenv("POSTERN_UPGRADE") != NULL;
+	if (!resumed)
+		closefrom(STDERR_FILENO + 1); /* what a careless starter left open is nobody's business */
 	if (getrandom(&p.seed, sizeof p.seed, 0) != (ssize_t)sizeof p.seed)
 		return fail(&p, &diag, PT_EIO);
 	if ((rc = open_programs(&p, &diag)) != 0 ||

@@ -136,7 +136,7 @@ struct parent {
 
 	TAILQ_HEAD(proc_list, proc) procs;
 	struct proc *keyholder, *control;
-	TAILQ_HEAD(, generation) generations; /* those with workers; current is among them */
+	TAILQ_HEAD(generation_list, generation) generations; /* those with workers; current is among them */
 	struct generation *current, *staging;
 	struct ev_timer stage_timer;
 	bool keys_asked; /* staging waits for the keyholder; else for workers */

@@ -413,7 +413,7 @@ replace_helpers(struct parent *p)
 	struct proc *proc;
 	struct frame f;
 
-	if (p->current == NULL)
+	if (TAILQ_EMPTY(&p->generations))
 		return;
 	p->state = PROC_SERVING;
 	if (spawn_control(p) != 0 || spawn_keyholder(p) != 0)

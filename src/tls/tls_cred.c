@@ -106,9 +106,11 @@ add_chain(struct tls_cred *cred, const struct tls_chain *chain, struct diag *dia
 		free(k);
 		goto fail;
 	}
-	/* takes certs and key, and makes a test signature */
-	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0)
+	/* takes key and what is in certs (not the array), and makes a test signature */
+	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0) {
+		gnutls_free(certs);
 		return 0;
+	}
 fail:
 	for (i = 0; i < n; i++)
 		gnutls_pcert_deinit(&certs[i]);

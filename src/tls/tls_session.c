@@ -210,6 +210,7 @@ fail(struct tls_session *s, int code)
 
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
+	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
 	/* the second also stands for lengths within a message that do not fit: those get an alert */
 	if (code == GNUTLS_E_PREMATURE_TERMINATION ||
 	    (code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && s->ended)) {

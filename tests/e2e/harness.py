@@ -622,7 +622,8 @@ def rss_kib(pid):
 
 
 def title(pid):
-    return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().rstrip(b'\0').decode(errors='replace')
+    """What ps shows: behind a title shorter than the arguments were there may be more."""
+    return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')[0].decode(errors='replace')
 
 
 # --- a client of the line protocol --------------------------------------------------------------

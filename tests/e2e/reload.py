@@ -211,7 +211,10 @@ def settled(server):
     seen = [None, time.monotonic()]
 
     def quiet():
-        generation = server.status()['generation'] if server.serving() else None
+        try:
+            generation = server.status()['generation']
+        except (OSError, ValueError):
+            generation = None  # control is being replaced
         if generation != seen[0]:
             seen[:] = [generation, time.monotonic()]
         return generation and time.monotonic() - seen[1] > 1
