@@ -84,6 +84,8 @@ struct conf_tls {
 	size_t nclient_ca;
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
+	unsigned tickets;            /* bool: session tickets are given and taken */
+	uint32_t ticket_lifetime_ms; /* from the full handshake on */
 	uint32_t overridden;         /* conf/'s own: which directives the service gave itself */
 	struct conf_origin *origins; /* conf/'s own: by directive */
 };
@@ -209,7 +211,8 @@ int conf_show_each(const struct conf *conf, conf_item_f *f, void *arg) PT_MUST_U
 void conf_free(struct conf **conf);
 
 /* Two effective tls blocks that give the same credentials: certificates, protocols, priority,
- * client-certificate mode and CA set (names and timeouts do not count). */
+ * client-certificate mode and CA set (names, timeouts and tickets, whose keys go by service, do not
+ * count). */
 bool conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b);
 
 #endif

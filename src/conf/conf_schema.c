@@ -18,6 +18,12 @@ static const struct conf_choice choices_tls_protocols[] = {
 	{ NULL, 0 },
 };
 
+static const struct conf_choice choices_switch[] = {
+	{ "on", true },
+	{ "off", false },
+	{ NULL, 0 },
+};
+
 static const struct conf_choice choices_protocol[] = {
 	{ "line", CONF_PROTOCOL_LINE },
 	{ NULL, 0 },
@@ -236,6 +242,23 @@ static const struct conf_directive tls[] = {
 	  .args = "TIME",
 	  .help = "How long the client's first message of a handshake may take.",
 	  .offset = offsetof(struct conf_tls, first_flight_timeout_ms) },
+	{ .name = "tickets",
+	  .type = CONF_T_WORD,
+	  .def = "on",
+	  .args = "on | off",
+	  .help = "Whether clients get session tickets, with which a later handshake is shorter; "
+		  "their certificate is judged again each time.",
+	  .offset = offsetof(struct conf_tls, tickets),
+	  .choices = choices_switch },
+	{ .name = "ticket-lifetime",
+	  .type = CONF_T_DURATION,
+	  .min = 60 * 1000,
+	  .max = 7 * CONF_DAY_MS,
+	  .def = "6h",
+	  .args = "TIME",
+	  .help = "How long after a full handshake its session may be resumed. Servers that share "
+		  "the ticket key must have the same time here.",
+	  .offset = offsetof(struct conf_tls, ticket_lifetime_ms) },
 };
 const struct conf_block conf_schema_tls = { "a tls block", tls, PT_COUNT(tls) };
 

@@ -211,6 +211,17 @@ generation_new(struct conf *conf, uint64_t number, const struct generation *prev
 	return rc;
 }
 
+void
+generation_load_ticket_key(struct generation *g, const struct generation *prev)
+{
+	const uint8_t *key = prev != NULL && prev->has_ticket_key ? prev->ticket_key : NULL;
+	size_t i;
+
+	for (i = 0; i < g->conf->nservices && !g->has_ticket_key; i++)
+		if (g->conf->services[i].tls != NULL && g->conf->services[i].tls->tickets)
+			g->has_ticket_key = ticket_key_load(g->conf->state, key, g->ticket_key) == 0;
+}
+
 static void
 close_fd(int *fd)
 {
@@ -255,6 +266,6 @@ generation_free(struct generation **gp)
 	free(g->certs);
 	free(g->files);
 	conf_free(&g->conf);
-	free(g);
+	freezero(g, sizeof *g); /* the ticket key is in it */
 	*gp = NULL;
 }

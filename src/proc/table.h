@@ -27,6 +27,9 @@
 	X(accepted, "connections accepted")                                                        \
 	X(refused, "connections refused by a limit")                                               \
 	X(handshakes, "TLS handshakes completed")                                                  \
+	X(resumed, "TLS handshakes that resumed a session by its ticket")                          \
+	X(chains_known, "TLS handshakes with a client chain that was verified before")             \
+	X(tickets, "session tickets given out")                                                    \
 	X(handshakes_failed, "TLS handshakes that failed or were not finished in time")            \
 	X(injections, "octets behind STARTTLS")                                                    \
 	X(truncated, "TLS sessions that ended without close_notify")                               \

@@ -183,6 +183,22 @@ worker_on_cred_end(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+/* The key goes by service and credential set; without one the service gives no tickets. */
+static void
+set_ticket_key(struct worker *w, struct service *s)
+{
+	const struct conf_tls *tls = s->conf->tls;
+
+	s->tickets = false;
+	if (!tls->tickets || !w->has_ticket_master)
+		return;
+	s->tickets = tls_ticket_key_derive(w->ticket_master, s->conf->name, "", s->cred,
+		tls->ticket_lifetime_ms / 1000, &s->ticket) == 0;
+	if (!s->tickets)
+		log_msg(LOG_L_ERROR, "service %s gives no session tickets: no key can be made for them",
+			s->conf->name);
+}
+
 /* All processes have the generation: from now on it is the one that new sessions get. Live sessions keep
  * their reference to the old one. */
 int
@@ -201,6 +217,7 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 		tls_cred_unref(&w->services[i].cred);
 		w->services[i].cred = w->services[i].staged;
 		w->services[i].staged = NULL;
+		set_ticket_key(w, &w->services[i]);
 	}
 	return 0;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
+
 struct tls_session {
 	gnutls_session_t g;
 	struct tls_cred *cred; /* our reference */
@@ -22,6 +24,9 @@ struct tls_session {
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
 	bool ended;      /* the transport has nothing more to read */
 	bool fed;        /* the last read from the transport brought octets or the end */
+	bool tickets;    /* are taken and given */
+	unsigned tickets_due;   /* to be sent with the first record */
+	unsigned tickets_given; /* and not reported yet */
 };
 
 static ssize_t
@@ -64,15 +69,24 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 }
 
 static int
-hello_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
-	   const gnutls_datum_t *msg)
+message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
+	     const gnutls_datum_t *msg)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
 
 	(void)post;
-	(void)msg;
-	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming)
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
+		/* the limit is that of all messages together: a large ticket in the first must not take
+		 * the room of those that follow */
+		gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX +
+			(msg->size > TLS_TICKET_WRAP_MAX ? msg->size : 0));
+	}
+	/* so does our own ticket of TLS 1.2, which holds the client's chain and comes last */
+	if (type == GNUTLS_HANDSHAKE_FINISHED && incoming)
+		gnutls_handshake_set_max_packet_length(g, HANDSHAKE_MAX);
+	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
+		s->tickets_given++;
 	return 0;
 }
 
@@ -97,7 +111,7 @@ static int
 verify_callback(gnutls_session_t g)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
-	enum tls_verdict v = tls_judge(g, s->cred);
+	enum tls_verdict v = tls_judge(g, s->cred, &s->facts.known);
 
 	s->judged = true;
 	s->facts.verdict = v;
@@ -130,8 +144,7 @@ tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
 	gnutls_transport_set_pull_function(g, pull);
 	gnutls_transport_set_vec_push_function(g, vec_push);
 	gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
-	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
-		hello_hook);
+	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, message_hook);
 	if (gnutls_priority_set(g, cred->priority) != 0 ||
 	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, cred->x509) != 0) {
 		tls_session_free(&s);
@@ -141,6 +154,21 @@ tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
 	if (cred->client_cert == TLS_CLIENT_CERT_OPTIONAL || cred->client_cert == TLS_CLIENT_CERT_REQUIRE)
 		gnutls_session_set_verify_function(g, verify_callback);
 	return s;
+}
+
+int
+tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key)
+{
+	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
+
+	PT_ASSERT(!s->tickets && !s->hello_seen);
+	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
+	if (gnutls_session_ticket_enable_server(s->g, &d) != 0)
+		return PT_ENOMEM;
+	s->tickets = true;
+	/* a ticket holds the client's chain, and comes back in its ClientHello */
+	gnutls_handshake_set_max_packet_length(s->g, TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX);
+	return 0;
 }
 
 void
@@ -221,8 +249,9 @@ judge(struct tls_session *s)
 {
 	const char *group = gnutls_group_get_name(gnutls_group_get(s->g));
 
-	if (!s->judged)
-		s->facts.verdict = tls_judge(s->g, s->cred);
+	s->facts.resumed = s->failure.resumed = gnutls_session_is_resumed(s->g) != 0;
+	if (!s->judged || s->facts.resumed)
+		s->facts.verdict = tls_judge(s->g, s->cred, &s->facts.known);
 	if (refuses(s->cred->client_cert, s->facts.verdict)) {
 		s->failure.verdict = s->facts.verdict;
 		return fail(s, GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
@@ -232,10 +261,11 @@ judge(struct tls_session *s)
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
 	s->facts.group = group;
-	s->facts.resumed = gnutls_session_is_resumed(s->g) != 0;
 	s->facts.subject = s->peer.subject;
 	s->facts.sans = (const char *const *)s->peer.sans;
 	s->facts.nsans = s->peer.nsans;
+	if (s->tickets && tls_minor(s) == 3)
+		s->tickets_due = s->facts.resumed ? 1 : 2;
 	s->done = true;
 	return TLS_OK;
 }
@@ -335,6 +365,26 @@ tls_session_send(struct tls_session *s, struct span data, size_t *n_out)
 		return TLS_OK;
 	}
 	return s->sending ? TLS_WANT_WRITE : fail(s, (int)r);
+}
+
+enum tls_status
+tls_session_send_tickets(struct tls_session *s, unsigned *n_out)
+{
+	int rc = 0;
+
+	PT_ASSERT(s->done);
+	*n_out = 0;
+	if (s->tickets_due > 0 && !s->dead) {
+		do
+			rc = gnutls_session_ticket_send(s->g, s->tickets_due, 0);
+		while (rc == GNUTLS_E_INTERRUPTED);
+		if (rc == GNUTLS_E_AGAIN)
+			return TLS_WANT_WRITE;
+	}
+	s->tickets_due = 0;
+	*n_out = s->tickets_given;
+	s->tickets_given = 0;
+	return rc >= 0 ? TLS_OK : fail(s, rc);
 }
 
 enum tls_status

@@ -69,16 +69,12 @@ test_absent_directives(void)
 		{ IN_TLS, "verify once" },
 		{ IN_TLS, "renegotiation off" },
 		{ IN_TLS, "renegotiation 3 per 10m" },
-		{ IN_TLS, "tickets on" },
-		{ IN_TLS, "ticket-lifetime 6h" },
 		{ IN_TLS, "ocsp /ec.ocsp" },
 		{ IN_OVERRIDE, "name mail.example.net { certificate /b }" },
 		{ IN_OVERRIDE, "client-crl /crl.pem" },
 		{ IN_OVERRIDE, "crl-grace 7d" },
 		{ IN_OVERRIDE, "verify always" },
 		{ IN_OVERRIDE, "renegotiation off" },
-		{ IN_OVERRIDE, "tickets off" },
-		{ IN_OVERRIDE, "ticket-lifetime 6h" },
 		{ IN_OVERRIDE, "ocsp /ec.ocsp" },
 		{ IN_IDENTITY, "impersonate /etc/postern/impersonate" },
 		{ IN_SERVICE, "login certificate password" },
@@ -189,6 +185,8 @@ test_defaults(void)
 	CU_ASSERT_EQUAL(t->nclient_ca, 0);
 	CU_ASSERT_EQUAL(t->handshake_timeout_ms, 30 * 1000);
 	CU_ASSERT_EQUAL(t->first_flight_timeout_ms, 10 * 1000);
+	CU_ASSERT_EQUAL(t->tickets, true);
+	CU_ASSERT_EQUAL(t->ticket_lifetime_ms, 6 * 3600 * 1000);
 	CU_ASSERT_STRING_EQUAL(t->certs[0].certificate, "/etc/postern/a");
 	CU_ASSERT_PTR_NULL(t->certs[0].key);
 	CU_ASSERT_EQUAL(s->protocol, CONF_PROTOCOL_LINE);
@@ -267,6 +265,8 @@ test_walk(void)
 	    "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
 	    "1 v [tls main] handshake-timeout <30s>\n"
 	    "1 v [tls main] first-flight-timeout <10s>\n"
+	    "1 v [tls main] tickets <on>\n"
+	    "1 v [tls main] ticket-lifetime <6h>\n"
 	    "0 } [] tls <main> repeats\n"
 	    "0 { [] service <s> repeats\n"
 	    "1 v [service s] protocol <line>\n"
@@ -342,6 +342,7 @@ test_same_credentials(void)
 	} rows[] = {
 		{ "", true },
 		{ "handshake-timeout 1s\nfirst-flight-timeout 1s", true },
+		{ "tickets off\nticket-lifetime 1h", true },
 		{ "client-certificate request", true },
 		{ "client-ca /y /x", true },
 		{ "client-ca /x /y /x", true },

@@ -178,7 +178,8 @@ same_tls(const struct conf_tls *a, const struct conf_tls *b)
 			return false;
 	return conf_tls_same_credentials(a, b) && same_text(a->name, b->name) &&
 	       a->handshake_timeout_ms == b->handshake_timeout_ms &&
-	       a->first_flight_timeout_ms == b->first_flight_timeout_ms;
+	       a->first_flight_timeout_ms == b->first_flight_timeout_ms &&
+	       a->tickets == b->tickets && a->ticket_lifetime_ms == b->ticket_lifetime_ms;
 }
 
 static bool
