@@ -54,6 +54,7 @@ on_second(void *arg)
 	show_title(w);
 	accept_second(w, now);
 	conn_sweep_handshakes(w, now);
+	worker_crl_second(w);
 }
 
 /* --- from the parent -------------------------------------------------------------------------- */

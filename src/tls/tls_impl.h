@@ -21,6 +21,7 @@ struct tls_cred {
 	struct tls_from froms[TLS_FROM_MAX];
 	size_t nfroms;
 	size_t ncas;
+	struct tls_crl_set *crls; /* NULL: none configured */
 	tls_sign_f *sign;
 	void *sign_arg;
 };

@@ -16,7 +16,7 @@ struct tls_peer {
 void tls_judge_prepare(gnutls_session_t g, const struct tls_cred *cred);
 
 /* The chain that the peer presented (or whose ticket it has), against the credential set as it is now:
- * our CAs alone, clientAuth purpose, the clock. */
+ * our CAs alone, clientAuth purpose, revocation lists, the clock. */
 enum tls_verdict tls_judge(gnutls_session_t g, const struct tls_cred *cred);
 
 /* For a trusted chain: it ends in a CA of that rule's file. */
