@@ -47,6 +47,16 @@ on_warning(void *where, const char *text)
 	warn(where, text);
 }
 
+static void
+complain_key(struct check *c, const struct gen_cert *cert, const struct diag *diag, int rc)
+{
+	char where[2048];
+
+	snprintf(where, sizeof where, "certificate %s%s%s", cert->certificate,
+		cert->key != NULL ? ", key " : "", cert->key != NULL ? cert->key : "");
+	complain(c, where, diag, rc);
+}
+
 static int
 sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed, struct span data,
      uint8_t *sig, size_t *len)
@@ -95,7 +105,7 @@ check_keys(struct check *c)
 			rc = tls_key_load(buf_span(&pem), buf_span(cert->key_fd >= 0 ? &key : &pem),
 				&c->keys[i], &c->chains[i], &diag);
 		if (rc != 0)
-			complain(c, cert->certificate, &diag, rc);
+			complain_key(c, cert, &diag, rc);
 		else
 			warn_of_key(c, i);
 		buf_wipe(&pem);

@@ -5,6 +5,7 @@
  * write. A state changes in enter() only. */
 #include "proc/conn.h"
 
+#include "proc/conn_count.h"
 #include "proc/identity.h"
 #include "util/log.h"
 
@@ -38,6 +39,7 @@ struct conn {
 	uint8_t peer[sizeof(struct sockaddr_in6)];
 	uint64_t key;
 	uint64_t since_ms;    /* of this state */
+	uint64_t handshake_us; /* when the handshake began */
 	uint64_t deadline_ms; /* of this state, or the engine's; UINT64_MAX: none */
 	uint64_t timer_ms;    /* when the timer fires; 0: not set */
 	size_t discarded;
@@ -201,6 +203,7 @@ begin_handshake(struct conn *c)
 	const struct tls_transport t = { tls_read, tls_write, c };
 
 	engine_free(&c->engine); /* what it learnt in plaintext goes with it (RFC 3207 §4.2) */
+	c->handshake_us = ev_now_us();
 	c->tls = tls_session_new(c->service->cred, &t);
 	enter(c, c->tls != NULL ? CONN_HANDSHAKE : CONN_ENDED);
 }
@@ -314,14 +317,14 @@ static bool
 begin_secure(struct conn *c)
 {
 	const struct tls_facts *facts = tls_session_facts(c->tls);
-	const char *verdict = tls_verdict_name(facts->verdict);
+	enum tls_verdict verdict = facts->verdict;
+	/* where none was asked for nothing was concluded */
+	bool asked = c->service->conf->tls->client_certificate != CONF_CC_NONE;
 	char user[IDENTITY_MAX];
 	struct secure *s;
 
 	if ((s = c->secure = calloc(1, sizeof *s)) == NULL)
 		return false;
-	if (c->service->conf->tls->client_certificate == CONF_CC_NONE)
-		verdict = NULL; /* none was asked for: nothing was concluded */
 	switch (identity_map(c->worker->conf, c->tls, user)) {
 	case IDENTITY_FOUND:
 		if ((s->identity = strdup(user)) == NULL)
@@ -330,16 +333,17 @@ begin_secure(struct conn *c)
 	case IDENTITY_AMBIGUOUS:
 		say(c, LOG_L_NOTICE, "identity-ambiguous", "the certificate names two different users: "
 			"nobody is logged in; give each user a certificate of their own");
-		verdict = tls_verdict_name(TLS_VERDICT_UNMAPPED);
+		verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	case IDENTITY_NONE:
 		if (facts->verdict == TLS_VERDICT_TRUSTED)
-			verdict = tls_verdict_name(TLS_VERDICT_UNMAPPED);
+			verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	}
+	conn_count_handshake(c->service->count, facts, verdict, ev_now_us() - c->handshake_us);
 	s->peer = (struct engine_peer){ .tls = true, .resumed = facts->resumed,
 		.tls_version = facts->version, .tls_cipher = facts->cipher,
-		.tls_group = facts->group, .verdict = verdict, .subject = facts->subject,
+		.tls_group = facts->group, .verdict = asked ? tls_verdict_name(verdict) : NULL, .subject = facts->subject,
 		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity };
 	return new_engine(c, c->listen->mode == CONF_LISTEN_TLS ? ENGINE_GREET : ENGINE_UPGRADED,
 		ENGINE_OFFER_NONE, &s->peer);
@@ -353,7 +357,6 @@ step_handshake(struct conn *c)
 	case TLS_WANT_WRITE:
 		return false;
 	case TLS_OK:
-		COUNT(c, handshakes, 1);
 		COUNT(c, tls_sessions, 1);
 		c->watched = true;
 		if (!begin_secure(c)) {
@@ -363,7 +366,8 @@ step_handshake(struct conn *c)
 		enter(c, CONN_SECURE);
 		return true;
 	default:
-		COUNT(c, handshakes_failed, 1);
+		conn_count_failure(c->service->count, tls_session_failure(c->tls),
+			tls_session_hello_seen(c->tls));
 		say_handshake_failed(c);
 		begin_close(c);
 		return true;
@@ -534,7 +538,7 @@ handshake_deadline(const struct conn *c)
 static void
 handshake_late(struct conn *c)
 {
-	COUNT(c, handshakes_failed, 1);
+	conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
 	say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
 		? "TLS handshake not finished in time"
 		: "TLS handshake not begun in time: no complete ClientHello came");

@@ -51,35 +51,47 @@ processes(const struct control *c)
 }
 
 /* Adds up one service over all tables that know it. */
-static void
-add_counters(const struct control *c, const char *name, json_t *o)
+void
+control_sum_service(const struct control *c, const char *name, struct table_service *sum)
 {
-#define SUM_DECLARE(counter, help) uint64_t sum_##counter = 0;
-	TABLE_COUNTERS(SUM_DECLARE)
-#undef SUM_DECLARE
 	const struct table *t;
 	size_t i, k, n;
 
+	memset(sum, 0, sizeof *sum);
 	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
 		if ((t = c->tables[i]) == NULL)
 			continue;
 		n = atomic_load_explicit(&t->nservices, memory_order_acquire);
-		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++) {
-			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) != 0)
-				continue;
-#define SUM_ADD(counter, help) sum_##counter += atomic_load(&t->services[k].counter);
-			TABLE_COUNTERS(SUM_ADD)
-#undef SUM_ADD
-		}
+		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++)
+			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) == 0)
+				table_service_add(sum, &t->services[k]);
 	}
-#define SUM_PUT(counter, help) json_object_set_new(o, #counter, json_integer((json_int_t)sum_##counter));
-	TABLE_COUNTERS(SUM_PUT)
-#undef SUM_PUT
 }
 
-/* Earliest nextUpdate that a worker of the current generation knows for the service; null without a list. */
-static json_t *
-crl_next_update(const struct control *c, const char *name)
+static void
+put_counters(const struct control *c, const char *name, json_t *o)
+{
+	json_t *failures = json_object(), *verdicts = json_object();
+	struct table_service sum;
+	size_t i;
+
+	control_sum_service(c, name, &sum);
+#define PUT(counter, help)                                                                         \
+	json_object_set_new(o, #counter, json_integer((json_int_t)atomic_load(&sum.counter)));
+	TABLE_COUNTERS(PUT)
+#undef PUT
+	for (i = 0; i < TABLE_FAILURE_COUNT; i++)
+		json_object_set_new(failures, table_failure_name((enum table_failure)i),
+			json_integer((json_int_t)atomic_load(&sum.failures[i])));
+	for (i = 0; i < TLS_VERDICT_COUNT; i++)
+		json_object_set_new(verdicts, tls_verdict_name((enum tls_verdict)i),
+			json_integer((json_int_t)atomic_load(&sum.verdicts[i])));
+	json_object_set_new(o, "failures", failures);
+	json_object_set_new(o, "verdicts", verdicts);
+}
+
+uint64_t
+control_crl_next_update(const struct control *c, const char *name)
 {
 	const struct table *t;
 	uint64_t first = 0, one;
@@ -97,7 +109,7 @@ crl_next_update(const struct control *c, const char *name)
 				first = one;
 		}
 	}
-	return first != 0 ? json_integer((json_int_t)first) : json_null();
+	return first;
 }
 
 static json_t *
@@ -105,6 +117,7 @@ services(const struct control *c)
 {
 	const struct conf_service *s;
 	json_t *a = json_array(), *o, *listens;
+	uint64_t until;
 	size_t i, k;
 
 	for (i = 0; c->conf != NULL && i < c->conf->nservices; i++) {
@@ -115,8 +128,10 @@ services(const struct control *c)
 			json_array_append_new(listens, json_sprintf("%s %s", s->listens[k].text,
 				mode_name(s->listens[k].mode)));
 		json_object_set_new(o, "listen", listens);
-		add_counters(c, s->name, o);
-		json_object_set_new(o, "crl_next_update", crl_next_update(c, s->name));
+		put_counters(c, s->name, o);
+		until = control_crl_next_update(c, s->name);
+		json_object_set_new(o, "crl_next_update",
+			until != 0 ? json_integer((json_int_t)until) : json_null());
 		json_array_append_new(a, o);
 	}
 	return a;

@@ -87,6 +87,7 @@ struct tls_failure {
 	unsigned alert_sent;   /* number of the alert that we sent; 0: none */
 	unsigned alert_got;    /* number of the alert that the peer sent; 0: none */
 	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
+	bool signature;        /* our own signature could not be had */
 };
 const struct tls_failure *tls_session_failure(const struct tls_session *s);
 

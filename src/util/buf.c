@@ -49,6 +49,8 @@ make_room(struct buf *b, size_t n)
 			return PT_ENOMEM;
 		if (buf_size(b) > 0)
 			memcpy(base, b->base + b->off, buf_size(b));
+		if (b->base != NULL) /* buf_wipe() cannot reach it any more, and it may be a key */
+			explicit_bzero(b->base, b->len);
 		free(b->base);
 		b->base = base;
 		b->cap = cap;

@@ -21,7 +21,7 @@ void buf_init(struct buf *b, size_t max_octets);
 /* Frees what it holds and leaves it empty and usable. */
 void buf_fini(struct buf *b);
 
-/* The same, wiped first: for octets that were secret. */
+/* The same, wiped first: for octets that were secret. What growing leaves behind is wiped always. */
 void buf_wipe(struct buf *b);
 
 static inline size_t

@@ -111,11 +111,35 @@ def said_once(server, age):
 
 
 def in_status(server):
-    """When the earliest list ends."""
+    """When the earliest list ends, in JSON, in text and as a metric."""
     now = datetime.datetime.now().timestamp()
+    postern = str(server.site.posternd.parent.parent / 'bin' / 'postern')
+    text, metrics = (subprocess.run([postern, '-f', str(server.conf), what], stdout=subprocess.PIPE, text=True,
+                                    check=True, timeout=h.TIMEOUT).stdout for what in ('status', 'metrics'))
     for age, (_, until) in DATES.items():
         got = server.service(f'request{age}')['crl_next_update']
         h.check(abs(got - now - until * 86400) < 300, f'{age}: {got - now} s from now')
+        h.check(f'postern_crl_next_update_seconds{{service="request{age}"}} {got}\n' in metrics, metrics)
+        h.check(re.search(rf'^request{age} .* {"ended" if until < 0 else f"{until - 1}d"}$', text, re.M), text)
+    h.equal(server.service('plain')['crl_next_update'], None, 'a service without lists')
+    h.check('crl_next_update_seconds{service="plain"' not in metrics, metrics)
+
+
+def forged_is_not_revoked(site, lists, server):
+    """A certificate with a revoked one's issuer and number, by somebody else: not trusted, and no reason to say
+    that the real one was used."""
+    fake, fake_key = make_pair(lists.folder, 'ca', 100, *P256)
+    base = lists.folder / 'forged-bob'
+    subprocess.run(['openssl', 'req', '-new', '-newkey', *P256, '-nodes', '-keyout', f'{base}.key', '-out',
+                    f'{base}.csr', '-subj', '/CN=bob'], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(['openssl', 'x509', '-req', '-in', f'{base}.csr', '-CA', str(fake), '-CAkey', str(fake_key),
+                    '-set_serial', '0x' + lists.serial('bob'), '-days', '9', '-out', f'{base}.pem'], check=True,
+                   stderr=subprocess.DEVNULL)
+    for mode in MODES:
+        out = h.s_client(server, mode + 'current', 'WHOAMI\nQUIT\n', '-cert', f'{base}.pem', '-key',
+                         f'{base}.key')
+        want = (None, 'bad-signature') if mode == 'request' else (42, None)
+        h.equal((h.alert_of(out), h.facts_of(out).get('VERDICT')), want, mode)
 
 
 def reload_revokes(site, lists):
@@ -210,6 +234,7 @@ def main():
     for age in LISTS:
         crl = lists.make(age, ['bob', 'between', 'expired'], age)
         services += ''.join(service(mode + age, mode, crl) for mode in MODES)
+    services += h.LINE_SERVICE.replace('service line', 'service plain')
     with site.server(services) as server:
         for age, clients in LISTS.items():
             for mode in MODES:
@@ -219,6 +244,7 @@ def main():
                                    mode, cert, version, verdict, alert)
         for age in WARNED:
             topic.case(f'a list that is {age} is said once', said_once, server, age)
+        topic.case('a forged certificate with a revoked number', forged_is_not_revoked, site, lists, server)
         topic.case('status tells when lists end', in_status, server)
     topic.case('a reload with a new list, and with wrong ones', reload_revokes, site, lists)
     for name, make, says in (

@@ -263,6 +263,19 @@ def renegotiation(server):
     server.wait_log('code=renegotiation')
 
 
+class Talker:
+    """Sends the same commands for ever, going on where the last send was cut."""
+    LINES = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64
+
+    def __init__(self, client):
+        self.client, self.at = client, 0
+
+    def send(self):
+        n = self.client.sock.send(self.LINES[self.at:])
+        self.at = (self.at + n) % len(self.LINES)
+        return n
+
+
 def never_reads(server, name):
     """It sends commands for ever and reads no answer: the server stops reading, keeps little, and serves
     others meanwhile."""
@@ -270,14 +283,13 @@ def never_reads(server, name):
     workers = server.pids('worker')
     before = {pid: h.rss_kib(pid) for pid in workers}
     client.sock.settimeout(0.3)
-    line = b'ECHO ' + b'x' * 900 + b'\r\n'
-    sent = 0
+    talker, sent = Talker(client), 0
     with client:
         end = time.monotonic() + 15
         quiet = 0
         while quiet < 3 and time.monotonic() < end:
             try:
-                sent += client.sock.send(line * 64)
+                sent += talker.send()
                 quiet = 0
             except (TimeoutError, ssl.SSLError):
                 quiet += 1
@@ -296,7 +308,7 @@ def many_never_read(server):
     workers = server.pids('worker')
     before = sum(h.rss_kib(pid) for pid in workers)
     clients = [server.client('plain') for _ in range(100)]
-    line = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64
+    talkers = [Talker(client) for client in clients]
     for client in clients:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -304,9 +316,9 @@ def many_never_read(server):
     quiet, end = 0, time.monotonic() + 20
     while quiet < 3 and time.monotonic() < end:
         moved = False
-        for client in clients:
+        for talker in talkers:
             try:
-                client.sock.send(line)
+                talker.send()
                 moved = True
             except BlockingIOError:
                 pass
