@@ -618,8 +618,8 @@ say_state(const struct crl *c, enum crl_state state, char *out)
 		[CRL_FRESH] = "is fresh", /* never said */
 		[CRL_SOON] = "has lived for 80 % of its time and nothing newer is there: it ends",
 		[CRL_PAST] = "is out of date: what it revokes stays revoked, but it should have been renewed",
-		[CRL_STALE] = "is out of date for longer than crl-grace allows: certificates of this CA are not "
-			"trusted (crl-stale) until there is a new one; it ended",
+		[CRL_STALE] = ("is out of date for longer than crl-grace allows: certificates of this CA are not "
+			"trusted (crl-stale) until there is a new one; it ended"),
 	};
 	time_t t = (time_t)c->next_update;
 	char when[32] = "?";

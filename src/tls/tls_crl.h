@@ -27,8 +27,9 @@
 struct tls_ca_file;
 struct tls_crl_set;
 
-/* An empty set for the CAs in these files (tls_cred.h), which are borrowed during the call. grace_s: for how long a
- * list still counts as fresh after its nextUpdate. PT_EINVAL with a sentence in diag, PT_ENOMEM. */
+/* An empty set for the CAs in these files (tls_cred.h), which are borrowed during the call. grace_s: for
+ * how long a list is still good enough after its nextUpdate. PT_EINVAL with a sentence in diag, PT_EFULL,
+ * PT_ENOMEM. */
 int tls_crl_new(const struct tls_ca_file *cas, size_t ncas, uint64_t grace_s, struct tls_crl_set **set_out,
 		struct diag *diag) PT_MUST_USE;
 
