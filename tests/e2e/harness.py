@@ -804,3 +804,47 @@ def facts_of(output):
         else:
             facts[name] = value
     return facts
+
+
+class Visitor:
+    """A client that keeps its newest session."""
+
+    def __init__(self, server, version, cert=None):
+        self.server = server
+        self.context = server.site.certs.context(version, cert)
+        self.session = None
+
+    def visit(self, name='line', keep=True):
+        """One connection: whether it was resumed, and WHOAMI's facts."""
+        with Client(self.server.address(name)) as client:
+            if not name.startswith('lines'):
+                client.reply()
+                equal(client.command('STARTTLS').status, 'OK', 'STARTTLS')
+            client.sock = self.context.wrap_socket(client.sock, server_hostname='localhost',
+                                                   session=self.session, suppress_ragged_eofs=False)
+            client.greeting = client.reply()
+            facts = client.whoami()
+            reused = client.sock.session_reused
+            equal(facts['RESUMED'], 'yes' if reused else 'no', 'RESUMED')
+            if keep:
+                self.session = client.sock.session
+            client.command('QUIT')
+        return reused, facts
+
+    def full(self, name='line', **options):
+        reused, facts = self.visit(name, **options)
+        check(not reused, f'{name}: resumed, and should not be')
+        return facts
+
+    def resumed(self, name='line', **options):
+        reused, facts = self.visit(name, **options)
+        check(reused, f'{name}: a full handshake')
+        return facts
+
+    def refused(self, name, reason):
+        try:
+            self.visit(name, keep=False)
+        except ssl.SSLError as why:
+            check(reason in str(why), f'{name}: {why}, expected {reason}')
+            return
+        raise Failure(f'{name}: not refused')

@@ -44,53 +44,9 @@ def services(site):
     return SERVICES % {'ca': site.certs.cert('ca'), 'stranger': site.certs.cert('stranger-ca')}
 
 
-class Visitor:
-    """A client that keeps its newest session."""
-
-    def __init__(self, server, version, cert=None):
-        self.server = server
-        self.context = server.site.certs.context(version, cert)
-        self.session = None
-
-    def visit(self, name='line', keep=True):
-        """One connection: whether it was resumed, and WHOAMI's facts."""
-        with h.Client(self.server.address(name)) as client:
-            if not name.startswith('lines'):
-                client.reply()
-                h.equal(client.command('STARTTLS').status, 'OK', 'STARTTLS')
-            client.sock = self.context.wrap_socket(client.sock, server_hostname='localhost',
-                                                   session=self.session, suppress_ragged_eofs=False)
-            client.greeting = client.reply()
-            facts = client.whoami()
-            reused = client.sock.session_reused
-            h.equal(facts['RESUMED'], 'yes' if reused else 'no', 'RESUMED')
-            if keep:
-                self.session = client.sock.session
-            client.command('QUIT')
-        return reused, facts
-
-    def full(self, name='line', **options):
-        reused, facts = self.visit(name, **options)
-        h.check(not reused, f'{name}: resumed, and should not be')
-        return facts
-
-    def resumed(self, name='line', **options):
-        reused, facts = self.visit(name, **options)
-        h.check(reused, f'{name}: a full handshake')
-        return facts
-
-    def refused(self, name, reason):
-        try:
-            self.visit(name, keep=False)
-        except ssl.SSLError as why:
-            h.check(reason in str(why), f'{name}: {why}, expected {reason}')
-            return
-        raise h.Failure(f'{name}: not refused')
-
-
 def many(server, version):
     before = server.service()
-    visitor = Visitor(server, version, 'alice')
+    visitor = h.Visitor(server, version, 'alice')
     h.equal(visitor.full()['VERDICT'], 'trusted', 'VERDICT')
     for i in range(ROUNDS):
         facts = visitor.resumed('lines' if i % 2 else 'line')
@@ -109,7 +65,7 @@ def key_file(server):
 
 
 def survives(server, version):
-    visitor = Visitor(server, version, 'alice')
+    visitor = h.Visitor(server, version, 'alice')
     key = key_file(server).read_bytes()
     h.equal((len(key), key_file(server).stat().st_mode & 0o7777,
              key_file(server).parent.stat().st_mode & 0o7777), (64, 0o600, 0o700), 'the key file')
@@ -127,7 +83,7 @@ def survives(server, version):
 
 
 def other_server_certificate(server, version):
-    visitor = Visitor(server, version, 'alice')
+    visitor = h.Visitor(server, version, 'alice')
     visitor.full()
     certs = server.site.certs
     server.write_conf(tls=h.TLS_MAIN.replace('{cert}', str(certs.cert('server-2')))
@@ -140,8 +96,8 @@ def other_server_certificate(server, version):
 
 
 def other_ca(server, version):
-    visitor = Visitor(server, version, 'alice')
-    strict = Visitor(server, version, 'alice')
+    visitor = h.Visitor(server, version, 'alice')
+    strict = h.Visitor(server, version, 'alice')
     visitor.full()
     strict.full('strict')
     server.write_conf(tls=h.TLS_MAIN.replace('{ca}', str(server.site.certs.cert('stranger-ca'))))
@@ -158,7 +114,7 @@ def other_ca(server, version):
 def domains(server, version):
     for cert in (None, 'alice'):
         for home in ('line', 'optional', 'twin', 'more'):
-            visitor = Visitor(server, version, cert)
+            visitor = h.Visitor(server, version, cert)
             visitor.full(home)
             for away in ('line', 'optional', 'twin', 'more', 'off'):
                 if away != home:
@@ -168,7 +124,7 @@ def domains(server, version):
 
 def anonymous(server, version):
     """A session without certificate never gets in where one is required."""
-    visitor = Visitor(server, version)
+    visitor = h.Visitor(server, version)
     visitor.full()
     visitor.refused('strict', 'CERTIFICATE_REQUIRED' if version == '1.3' else 'HANDSHAKE_FAILURE')
     h.equal(visitor.resumed()['VERDICT'], 'none', 'VERDICT')
@@ -182,7 +138,7 @@ def expires(server, version):
     end = now + datetime.timedelta(seconds=4)
     dates = tuple(t.strftime('%Y%m%d%H%M%SZ') for t in (now - datetime.timedelta(hours=1), end))
     certs._make(h.Issue(name, 'client', 'email:alice@example.test', 'ca', dates))
-    visitors = {service: Visitor(server, version, name) for service in ('line', 'optional', 'strict')}
+    visitors = {service: h.Visitor(server, version, name) for service in ('line', 'optional', 'strict')}
     for service, visitor in visitors.items():
         h.equal(visitor.full(service)['VERDICT'], 'trusted', 'at first')
         h.equal(visitor.resumed(service)['VERDICT'], 'trusted', 'still')
@@ -200,7 +156,7 @@ def expires(server, version):
 
 
 def off(server, version):
-    visitor = Visitor(server, version, 'alice')
+    visitor = h.Visitor(server, version, 'alice')
     for _ in range(3):
         visitor.full('off')
     h.check(not visitor.session.has_ticket, 'a ticket although they are off')
@@ -209,14 +165,14 @@ def off(server, version):
 
 def off_everywhere(site):
     with site.server(h.LINE_SERVICE.replace('tls main', 'tls main { tickets off }')) as server:
-        Visitor(server, '1.3').full()
+        h.Visitor(server, '1.3').full()
         h.check(not key_file(server).exists(), 'a key that nobody needs')
 
 
 def lifetime(site):
     """Another lifetime, another working key: the full handshake, no failure."""
     with site.server(services(site)) as server:
-        visitor = Visitor(server, '1.3')
+        visitor = h.Visitor(server, '1.3')
         visitor.full()
         server.write_conf(tls=h.TLS_MAIN.replace('client-certificate request',
                                                  'client-certificate request\n    ticket-lifetime 7d'))
@@ -282,7 +238,7 @@ def one_write(server):
 def bad_file(site):
     """A key that others could have read is not used; tickets made with it are worth nothing."""
     with site.server(services(site)) as server:
-        visitor = Visitor(server, '1.3')
+        visitor = h.Visitor(server, '1.3')
         visitor.full()
         key = key_file(server).read_bytes()
         key_file(server).chmod(0o644)
@@ -309,7 +265,7 @@ def no_folder(site):
         keys.write_text('in the way')
         server.reload()
         server.wait_log('cannot open the folder .*keys.*tickets do not outlive this process')
-        visitor = Visitor(server, '1.3')
+        visitor = h.Visitor(server, '1.3')
         visitor.full()
         visitor.resumed()
         server.reload()
