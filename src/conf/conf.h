@@ -82,6 +82,9 @@ struct conf_tls {
 	enum conf_client_certificate client_certificate;
 	char **client_ca; /* PEM files; none: no client certificate is trusted */
 	size_t nclient_ca;
+	char **client_crl; /* PEM files of revocation lists by CAs of client_ca */
+	size_t nclient_crl;
+	uint32_t crl_grace_ms; /* how long after its nextUpdate a list is still good enough */
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
 	unsigned tickets;            /* bool: session tickets are given and taken */
@@ -211,8 +214,8 @@ int conf_show_each(const struct conf *conf, conf_item_f *f, void *arg) PT_MUST_U
 void conf_free(struct conf **conf);
 
 /* Two effective tls blocks that give the same credentials: certificates, protocols, priority,
- * client-certificate mode and CA set (names, timeouts and tickets, whose keys go by service, do not
- * count). */
+ * client-certificate mode, CA set, revocation lists and their grace (names, timeouts and tickets, whose keys
+ * go by service, do not count). */
 bool conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b);
 
 #endif

@@ -35,7 +35,7 @@ struct gen_cert { /* one certificate directive; its place in the array is the ke
 	int chain_fd;            /* from the keyholder; -1 until then */
 };
 
-struct gen_file { /* a CA file for the workers */
+struct gen_file { /* a file of CAs or revocation lists for the workers */
 	enum cred_kind kind;
 	uint32_t set, index;
 	char *path;

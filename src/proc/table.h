@@ -83,6 +83,9 @@ struct table_service {
 #define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
 	TABLE_COUNTERS(TABLE_COUNTER_MEMBER)
 #undef TABLE_COUNTER_MEMBER
+	/* earliest nextUpdate of its revocation lists, seconds of the epoch; 0: it has none. Not a sum: it
+	 * belongs to the worker's generation */
+	_Atomic uint64_t crl_next_update;
 	_Atomic uint64_t failures[TABLE_FAILURE_COUNT];
 	_Atomic uint64_t verdicts[TLS_VERDICT_COUNT]; /* of completed handshakes */
 	struct table_histogram handshake_us[TABLE_KIND_COUNT];

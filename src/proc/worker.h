@@ -89,6 +89,10 @@ int worker_on_cred_end(void *self, void *peer, struct frame *f);
 int worker_on_cred_commit(void *self, void *peer, struct frame *f);
 int worker_on_cred_release(void *self, void *peer, struct frame *f);
 
+/* crl.c: the lists of all services have changed; once a second, what is to be said of them */
+void worker_crl_committed(struct worker *w);
+void worker_crl_second(struct worker *w);
+
 /* worker_sign.c */
 void signer_init(struct signer *s, struct worker *w);
 void signer_set(struct signer *s, int fd); /* takes fd; replaces the one before */

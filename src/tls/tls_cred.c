@@ -343,6 +343,7 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	for (i = 0; i < conf->nfroms; i++)
 		if ((rc = add_from(cred, &conf->froms[i], diag)) != 0)
 			goto out;
+	cred->crls = conf->crls;
 	*cred_out = cred;
 	cred = NULL;
 out:
@@ -372,6 +373,7 @@ tls_cred_unref(struct tls_cred **credp)
 		return;
 	for (i = 0; i < cred->nfroms; i++)
 		gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
+	tls_crl_free(&cred->crls);
 	if (cred->x509 != NULL)
 		gnutls_certificate_free_credentials(cred->x509);
 	if (cred->priority != NULL)
@@ -385,4 +387,10 @@ uint64_t
 tls_cred_generation(const struct tls_cred *cred)
 {
 	return cred->generation;
+}
+
+struct tls_crl_set *
+tls_cred_crls(const struct tls_cred *cred)
+{
+	return cred->crls;
 }

@@ -33,6 +33,7 @@ struct tls_cred {
 	struct tls_ca *cas;                /* ncas of them, by digest */
 	uint8_t ca_set[TLS_SHA256_SIZE];   /* of their digests, each once: the same in any order */
 	struct tls_vcache *known;          /* chains that were verified with this set */
+	struct tls_crl_set *crls; /* NULL: none configured */
 	tls_sign_f *sign;
 	void *sign_arg;
 };

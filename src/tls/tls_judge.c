@@ -117,6 +117,36 @@ remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE],
 		tls_vcache_add(cred->known, digest, from, until);
 }
 
+/* The revocation lists, apart from the signatures: it holds for a chain that was verified earlier, too. */
+static enum tls_verdict
+judge_crl(gnutls_session_t g, const struct tls_cred *cred)
+{
+	struct span chain[TLS_CHAIN_MAX];
+	const gnutls_datum_t *raw;
+	unsigned n = 0, i;
+
+	if (cred->crls == NULL)
+		return TLS_VERDICT_TRUSTED;
+	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n > TLS_CHAIN_MAX)
+		return TLS_VERDICT_BAD_SIGNATURE;
+	for (i = 0; i < n; i++)
+		chain[i] = (struct span){ raw[i].data, raw[i].size };
+	return tls_crl_judge(cred->crls, chain, n, (uint64_t)time(NULL));
+}
+
+/* "Revoked" goes before every other verdict, but only a chain of our CAs can be: what a forger writes into a
+ * certificate is looked up nowhere. "Stale" is what is left when nothing else is wrong. */
+static enum tls_verdict
+with_crl(unsigned status, enum tls_verdict crl)
+{
+	const unsigned not_ours = GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA |
+		GNUTLS_CERT_SIGNATURE_FAILURE;
+
+	if (crl == TLS_VERDICT_REVOKED && (status & not_ours) == 0)
+		status |= GNUTLS_CERT_REVOKED;
+	return status == 0 ? crl : verdict_of(status);
+}
+
 enum tls_verdict
 tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out)
 {
@@ -134,16 +164,16 @@ tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out)
 	if (cred->ncas == 0)
 		return TLS_VERDICT_UNKNOWN_CA;
 	digested = chain_digest(chain, n, digest);
-	if (digested && tls_vcache_has(cred->known, digest, now)) {
-		*known_out = true;
-		return TLS_VERDICT_TRUSTED;
+	*known_out = digested && tls_vcache_has(cred->known, digest, now);
+	if (!*known_out) {
+		/* verify_peers2() would not look at the purpose */
+		if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
+			return TLS_VERDICT_BAD_SIGNATURE;
+		if (status == 0 && digested)
+			remember(cred, digest, chain, n, now);
 	}
-	/* verify_peers2() would not look at the purpose */
-	if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
-		return TLS_VERDICT_BAD_SIGNATURE;
-	if (status == 0 && digested)
-		remember(cred, digest, chain, n, now);
-	return verdict_of(status);
+	/* what was verified once may be revoked since, or its list too old */
+	return with_crl(status, judge_crl(g, cred));
 }
 
 /* The chain as certificates; n_out 0 when it cannot be read. */

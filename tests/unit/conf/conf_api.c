@@ -64,15 +64,11 @@ test_absent_directives(void)
 		{ TOP, "status 127.0.0.1:8080" },
 		{ TOP, "proxy on" },
 		{ IN_TLS, "name mail.example.net { certificate /b }" },
-		{ IN_TLS, "client-crl /crl.pem" },
-		{ IN_TLS, "crl-grace 7d" },
 		{ IN_TLS, "verify once" },
 		{ IN_TLS, "renegotiation off" },
 		{ IN_TLS, "renegotiation 3 per 10m" },
 		{ IN_TLS, "ocsp /ec.ocsp" },
 		{ IN_OVERRIDE, "name mail.example.net { certificate /b }" },
-		{ IN_OVERRIDE, "client-crl /crl.pem" },
-		{ IN_OVERRIDE, "crl-grace 7d" },
 		{ IN_OVERRIDE, "verify always" },
 		{ IN_OVERRIDE, "renegotiation off" },
 		{ IN_OVERRIDE, "ocsp /ec.ocsp" },
@@ -263,6 +259,7 @@ test_walk(void)
 	    "1 v [tls main] protocols <1.2> <1.3>\n"
 	    "1 v [tls main] client-certificate <request>\n"
 	    "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
+	    "1 v [tls main] crl-grace <7d>\n"
 	    "1 v [tls main] handshake-timeout <30s>\n"
 	    "1 v [tls main] first-flight-timeout <10s>\n"
 	    "1 v [tls main] tickets <on>\n"
@@ -349,6 +346,13 @@ test_same_credentials(void)
 		{ "protocols 1.3 1.2", true },
 		{ "certificate /a key /k\ncertificate /b", true },
 		{ "client-ca /x", false },
+		{ "client-crl /l /m", true },
+		{ "client-crl /m\nclient-crl /l /m", true },
+		{ "crl-grace 168h", true },
+		{ "client-crl /l", false },
+		{ "client-crl /l /m /n", false },
+		{ "client-crl /l /n", false },
+		{ "crl-grace 8d", false },
 		{ "client-ca /x /y /z", false },
 		{ "client-ca /x /z", false },
 		{ "protocols 1.3", false },
@@ -366,7 +370,7 @@ test_same_credentials(void)
 	for (i = 0; i < PT_COUNT(rows); i++) {
 		snprintf(text, sizeof text,
 			 "tls t {\ncertificate /a key /k\ncertificate /b\n"
-			 "client-ca /x /y\n}\nservice s {\nprotocol line\nlisten 127.0.0.1:1\n"
+			 "client-ca /x /y\nclient-crl /l /m\n}\nservice s {\nprotocol line\nlisten 127.0.0.1:1\n"
 			 "tls t {\n%s\n}\n}\n",
 			 rows[i].override);
 		conf = parse(text);
