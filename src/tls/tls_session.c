@@ -9,6 +9,8 @@
 
 #define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
+#define HELLO_MAX (TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX) /* octets of a ClientHello with a ticket */
+
 struct tls_session {
 	gnutls_session_t g;
 	struct tls_cred *cred; /* our reference */
@@ -73,14 +75,16 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 	     const gnutls_datum_t *msg)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
+	size_t limit = TLS_CLIENT_CHAIN_MAX;
 
 	(void)post;
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
-		/* the limit is that of all messages together: a large ticket in the first must not take
-		 * the room of those that follow */
-		gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX +
-			(msg->size > TLS_TICKET_WRAP_MAX ? msg->size : 0));
+		/* the limit is that of all messages together, this one included: a large ticket in it must
+		 * not take the room of those that follow */
+		if (s->tickets && msg->size > TLS_TICKET_WRAP_MAX && msg->size <= HELLO_MAX)
+			limit += msg->size;
+		gnutls_handshake_set_max_packet_length(g, limit);
 	}
 	/* so does our own ticket of TLS 1.2, which holds the client's chain and comes last */
 	if (type == GNUTLS_HANDSHAKE_FINISHED && incoming)
@@ -167,7 +171,7 @@ tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *ke
 		return PT_ENOMEM;
 	s->tickets = true;
 	/* a ticket holds the client's chain, and comes back in its ClientHello */
-	gnutls_handshake_set_max_packet_length(s->g, TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX);
+	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
 	return 0;
 }
 

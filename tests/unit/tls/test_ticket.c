@@ -283,6 +283,48 @@ test_large(void)
 	tls_cred_unref(&m.cred);
 }
 
+/* A ClientHello of that length (of zeros, so nothing comes of it): is it too long, or only nonsense? */
+static bool
+is_too_long(struct tls_cred *cred, const struct tls_ticket_key *key, size_t len)
+{
+	uint8_t *p = duet.to_server.octets;
+	size_t at, n;
+	bool is;
+
+	duet_init(&duet, cred, DUET_TLS13, NULL, NULL, NULL);
+	if (key != NULL)
+		CU_ASSERT_EQUAL(tls_session_offer_tickets(duet.server, key), 0);
+	for (at = 0; at < len + 4; at += n) {
+		n = len + 4 - at < 16384 ? len + 4 - at : 16384;
+		memcpy(p, (uint8_t[]){ 22, 3, 1, (uint8_t)(n >> 8), (uint8_t)n }, 5);
+		memset(p + 5, 0, n);
+		if (at == 0)
+			memcpy(p + 5, (uint8_t[]){ 1, 0, (uint8_t)(len >> 8), (uint8_t)len }, 4);
+		p += 5 + n;
+	}
+	duet.to_server.len = (size_t)(p - duet.to_server.octets);
+	CU_ASSERT_EQUAL(tls_session_handshake(duet.server), TLS_FAILED);
+	is = tls_session_failure(duet.server)->code == GNUTLS_E_HANDSHAKE_TOO_LARGE;
+	duet_fini(&duet);
+	return is;
+}
+
+static void
+test_long_hello(void)
+{
+	struct tls_cred *cred = cred_for(TLS_CLIENT_CERT_REQUIRE, "c", 1);
+	struct tls_ticket_key key = some_key();
+	size_t max = TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX;
+
+	CU_ASSERT_FALSE(is_too_long(cred, &key, 1000));
+	CU_ASSERT_FALSE(is_too_long(cred, &key, max));
+	CU_ASSERT_TRUE(is_too_long(cred, &key, max + 1));
+	CU_ASSERT_TRUE(is_too_long(cred, &key, 65000));
+	CU_ASSERT_FALSE(is_too_long(cred, NULL, TLS_CLIENT_CHAIN_MAX - 1000));
+	CU_ASSERT_TRUE(is_too_long(cred, NULL, TLS_CLIENT_CHAIN_MAX + 1));
+	tls_cred_unref(&cred);
+}
+
 /* A transport that takes tickets a little at a time. */
 static void
 test_narrow(void)
@@ -362,13 +404,12 @@ test_judged_again(void)
 				duet_fini(&duet);
 				tls_cred_unref(&m.cred);
 				m.cred = cred_for((enum tls_client_cert)mode, rows[i].cas, 2);
-				/* GnuTLS takes no ticket from its future: the clock of the ticket, which is
-				 * the library's own, is turned back in the session, not in the ticket */
 				passed_s = rows[i].later_s;
 				(void)meet(&m, &ticket);
 				passed_s = 0;
 				f = tls_session_failure(duet.server);
-				if (rows[i].later_s < 0 && !f->resumed) { /* full, and the same verdict */
+				/* GnuTLS takes no ticket of TLS 1.2 from its future: full, and the same verdict */
+				if (rows[i].later_s < 0 && !f->resumed) {
 					CU_ASSERT_TRUE(duet.status == TLS_FAILED ||
 						tls_session_facts(duet.server)->verdict == want);
 					goto next;
@@ -558,6 +599,7 @@ static const struct test_row rows[] = {
 	{ "how many are given", test_numbers },
 	{ "another key", test_other_key },
 	{ "the largest chain", test_large },
+	{ "the longest ClientHello", test_long_hello },
 	{ "a transport that takes little", test_narrow },
 	{ "resumed sessions are judged again", test_judged_again },
 	{ "none for a client that is refused", test_refused },
