@@ -63,6 +63,22 @@ enum conf_client_certificate {
 	CONF_CC_REQUIRE,  /* none or a bad one is refused */
 };
 
+/* At most count in each window_ms; both 0: none at all ("off"). */
+struct conf_rate {
+	uint64_t count;
+	uint64_t window_ms;
+};
+
+enum conf_verify {
+	CONF_VERIFY_ONCE,   /* a renegotiation asks for no certificate again */
+	CONF_VERIFY_ALWAYS, /* it does, and one that changes ends the connection */
+};
+
+enum conf_after_close {
+	CONF_AFTER_CLOSE_PLAINTEXT,  /* close_notify leads back to where STARTTLS came from */
+	CONF_AFTER_CLOSE_DISCONNECT,
+};
+
 #define CONF_TLS_1_2 1u
 #define CONF_TLS_1_3 2u
 
@@ -82,6 +98,8 @@ struct conf_tls {
 	enum conf_client_certificate client_certificate;
 	char **client_ca; /* PEM files; none: no client certificate is trusted */
 	size_t nclient_ca;
+	enum conf_verify verify;
+	struct conf_rate renegotiation;   /* TLS 1.2; none: refused */
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
 	uint32_t overridden;         /* conf/'s own: which directives the service gave itself */
@@ -113,6 +131,8 @@ struct conf_service {
 	uint32_t max_connections; /* over all workers */
 	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
 	uint32_t idle_timeout_ms;
+	enum conf_after_close after_close;
+	struct conf_rate restarts; /* none: each close_notify ends the connection */
 	struct conf_origin *origins; /* conf/'s own: by directive */
 };
 

@@ -64,8 +64,8 @@ check_keys(struct check *c)
 				&c->keys[i], &c->chains[i], &diag);
 		if (rc != 0)
 			complain(c, cert->certificate, &diag, rc);
-		buf_wipe(&pem);
-		buf_wipe(&key);
+		buf_fini(&pem);
+		buf_fini(&key);
 	}
 }
 

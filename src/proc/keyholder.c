@@ -155,8 +155,8 @@ out:
 	if (fd >= 0)
 		close(fd);
 	close_files(h);
-	buf_wipe(&cert);
-	buf_wipe(&key);
+	buf_fini(&cert);
+	buf_fini(&key);
 	buf_fini(&chain);
 	return rc;
 }

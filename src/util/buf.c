@@ -17,16 +17,8 @@ buf_init(struct buf *b, size_t max_octets)
 void
 buf_fini(struct buf *b)
 {
-	free(b->base);
+	freezero(b->base, b->cap);
 	*b = (struct buf){ .max = b->max };
-}
-
-void
-buf_wipe(struct buf *b)
-{
-	if (b->base != NULL)
-		explicit_bzero(b->base, b->cap);
-	buf_fini(b);
 }
 
 /* Makes room for n more behind len: first by moving to the front, then by growing. */
@@ -49,7 +41,7 @@ make_room(struct buf *b, size_t n)
 			return PT_ENOMEM;
 		if (buf_size(b) > 0)
 			memcpy(base, b->base + b->off, buf_size(b));
-		free(b->base);
+		freezero(b->base, b->cap);
 		b->base = base;
 		b->cap = cap;
 	}

@@ -302,11 +302,12 @@ def many_never_read(server):
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.sock.setblocking(False)
     quiet, end = 0, time.monotonic() + 20
+    at = [0] * len(clients)  # a line that is begun is finished: ten broken ones would end the session
     while quiet < 3 and time.monotonic() < end:
         moved = False
-        for client in clients:
+        for i, client in enumerate(clients):
             try:
-                client.sock.send(line)
+                at[i] = (at[i] + client.sock.send(line[at[i]:])) % len(line)
                 moved = True
             except BlockingIOError:
                 pass
@@ -319,6 +320,26 @@ def many_never_read(server):
         client.close()
     # each: 16 KiB of replies, 16 KiB on their way, 16 KiB read ahead, and the same again for waste
     h.check(grown < 100 * 96, f'the workers grew by {grown} KiB for 100 clients')
+
+
+def goodbye_to_a_peer_that_never_reads(server):
+    """The server's last words find no room at first: the connection ends all the same, and does not stay for
+    ever with an engine that has closed."""
+    before = server.service('quick')['connections']
+    with server.client('quick') as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sock.setblocking(False)
+        line, at, quiet = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64, 0, 0
+        end = time.monotonic() + 10
+        while quiet < 3 and time.monotonic() < end:
+            try:
+                at = (at + client.sock.send(line[at:])) % len(line)
+                quiet = 0
+            except BlockingIOError:
+                quiet += 1
+                time.sleep(0.05)
+        # its idle time is over: BYE, and `linger` later the end
+        h.within(h.TIMEOUT, lambda: server.service('quick')['connections'] == before, 'the end')
 
 
 def octet_by_octet(server):
@@ -397,6 +418,7 @@ def main():
         topic.case('a peer that never reads, plaintext', never_reads, server, 'plain')
         topic.case('a peer that never reads, TLS', never_reads, server, 'line')
         topic.case('100 peers that never read', many_never_read, server)
+        topic.case('goodbye to a peer that never reads', goodbye_to_a_peer_that_never_reads, server)
         topic.case('one octet at a time, handshake included', octet_by_octet, server)
         topic.case('nobody is left', nobody_is_left, server)
     topic.done()
