@@ -124,7 +124,8 @@ drop(struct conn *c, unsigned drops)
 	if (drops & CONN_F_INSIDE)
 		c->inside = false;
 	if ((drops & CONN_F_IDENTITY) && c->secure != NULL) {
-		free(c->secure->identity);
+		if (c->secure->identity != NULL)
+			freezero(c->secure->identity, strlen(c->secure->identity));
 		freezero(c->secure, sizeof *c->secure);
 		c->secure = NULL;
 	}

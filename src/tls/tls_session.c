@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define LEAF_HASH 32 /* SHA-256 */
+#define NO_CERTIFICATES 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
 #define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
 
 struct tls_session {
@@ -24,6 +25,7 @@ struct tls_session {
 	bool done;       /* handshake complete, facts valid */
 	bool again;      /* done once, and another handshake is under way */
 	bool hello_seen;
+	bool shown;      /* a certificate, in this handshake */
 	bool judged;     /* in this handshake, by the callback */
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
@@ -76,9 +78,10 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 	struct tls_session *s = gnutls_session_get_ptr(g);
 
 	(void)post;
-	(void)msg;
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming)
 		s->hello_seen = true;
+	else if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
+		s->shown = msg->size > NO_CERTIFICATES;
 	else if (type == KEY_UPDATE && incoming)
 		s->key_updates++;
 	return 0;
@@ -99,13 +102,20 @@ refuses(enum tls_client_cert mode, enum tls_verdict v)
 	return true;
 }
 
+/* In a renegotiation GnuTLS goes on showing the chain of the first handshake when the client sends none now. */
+static enum tls_verdict
+verdict_now(const struct tls_session *s)
+{
+	return s->again && !s->shown ? TLS_VERDICT_NONE : tls_judge(s->g, s->cred);
+}
+
 /* The gate of optional and require, inside the handshake so that a refused client gets its alert in
  * time. In TLS 1.2 the peer has not yet proved that it has the key: no identity comes from here. */
 static int
 verify_callback(gnutls_session_t g)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
-	enum tls_verdict v = tls_judge(g, s->cred);
+	enum tls_verdict v = verdict_now(s);
 
 	s->judged = true;
 	s->verdict = v;
@@ -208,6 +218,8 @@ fail(struct tls_session *s, int code)
 		alert = GNUTLS_A_ACCESS_DENIED;
 	else if (s->failure.verdict != TLS_VERDICT_TRUSTED)
 		alert = tls_verdict_alert(s->failure.verdict, tls_minor(s));
+	else if (code == GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS)
+		alert = GNUTLS_A_UNEXPECTED_MESSAGE;
 	else if (code == GNUTLS_E_PK_SIGN_FAILED)
 		alert = GNUTLS_A_INTERNAL_ERROR; /* the keyholder is away */
 	else if ((level = gnutls_error_to_alert(code, NULL)) > 0)
@@ -261,7 +273,7 @@ judge(struct tls_session *s)
 	const char *group = gnutls_group_get_name(gnutls_group_get(s->g));
 
 	if (!s->judged)
-		s->verdict = tls_judge(s->g, s->cred);
+		s->verdict = verdict_now(s);
 	if (refuses(s->cred->client_cert, s->verdict)) {
 		s->failure.verdict = s->verdict;
 		return fail(s, GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
@@ -313,6 +325,7 @@ tls_session_renegotiate(struct tls_session *s, bool verify_again)
 	if (!gnutls_safe_renegotiation_status(s->g))
 		return false;
 	s->again = true;
+	s->shown = false;
 	/* not asked again, the verdict stays: GnuTLS keeps the chain of the first handshake */
 	s->judged = !verify_again;
 	if (verify_again)

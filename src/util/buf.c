@@ -14,10 +14,19 @@ buf_init(struct buf *b, size_t max_octets)
 	*b = (struct buf){ .max = max_octets };
 }
 
+static void
+wipe(struct buf *b)
+{
+	if (b->base == NULL)
+		return;
+	explicit_bzero(b->base, b->cap);
+	free(b->base);
+}
+
 void
 buf_fini(struct buf *b)
 {
-	freezero(b->base, b->cap);
+	wipe(b);
 	*b = (struct buf){ .max = b->max };
 }
 
@@ -41,7 +50,7 @@ make_room(struct buf *b, size_t n)
 			return PT_ENOMEM;
 		if (buf_size(b) > 0)
 			memcpy(base, b->base + b->off, buf_size(b));
-		freezero(b->base, b->cap);
+		wipe(b);
 		b->base = base;
 		b->cap = cap;
 	}
