@@ -61,6 +61,7 @@ int cli_shell_quote(struct buf *out, const char *s) PT_MUST_USE;
 /* The commands. argv holds the arguments behind the command's name. */
 enum cli_exit cli_setup(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_status(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_metrics(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reload(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_config(const struct cli *cli, int argc, char **argv);
 

@@ -18,6 +18,7 @@ static const struct command {
 } commands[] = {
 	{ "setup", "", "make accounts, folders, a key, a certificate and a configuration", cli_setup },
 	{ "status", "", "what the running server is doing", cli_status },
+	{ "metrics", "", "its numbers, as Prometheus reads them", cli_metrics },
 	{ "config", "show", "the configuration in effect, with the origin of each value", cli_config },
 	{ "reload", "", "let the running server read its configuration again", cli_reload },
 	{ "help", "", "this text", cmd_help },

@@ -1,5 +1,5 @@
-/* cli/cli_status.c - "postern status" and "postern reload": what the running server says of itself,
- * and the one thing that it is told to do. With --json the server's answer is passed on as it is.
+/* cli/cli_status.c - "postern status", "postern metrics" and "postern reload": what the running server says
+ * of itself, and the one thing that it is told to do. With --json the server's answer is passed on as it is.
  */
 #include "cli/cli_client.h"
 #include "cli/cli_table.h"
@@ -200,6 +200,31 @@ cli_status(const struct cli *cli, int argc, char **argv)
 	buf_init(&out, CLI_TEXT_MAX);
 	if (put_head(&out, answer) == 0 && put_services(&out, answer) == 0 &&
 	    put_processes(&out, answer) == 0) {
+		code = cli_put_text(cli, &out);
+	} else {
+		buf_fini(&out);
+		code = cli_fail_memory(cli);
+	}
+	json_decref(answer);
+	return code;
+}
+
+enum cli_exit
+cli_metrics(const struct cli *cli, int argc, char **argv)
+{
+	json_t *answer;
+	struct buf out;
+	enum cli_exit code;
+
+	(void)argv;
+	if (argc > 0)
+		return cli_fail(cli, CLI_USAGE, "metrics takes no argument");
+	if ((code = cli_client_ask(cli, "metrics", STATUS_TIMEOUT_MS, &answer)) != CLI_OK)
+		return code;
+	if (cli->json)
+		return cli_put_json(cli, answer);
+	buf_init(&out, CLI_TEXT_MAX);
+	if (buf_append_str(&out, get_text(answer, "metrics")) == 0) {
 		code = cli_put_text(cli, &out);
 	} else {
 		buf_fini(&out);

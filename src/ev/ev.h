@@ -28,6 +28,7 @@ void ev_loop_once(struct ev_loop *loop);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t ev_now_ms(void);
+uint64_t ev_now_us(void); /* the same clock in microseconds */
 
 #define EV_IO_READ 1u
 #define EV_IO_WRITE 2u
@@ -59,6 +60,7 @@ struct ev_timer {
 	void *arg;
 };
 
+/* Ready for ev_timer_set(). One that is pending must be ended first: libevent's heap would hold it twice. */
 void ev_timer_init(struct ev_timer *t, struct ev_loop *loop, ev_timer_f *f, void *arg);
 
 /* Fires once, that much later; replaces an earlier setting. */

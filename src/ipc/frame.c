@@ -129,14 +129,13 @@ frame_recv(int sock, struct frame *f)
 	ssize_t n;
 
 	f->fd = -1;
+	/* a peer that ended before it had read all of ours: that is said first, once, and what it had
+	 * sent until then stands behind it */
 	do
 		n = recvmsg(sock, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		if (errno == EAGAIN)
-			return PT_EAGAIN;
-		return errno == ECONNRESET ? PT_EEOF : PT_EIO;
-	}
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
+	if (n < 0)
+		return errno == EAGAIN ? PT_EAGAIN : PT_EIO;
 	nfds = collect_fds(&m, f);
 	if (n == 0 && nfds == 0)
 		return PT_EEOF;

@@ -19,8 +19,8 @@ void
 stream_fini(struct stream *s)
 {
 	PT_ASSERT(s->scratch->owner != s);
-	buf_fini(&s->rest);
-	buf_fini(&s->out);
+	buf_wipe(&s->rest);
+	buf_wipe(&s->out);
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
@@ -203,7 +203,7 @@ stream_drop_input(struct stream *s)
 {
 	struct stream_scratch *x = s->scratch;
 
-	buf_fini(&s->rest);
+	buf_wipe(&s->rest);
 	if (x->owner == s)
 		x->in_off = x->in_len = 0;
 }

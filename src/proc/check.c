@@ -31,6 +31,16 @@ complain(struct check *c, const char *where, const struct diag *diag, int rc)
 		diag->text[0] != '\0' ? diag->text : pt_strerror(rc));
 }
 
+static void
+complain_key(struct check *c, const struct gen_cert *cert, const struct diag *diag, int rc)
+{
+	char where[2048];
+
+	snprintf(where, sizeof where, "certificate %s%s%s", cert->certificate,
+		cert->key != NULL ? ", key " : "", cert->key != NULL ? cert->key : "");
+	complain(c, where, diag, rc);
+}
+
 static int
 sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed, struct span data,
      uint8_t *sig, size_t *len)
@@ -63,9 +73,9 @@ check_keys(struct check *c)
 			rc = tls_key_load(buf_span(&pem), buf_span(cert->key_fd >= 0 ? &key : &pem),
 				&c->keys[i], &c->chains[i], &diag);
 		if (rc != 0)
-			complain(c, cert->certificate, &diag, rc);
-		buf_fini(&pem);
-		buf_fini(&key);
+			complain_key(c, cert, &diag, rc);
+		buf_wipe(&pem);
+		buf_wipe(&key);
 	}
 }
 

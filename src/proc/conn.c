@@ -5,6 +5,7 @@
  * write. A state changes in enter() only, by the table of conn_state.c. */
 #include "proc/conn.h"
 
+#include "proc/conn_count.h"
 #include "proc/identity.h"
 #include "util/log.h"
 #include "util/rate.h"
@@ -38,6 +39,7 @@ struct conn {
 	uint8_t peer[sizeof(struct sockaddr_in6)];
 	uint64_t key;
 	uint64_t since_ms;    /* of this state */
+	uint64_t handshake_us; /* when the handshake began */
 	uint64_t deadline_ms; /* of this state, or the engine's */
 	uint64_t timer_ms;    /* when the timer fires; 0: not set */
 	size_t discarded;
@@ -263,6 +265,7 @@ open_session(struct conn *c)
 {
 	const struct tls_transport t = { tls_read, tls_write, c };
 
+	c->handshake_us = ev_now_us();
 	if ((c->tls = tls_session_new(c->service->cred, &t)) == NULL)
 		give_up(c);
 }
@@ -388,14 +391,14 @@ static bool
 begin_secure(struct conn *c)
 {
 	const struct tls_facts *facts = tls_session_facts(c->tls);
-	const char *verdict = tls_verdict_name(facts->verdict);
+	enum tls_verdict verdict = facts->verdict;
+	/* where none was asked for nothing was concluded */
+	bool asked = c->service->conf->tls->client_certificate != CONF_CC_NONE;
 	char user[IDENTITY_MAX];
 	struct secure *s;
 
 	if ((s = c->secure = calloc(1, sizeof *s)) == NULL)
 		return false;
-	if (c->service->conf->tls->client_certificate == CONF_CC_NONE)
-		verdict = NULL; /* none was asked for: nothing was concluded */
 	switch (identity_map(c->worker->conf, c->tls, user)) {
 	case IDENTITY_FOUND:
 		if ((s->identity = strdup(user)) == NULL)
@@ -404,16 +407,17 @@ begin_secure(struct conn *c)
 	case IDENTITY_AMBIGUOUS:
 		say(c, LOG_L_NOTICE, "identity-ambiguous", "the certificate names two different users: "
 			"nobody is logged in; give each user a certificate of their own");
-		verdict = tls_verdict_name(TLS_VERDICT_UNMAPPED);
+		verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	case IDENTITY_NONE:
 		if (facts->verdict == TLS_VERDICT_TRUSTED)
-			verdict = tls_verdict_name(TLS_VERDICT_UNMAPPED);
+			verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	}
+	conn_count_handshake(c->service->count, facts, verdict, ev_now_us() - c->handshake_us);
 	s->peer = (struct engine_peer){ .tls = true, .resumed = facts->resumed,
 		.tls_version = facts->version, .tls_cipher = facts->cipher,
-		.tls_group = facts->group, .verdict = verdict, .subject = facts->subject,
+		.tls_group = facts->group, .verdict = asked ? tls_verdict_name(verdict) : NULL, .subject = facts->subject,
 		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity };
 	return new_engine(c, c->listen->mode == CONF_LISTEN_TLS ? ENGINE_GREET : ENGINE_UPGRADED,
 		ENGINE_OFFER_NONE, &s->peer);
@@ -431,7 +435,6 @@ established(struct conn *c)
 		enter(c, CONN_EV_ESTABLISHED);
 		return true;
 	}
-	COUNT(c, handshakes, 1);
 	COUNT(c, tls_sessions, 1);
 	c->watched = true;
 	enter(c, CONN_EV_ESTABLISHED);
@@ -444,7 +447,8 @@ static bool
 handshake_failed(struct conn *c)
 {
 	if (c->at.state == CONN_HANDSHAKE) {
-		COUNT(c, handshakes_failed, 1);
+		conn_count_failure(c->service->count, tls_session_failure(c->tls),
+			tls_session_hello_seen(c->tls));
 		say_handshake_failed(c);
 	} else {
 		COUNT(c, renegotiations_refused, 1);
@@ -774,7 +778,10 @@ handshake_deadline(const struct conn *c)
 static void
 handshake_late(struct conn *c)
 {
-	COUNT(c, handshakes_failed, 1);
+	if (c->at.state == CONN_REHANDSHAKE)
+		COUNT(c, renegotiations_refused, 1);
+	else
+		conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
 	say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
 		? "TLS handshake not finished in time"
 		: "TLS handshake not begun in time: no complete ClientHello came");

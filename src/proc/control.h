@@ -9,7 +9,7 @@
 #include <sys/queue.h>
 
 #define CONTROL_REQUEST_MAX 4096       /* octets of one request line */
-#define CONTROL_REPLY_MAX (256 * 1024) /* octets of one reply */
+#define CONTROL_REPLY_MAX (1024 * 1024) /* octets of one reply; 64 services' metrics fit */
 #define CONTROL_CLIENTS_MAX 32
 #define CONTROL_TIMEOUT_MS 120000      /* a request and its answer (a reload loads every key) */
 
@@ -65,5 +65,11 @@ int control_on_reloaded(void *self, void *peer, struct frame *f);
 
 /* control_status.c: the answer to "status" as JSON text, owned (free()); NULL when out of memory. */
 char *control_status_text(const struct control *c);
+
+/* One service's numbers, over all workers, those that have ended included. */
+void control_sum_service(const struct control *c, const char *name, struct table_service *sum_out);
+
+/* control_metrics.c: all numbers as Prometheus text (format 0.0.4), appended to out. */
+int control_metrics_put(const struct control *c, struct buf *out) PT_MUST_USE;
 
 #endif

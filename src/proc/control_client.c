@@ -104,6 +104,26 @@ request_reload(struct client *cl)
 }
 
 static void
+reply_metrics(struct client *cl)
+{
+	struct buf page;
+	char *text = NULL;
+	json_t *o = NULL;
+	struct span s;
+
+	buf_init(&page, CONTROL_REPLY_MAX / 2); /* line ends grow as JSON */
+	if (control_metrics_put(cl->control, &page) == 0) {
+		s = buf_span(&page);
+		o = json_pack("{s:b, s:s%}", "ok", 1, "metrics", (const char *)s.p, s.n);
+	}
+	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
+	client_reply(cl, text);
+	free(text);
+	json_decref(o);
+	buf_fini(&page);
+}
+
+static void
 request(struct client *cl, struct span line)
 {
 	json_t *o = json_loadb((const char *)line.p, line.n, 0, NULL);
@@ -116,10 +136,12 @@ request(struct client *cl, struct span line)
 		text = control_status_text(cl->control);
 		client_reply(cl, text);
 		free(text);
+	} else if (strcmp(command, "metrics") == 0) {
+		reply_metrics(cl);
 	} else if (strcmp(command, "reload") == 0) {
 		request_reload(cl);
 	} else {
-		client_reply_error(cl, "unknown command; known are: status, reload");
+		client_reply_error(cl, "unknown command; known are: status, metrics, reload");
 	}
 	json_decref(o);
 }

@@ -243,6 +243,18 @@ report_dropped(struct log_sender *s)
 	s->dropped = 0;
 }
 
+/* Names and values are sent without control characters (logging_send); NUL ends each. */
+static bool
+is_plain(struct span fields)
+{
+	size_t i;
+
+	for (i = 0; i < fields.n; i++)
+		if ((fields.p[i] < 0x20 && fields.p[i] != '\0') || fields.p[i] == 0x7f)
+			return false;
+	return true;
+}
+
 static int
 on_log(void *self, void *peer, struct frame *f)
 {
@@ -251,7 +263,7 @@ on_log(void *self, void *peer, struct frame *f)
 	struct msg_log l;
 
 	(void)peer;
-	if (msg_log_decode(f, &l) != 0)
+	if (msg_log_decode(f, &l) != 0 || !is_plain(l.fields))
 		return PT_EPROTO;
 	if (!take_token(s)) {
 		s->dropped++;

@@ -51,30 +51,43 @@ processes(const struct control *c)
 }
 
 /* Adds up one service over all tables that know it. */
-static void
-add_counters(const struct control *c, const char *name, json_t *o)
+void
+control_sum_service(const struct control *c, const char *name, struct table_service *sum)
 {
-#define SUM_DECLARE(counter, help) uint64_t sum_##counter = 0;
-	TABLE_COUNTERS(SUM_DECLARE)
-#undef SUM_DECLARE
 	const struct table *t;
 	size_t i, k, n;
 
+	memset(sum, 0, sizeof *sum);
 	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
 		if ((t = c->tables[i]) == NULL)
 			continue;
 		n = atomic_load_explicit(&t->nservices, memory_order_acquire);
-		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++) {
-			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) != 0)
-				continue;
-#define SUM_ADD(counter, help) sum_##counter += atomic_load(&t->services[k].counter);
-			TABLE_COUNTERS(SUM_ADD)
-#undef SUM_ADD
-		}
+		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++)
+			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) == 0)
+				table_service_add(sum, &t->services[k]);
 	}
-#define SUM_PUT(counter, help) json_object_set_new(o, #counter, json_integer((json_int_t)sum_##counter));
-	TABLE_COUNTERS(SUM_PUT)
-#undef SUM_PUT
+}
+
+static void
+put_counters(const struct control *c, const char *name, json_t *o)
+{
+	json_t *failures = json_object(), *verdicts = json_object();
+	struct table_service sum;
+	size_t i;
+
+	control_sum_service(c, name, &sum);
+#define PUT(counter, help)                                                                         \
+	json_object_set_new(o, #counter, json_integer((json_int_t)atomic_load(&sum.counter)));
+	TABLE_COUNTERS(PUT)
+#undef PUT
+	for (i = 0; i < TABLE_FAILURE_COUNT; i++)
+		json_object_set_new(failures, table_failure_name((enum table_failure)i),
+			json_integer((json_int_t)atomic_load(&sum.failures[i])));
+	for (i = 0; i < TLS_VERDICT_COUNT; i++)
+		json_object_set_new(verdicts, tls_verdict_name((enum tls_verdict)i),
+			json_integer((json_int_t)atomic_load(&sum.verdicts[i])));
+	json_object_set_new(o, "failures", failures);
+	json_object_set_new(o, "verdicts", verdicts);
 }
 
 static json_t *
@@ -92,7 +105,7 @@ services(const struct control *c)
 			json_array_append_new(listens, json_sprintf("%s %s", s->listens[k].text,
 				mode_name(s->listens[k].mode)));
 		json_object_set_new(o, "listen", listens);
-		add_counters(c, s->name, o);
+		put_counters(c, s->name, o);
 		json_array_append_new(a, o);
 	}
 	return a;

@@ -21,6 +21,7 @@
 struct held_key {
 	int cert_fd, key_fd; /* until CRED_END; -1 then */
 	char *path;          /* of the certificate, for messages */
+	char *key_path;      /* NULL: in the certificate's file */
 	struct tls_key *key;
 };
 
@@ -70,6 +71,7 @@ generation_free(struct keyholder *k, struct held_generation *g)
 		close_files(&g->keys[i]);
 		tls_key_free(&g->keys[i].key);
 		free(g->keys[i].path);
+		free(g->keys[i].key_path);
 	}
 	freezero(g, sizeof *g);
 }
@@ -111,6 +113,7 @@ on_cred_file(void *self, void *peer, struct frame *f)
 		PT_ASSERT((h->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
 		h->cert_fd = frame_take_fd(f);
 	} else if (m.kind == CRED_KEY && h->key_fd < 0) {
+		PT_ASSERT((h->key_path = strndup((const char *)m.path.p, m.path.n)) != NULL);
 		h->key_fd = frame_take_fd(f);
 	} else {
 		return PT_EPROTO;
@@ -151,12 +154,13 @@ load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct
 		send_chain(k, g->number, number, fd);
 out:
 	if (rc != 0)
-		diag_prefix(diag, "%s", h->path);
+		diag_prefix(diag, "certificate %s%s%s", h->path, h->key_path != NULL ? ", key " : "",
+			h->key_path != NULL ? h->key_path : "");
 	if (fd >= 0)
 		close(fd);
 	close_files(h);
-	buf_fini(&cert);
-	buf_fini(&key);
+	buf_wipe(&cert);
+	buf_wipe(&key);
 	buf_fini(&chain);
 	return rc;
 }
@@ -214,6 +218,7 @@ on_sign(void *self, void *peer, struct frame *f)
 	struct msg_sign m;
 	uint32_t id = f->id;
 	size_t n = 0;
+	int rc;
 
 	if (msg_sign_decode(f, &m) != 0 || m.data.n > TLS_SIGN_DATA_MAX || m.hashed > 1)
 		return PT_EPROTO;
@@ -222,8 +227,11 @@ on_sign(void *self, void *peer, struct frame *f)
 	    tls_key_sign(g->keys[m.key].key, m.algorithm, m.hashed != 0, m.data, sig, &n) == 0)
 		r = (struct msg_signed){ .ok = 1, .signature = { sig, n } };
 	PT_ASSERT(msg_signed_encode(&r, id, f) == 0);
-	/* the worker waits for this one answer; one that does not read is at fault */
-	return frame_send(chan_fd(l->chan), f, -1) == 0 ? 0 : PT_EPROTO;
+	/* the worker waits for this one answer: one that has ended is gone, one that does not read is at
+	 * fault */
+	if ((rc = frame_send(chan_fd(l->chan), f, -1)) != 0 && rc != PT_EEOF)
+		rc = PT_EPROTO;
+	return rc;
 }
 
 static const struct ipc_rule worker_rules[] = {

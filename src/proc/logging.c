@@ -8,6 +8,17 @@
 
 #define FIELDS_OCTETS_MAX 2048
 
+/* A value with control characters would make lines of its own in the log, or move a terminal's cursor. */
+static void
+put_value(char *to, const char *value, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		to[i] = (unsigned char)value[i] < 0x20 || value[i] == 0x7f ? '?' : value[i];
+	to[n] = '\0';
+}
+
 int
 logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
 {
@@ -23,7 +34,7 @@ logging_send(int fd, enum log_level level, const char *text, const struct log_fi
 		if (at + a + b > sizeof packed)
 			break;
 		memcpy(packed + at, fields[i].name, a);
-		memcpy(packed + at + a, fields[i].value, b);
+		put_value(packed + at + a, fields[i].value, b - 1);
 		at += a + b;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);

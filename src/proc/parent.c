@@ -227,15 +227,29 @@ on_signal(void *arg, int signo)
 	}
 }
 
+static const int signals[] = { SIGCHLD, SIGHUP, SIGUSR2, SIGTERM, SIGQUIT, SIGINT };
+
+void
+parent_hold_signals(bool hold)
+{
+	sigset_t set;
+	size_t i;
+
+	sigemptyset(&set);
+	for (i = 0; i < PT_COUNT(signals); i++)
+		sigaddset(&set, signals[i]);
+	(void)sigprocmask(hold ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static void
 watch_signals(struct parent *p)
 {
-	static const int signals[] = { SIGCHLD, SIGHUP, SIGUSR2, SIGTERM, SIGQUIT, SIGINT };
 	size_t i;
 
 	signal(SIGPIPE, SIG_IGN);
 	for (i = 0; i < PT_COUNT(signals); i++)
 		ev_signal_init(&p->signals[i], p->loop, signals[i], on_signal, p);
+	parent_hold_signals(false); /* held over an upgrade's exec */
 #ifdef ENABLE_PROBE
 	{
 		static struct ev_signal probe;
@@ -387,6 +401,8 @@ parent_main(int argc, char **argv, const char *conf_path, bool foreground)
 	log_set_sink(sink, &p);
 	raise_descriptors();
 	resumed = getenv("POSTERN_UPGRADE") != NULL;
+	if (!resumed)
+		closefrom(STDERR_FILENO + 1); /* what a careless starter left open is nobody's business */
 	if (getrandom(&p.seed, sizeof p.seed, 0) != (ssize_t)sizeof p.seed)
 		return fail(&p, &diag, PT_EIO);
 	if ((rc = open_programs(&p, &diag)) != 0 ||

@@ -130,7 +130,7 @@ struct parent {
 
 	TAILQ_HEAD(proc_list, proc) procs;
 	struct proc *keyholder, *control;
-	TAILQ_HEAD(, generation) generations; /* those with workers; current is among them */
+	TAILQ_HEAD(generation_list, generation) generations; /* those with workers; current is among them */
 	struct generation *current, *staging;
 	struct ev_timer stage_timer;
 	bool keys_asked; /* staging waits for the keyholder; else for workers */
@@ -144,6 +144,7 @@ struct parent {
 
 	pid_t check_pid; /* the new binary's -n, before an upgrade; 0: none */
 	bool upgrade_wanted;
+	struct ev_timer upgrade_timer; /* between the check and the exec */
 	pid_t probe_pid;
 };
 
@@ -202,6 +203,7 @@ int check_main(const char *conf_path);
 int parent_main(int argc, char **argv, const char *conf_path, bool foreground);
 int parent_open_control(struct parent *p, const struct conf *conf, struct diag *diag) PT_MUST_USE;
 void parent_ready(struct parent *p); /* serving: tell the starter and the service manager */
+void parent_hold_signals(bool hold); /* those that we handle wait until they are no longer held */
 __attribute__((noreturn)) void parent_exit(struct parent *p, int code);
 
 /* notify.c: sd_notify(3) without the library */

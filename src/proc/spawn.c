@@ -44,8 +44,10 @@ exec_role(const struct parent *p, enum role role, const int want[3], uid_t uid, 
 	for (i = 0; i < 3; i++)
 		if (dup2(safe[i], ROLE_FD_PARENT + i) < 0)
 			_exit(71);
+	/* in the background nobody may keep the starter's terminal or pipe */
 	if ((null = open("/dev/null", O_RDWR)) < 0 || dup2(null, STDIN_FILENO) < 0 ||
-	    dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+	    dup2(p->foreground ? STDERR_FILENO : null, STDOUT_FILENO) < 0 ||
+	    dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
 		_exit(71);
 	if (null > STDERR_FILENO)
 		close(null);

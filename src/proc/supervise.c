@@ -1,5 +1,7 @@
 /* proc/supervise.c - children: heard by a table of who may say what, reaped, and started again when they
  * die, at once the first time, then ever more slowly. */
+#include "config.h"
+
 #include "proc/parent.h"
 
 #include "proc/confine.h"
@@ -263,7 +265,8 @@ on_probe_result(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_probe_result_decode(f, &m) != 0)
 		return PT_EPROTO;
-	log_msg(LOG_L_NOTICE, "probe: %s: %s: %s", role_name(proc->role), probe_name(m.what),
+	/* control, which writes the log, dies of its own probes: straight to stderr, so that none is lost */
+	dprintf(STDERR_FILENO, "probe: %s: %s: %s\n", role_name(proc->role), probe_name(m.what),
 		m.error == 0 ? "allowed" : strerror((int)m.error));
 	return 0;
 }
@@ -284,8 +287,9 @@ proc_ready(void *arg, unsigned what)
 	struct frame f;
 	int i, rc = 0;
 
-	if (what & EV_IO_WRITE)
-		rc = chan_flush(proc->chan);
+	/* what one that has ended had sent still counts: its end is met when all of that is read */
+	if ((what & EV_IO_WRITE) && (rc = chan_flush(proc->chan)) == PT_EEOF)
+		rc = 0;
 	for (i = 0; i < FRAMES_MAX && rc == 0; i++) {
 		if ((rc = chan_recv(proc->chan, &f)) != 0)
 			break;
@@ -308,6 +312,24 @@ proc_ready(void *arg, unsigned what)
 
 /* --- the end of children ---------------------------------------------------------------------- */
 
+/* A reload under way may succeed, then nobody is missed; or it fails, and its workers' slots are free
+ * again: either way it is waited for. */
+static int
+respawn_worker(struct parent *p, struct respawn *r)
+{
+	uint32_t slot = r->slot;
+
+	if (p->staging != NULL || p->keyholder == NULL || !all_keys_loaded(p)) {
+		ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
+		return 0;
+	}
+	if (supervise_count(p, ROLE_WORKER, p->current->number) >= p->current->conf->workers)
+		return 0;
+	if (p->tables[slot].taken && spawn_free_slot(p, &slot) != 0)
+		return PT_EFULL;
+	return spawn_worker(p, p->current, slot);
+}
+
 static void
 respawn_now(void *arg)
 {
@@ -325,14 +347,7 @@ respawn_now(void *arg)
 		rc = spawn_control(p);
 		break;
 	case ROLE_WORKER:
-		if (p->tables[r->slot].taken)
-			return; /* a new generation has the slot */
-		if (p->keyholder == NULL || !all_keys_loaded(p)) {
-			ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
-			return;
-		}
-		if (supervise_count(p, ROLE_WORKER, p->current->number) < p->current->conf->workers)
-			rc = spawn_worker(p, p->current, r->slot);
+		rc = respawn_worker(p, r);
 		break;
 	case ROLE_PARENT:
 	case ROLE_COUNT:
@@ -366,6 +381,13 @@ respawn_later(struct parent *p, const struct proc *proc)
 static void
 say_end(const struct proc *proc, int status)
 {
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && proc->leaving)
+		return; /* by us, and why was said */
+#ifdef ENABLE_PROBE
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) /* see on_probe_result() */
+		dprintf(STDERR_FILENO, "probe: %s[%d] was ended by signal %d\n", role_name(proc->role),
+			(int)proc->pid, WTERMSIG(status));
+#endif
 	if (WIFSIGNALED(status))
 		log_msg(LOG_L_ERROR, "%s[%d] was ended by signal %d (%s)%s", role_name(proc->role),
 			(int)proc->pid, WTERMSIG(status), strsignal(WTERMSIG(status)),

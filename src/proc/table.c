@@ -80,6 +80,66 @@ service_of(struct table *past, const char *name)
 }
 
 void
+table_service_add(struct table_service *to, const struct table_service *from)
+{
+	size_t i, k;
+
+#define ADD(name, help) atomic_fetch_add(&to->name, atomic_load(&from->name));
+	TABLE_COUNTERS(ADD)
+#undef ADD
+	for (i = 0; i < TABLE_FAILURE_COUNT; i++)
+		atomic_fetch_add(&to->failures[i], atomic_load(&from->failures[i]));
+	for (i = 0; i < TLS_VERDICT_COUNT; i++)
+		atomic_fetch_add(&to->verdicts[i], atomic_load(&from->verdicts[i]));
+	for (k = 0; k < TABLE_KIND_COUNT; k++) {
+		for (i = 0; i < TABLE_BUCKETS; i++)
+			atomic_fetch_add(&to->handshake_us[k].buckets[i],
+				atomic_load(&from->handshake_us[k].buckets[i]));
+		atomic_fetch_add(&to->handshake_us[k].sum_us,
+			atomic_load(&from->handshake_us[k].sum_us));
+	}
+}
+
+void
+table_histogram_add(struct table_histogram *h, uint64_t us)
+{
+	static const uint64_t ends[] = TABLE_BUCKETS_US;
+	size_t i;
+
+	_Static_assert(PT_COUNT(ends) == TABLE_BUCKETS - 1, "one bucket has no end");
+	for (i = 0; i < TABLE_BUCKETS - 1 && us > ends[i]; i++)
+		;
+	atomic_fetch_add_explicit(&h->buckets[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&h->sum_us, us, memory_order_relaxed);
+}
+
+const char *
+table_failure_name(enum table_failure f)
+{
+	static const char *const names[TABLE_FAILURE_COUNT] = {
+#define FAILURE_NAME(name, word) [TABLE_FAILURE_##name] = word,
+		TABLE_FAILURES(FAILURE_NAME)
+#undef FAILURE_NAME
+	};
+
+	PT_ASSERT((unsigned)f < TABLE_FAILURE_COUNT);
+	return names[f];
+}
+
+const char *
+table_kind_name(enum table_kind k)
+{
+	static const char *const names[TABLE_KIND_COUNT] = {
+#define KIND_NAME(name, word) [TABLE_KIND_##name] = word,
+		TABLE_KINDS(KIND_NAME)
+#undef KIND_NAME
+	};
+
+	PT_ASSERT((unsigned)k < TABLE_KIND_COUNT);
+	return names[k];
+}
+
+void
 table_retire(struct table *past, const struct table *t)
 {
 	uint32_t n = atomic_load(&t->nservices), i;
@@ -91,9 +151,7 @@ table_retire(struct table *past, const struct table *t)
 		from = &t->services[i];
 		if ((to = service_of(past, from->name)) == NULL)
 			continue;
-#define RETIRE(name, help) atomic_fetch_add(&to->name, atomic_load(&from->name));
-		TABLE_COUNTERS(RETIRE)
-#undef RETIRE
+		table_service_add(to, from);
 		atomic_store(&to->connections, 0);
 		atomic_store(&to->tls_sessions, 0);
 	}
@@ -140,6 +198,8 @@ close_gap(struct table *t, size_t at)
 {
 	size_t next = at, mask = TABLE_ADDR_SLOTS - 1;
 
+	/* the gap is free at any time: in a full table it is where the way round ends */
+	t->addrs[at] = (struct table_addr){ 0 };
 	for (;;) {
 		next = (next + 1) & mask;
 		if (t->addrs[next].key == 0)
@@ -148,9 +208,9 @@ close_gap(struct table *t, size_t at)
 		if (((next - home(t->addrs[next].key)) & mask) < ((next - at) & mask))
 			continue;
 		t->addrs[at] = t->addrs[next];
+		t->addrs[next] = (struct table_addr){ 0 };
 		at = next;
 	}
-	t->addrs[at] = (struct table_addr){ 0 };
 }
 
 void
@@ -205,7 +265,7 @@ table_addr_key(uint64_t seed, const char *service, const uint8_t addr[16])
 	h = mix(h, service, strlen(service) + 1);
 	h = mix(h, addr, 16);
 	h ^= h >> 33;
-	h *= 0xff51afd7ed558ccdu ^ seed;
+	h *= (0xff51afd7ed558ccdu ^ seed) | 1; /* odd: nothing is lost */
 	h ^= h >> 29;
 	return h != 0 ? h : 1;
 }

@@ -8,6 +8,7 @@
 #ifndef PROC_TABLE_H
 #define PROC_TABLE_H
 
+#include "tls/tls_verdict.h"
 #include "util/err.h"
 
 #include <stdatomic.h>
@@ -38,11 +39,55 @@
 	X(octets_in, "octets received")                                                            \
 	X(octets_out, "octets sent")
 
+/* Why handshakes_failed was counted. */
+#define TABLE_FAILURES(X)                                                                          \
+	X(NO_HELLO, "no-hello")       /* no complete ClientHello in time */                        \
+	X(TIMEOUT, "timeout")         /* not finished in time */                                   \
+	X(CERTIFICATE, "certificate") /* the client certificate was refused, or is missing */      \
+	X(ALERT, "alert")             /* the client ended it with an alert */                      \
+	X(CLOSED, "closed")           /* the connection ended */                                   \
+	X(SIGNATURE, "signature")     /* the keyholder did not sign */                             \
+	X(PROTOCOL, "protocol")       /* anything else that TLS does not allow */
+
+enum table_failure {
+#define TABLE_FAILURE_ENUM(name, word) TABLE_FAILURE_##name,
+	TABLE_FAILURES(TABLE_FAILURE_ENUM)
+#undef TABLE_FAILURE_ENUM
+	TABLE_FAILURE_COUNT
+};
+
+/* Kinds of completed handshakes, each with its own histogram. */
+#define TABLE_KINDS(X)                                                                             \
+	X(FULL, "full")                                                                            \
+	X(FULL_CERT, "full-certificate")                                                           \
+	X(RESUMED, "resumed")                                                                      \
+	X(RESUMED_CERT, "resumed-certificate")
+
+enum table_kind {
+#define TABLE_KIND_ENUM(name, word) TABLE_KIND_##name,
+	TABLE_KINDS(TABLE_KIND_ENUM)
+#undef TABLE_KIND_ENUM
+	TABLE_KIND_COUNT
+};
+
+/* Upper ends of the buckets in us; the last bucket has none. */
+#define TABLE_BUCKETS_US                                                                           \
+	{ 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 5000000 }
+#define TABLE_BUCKETS 13
+
+struct table_histogram {
+	_Atomic uint64_t buckets[TABLE_BUCKETS]; /* not cumulative */
+	_Atomic uint64_t sum_us;
+};
+
 struct table_service {
 	char name[TABLE_SERVICE_NAME_MAX];
 #define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
 	TABLE_COUNTERS(TABLE_COUNTER_MEMBER)
 #undef TABLE_COUNTER_MEMBER
+	_Atomic uint64_t failures[TABLE_FAILURE_COUNT];
+	_Atomic uint64_t verdicts[TLS_VERDICT_COUNT]; /* of completed handshakes */
+	struct table_histogram handshake_us[TABLE_KIND_COUNT];
 };
 
 struct table_addr {
@@ -75,6 +120,16 @@ void table_unmap(struct table **t);
 
 /* The slot that no worker has: what ended workers have counted is added up there, by the parent. */
 #define TABLE_SLOT_PAST (TABLE_SLOTS_MAX - 1)
+
+/* Adds one service's numbers to another's, gauges too. */
+void table_service_add(struct table_service *to, const struct table_service *from);
+
+/* Counts one value. */
+void table_histogram_add(struct table_histogram *h, uint64_t us);
+
+/* "no-hello", and "full". Static storage. */
+const char *table_failure_name(enum table_failure f);
+const char *table_kind_name(enum table_kind k);
 
 /* Adds the counters of an ended worker (not its gauges) to past's, by service name. A service that finds no
  * room there is left out. */

@@ -56,29 +56,39 @@ forget_generation(struct parent *p, struct generation **g)
 	generation_free(g);
 }
 
-void
-transition_fail(struct parent *p, const char *text)
+static void
+drop_staging(struct parent *p)
 {
 	struct proc *proc;
 
-	if (p->current == NULL && p->log_fd >= 0) {
+	ev_timer_clear(&p->stage_timer);
+	p->keys_asked = false;
+	if (p->staging == NULL)
+		return;
+	TAILQ_FOREACH(proc, &p->procs, next)
+		if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
+			proc->leaving = true;
+			supervise_kill(proc);
+		}
+	forget_generation(p, &p->staging);
+}
+
+void
+transition_fail(struct parent *p, const char *text)
+{
+	/* nothing serves: not even what an upgrade took over and could not read */
+	bool first = p->current == NULL && TAILQ_EMPTY(&p->generations);
+
+	if (first && p->log_fd >= 0) {
 		/* the last words of a start that fails must not depend on a process that is about to go */
 		close(p->log_fd);
 		p->log_fd = -1;
 	}
-	log_msg(LOG_L_ERROR, "%s: %s", p->current != NULL
-		? "reload failed, everything goes on as before" : "cannot start", text);
-	ev_timer_clear(&p->stage_timer);
-	if (p->staging != NULL) {
-		TAILQ_FOREACH(proc, &p->procs, next)
-			if (proc->role == ROLE_WORKER && proc->generation == p->staging->number) {
-				proc->leaving = true;
-				supervise_kill(proc);
-			}
-		forget_generation(p, &p->staging);
-	}
+	log_msg(LOG_L_ERROR, "%s: %s", first ? "cannot start"
+					    : "reload failed, everything goes on as before", text);
+	drop_staging(p);
 	answer(p, false, text);
-	if (p->current == NULL) {
+	if (first) {
 		p->exit_code = 78; /* EX_CONFIG */
 		transition_stop_now(p);
 		return;
@@ -125,11 +135,16 @@ void
 transition_begin(struct parent *p, uint32_t request_id)
 {
 	struct diag diag = { "" };
+	struct generation *prev;
 	struct conf *conf;
 	char text[8192];
 
-	if (p->state >= PROC_DRAINING)
+	if (p->state >= PROC_DRAINING) {
+		if (request_id != 0 && p->npending < PENDING_MAX)
+			p->pending[p->npending++] = request_id;
+		answer(p, false, "the server is about to stop: nothing is reloaded any more");
 		return;
+	}
 	if (p->staging != NULL) { /* after this one, once, for all that asked meanwhile */
 		p->reload_again = true;
 		if (request_id != 0 && p->npending_next < PENDING_MAX)
@@ -144,7 +159,9 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, text);
 		return;
 	}
-	if (generation_new(conf, ++p->last_generation, p->current, true, &p->staging, &diag) != 0) {
+	/* an upgrade may have taken over sockets with a configuration that it cannot read */
+	prev = p->current != NULL ? p->current : TAILQ_LAST(&p->generations, generation_list);
+	if (generation_new(conf, ++p->last_generation, prev, true, &p->staging, &diag) != 0) {
 		transition_fail(p, diag.text);
 		return;
 	}
@@ -238,13 +255,13 @@ commit(struct parent *p)
 	SEND(p->control, config, g->conf_fd, .generation = g->number);
 	if (p->control_fd >= 0)
 		SEND(p->control, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
-	spawn_log_target(p);
 	p->state = PROC_SERVING;
 	supervise_set_state(p->keyholder, PROC_SERVING);
 	supervise_tell_state(p);
+	parent_ready(p); /* lets the terminal go: so must the log, and only then is it opened */
+	spawn_log_target(p);
 	log_msg(LOG_L_NOTICE, "serving %s: generation %llu, %u workers", p->conf_path,
 		(unsigned long long)g->number, g->conf->workers);
-	parent_ready(p);
 	if (old == NULL)
 		say_listeners(g);
 	answer(p, true, "");
@@ -348,7 +365,11 @@ transition_stop(struct parent *p, bool drain)
 	log_msg(LOG_L_NOTICE, drain ? "draining: no new connections, sessions go on"
 				    : "stopping: no new connections, goodbye to all sessions");
 	notify_systemd("STOPPING=1");
+	/* a reload under way must not end in serving again */
+	drop_staging(p);
+	answer(p, false, "the server is stopping");
 	supervise_tell_state(p);
+	ev_timer_fini(&p->stop_timer); /* SIGTERM after SIGQUIT: it is running */
 	ev_timer_init(&p->stop_timer, p->loop, stop_late, p);
 	ev_timer_set(&p->stop_timer, (uint64_t)(drain ? conf->drain_ms : conf->stop_timeout_ms) +
 			conf->linger_ms + STOP_EXTRA_MS);

@@ -172,10 +172,24 @@ go(struct parent *p)
 	free(k);
 }
 
+/* One turn of the loop after signals were held: those that came before have been followed. */
+static void
+go_or_not(void *arg)
+{
+	struct parent *p = arg;
+
+	if (p->staging != NULL)
+		p->upgrade_wanted = true; /* a reload came between: once more when it has ended */
+	else if (p->state == PROC_SERVING)
+		go(p);
+	parent_hold_signals(false);
+}
+
 void
 upgrade_checked(struct parent *p, int status)
 {
 	struct buf out;
+	bool ok;
 
 	p->check_pid = 0;
 	buf_init(&out, 4096);
@@ -184,13 +198,18 @@ upgrade_checked(struct parent *p, int status)
 		close(check_output);
 		check_output = -1;
 	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && p->staging == NULL &&
-	    p->state == PROC_SERVING)
-		go(p);
-	else
+	ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (!ok)
 		log_msg(LOG_L_ERROR, "upgrade refused, everything goes on as before: %.*s",
-			(int)buf_size(&out), (const char *)buf_span(&out).p);
+			(int)buf_size(&out), buf_size(&out) > 0 ? (const char *)buf_span(&out).p : "");
 	buf_fini(&out);
+	if (!ok)
+		return;
+	/* exec resets our handlers: a signal that came before the new ones are there would be lost, or
+	 * the end of us. So they are held until then, and those that we have are followed first. */
+	parent_hold_signals(true);
+	ev_timer_init(&p->upgrade_timer, p->loop, go_or_not, p);
+	ev_timer_set(&p->upgrade_timer, 0);
 }
 
 /* --- the new binary --------------------------------------------------------------------------- */
@@ -394,7 +413,7 @@ replace_helpers(struct parent *p)
 	struct proc *proc;
 	struct frame f;
 
-	if (p->current == NULL)
+	if (TAILQ_EMPTY(&p->generations))
 		return;
 	p->state = PROC_SERVING;
 	if (spawn_control(p) != 0 || spawn_keyholder(p) != 0)

@@ -11,12 +11,14 @@
 #include "proto/line/line_engine.h"
 #include "util/log.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define TRIM_CONNS_MIN 256 /* fewer that have ended are not worth looking through the heap */
 #define STOP_LINGER_EXTRA_MS 500 /* goodbyes on their way when stop-timeout has passed */
 
 static const struct engine_protocol *const protocols[] = {
@@ -44,6 +46,21 @@ show_title(struct worker *w)
 	setproctitle("%s", title);
 }
 
+/* After a burst the freed memory lies between what is still in use, and free() alone keeps all of it.
+ * Only when half of the connections have gone, so that the work is in proportion. */
+static void
+give_back_memory(struct worker *w)
+{
+	uint64_t now = atomic_load_explicit(&w->table->connections, memory_order_relaxed);
+
+	if (now > w->conns_peak)
+		w->conns_peak = now;
+	if (w->conns_peak - now < TRIM_CONNS_MIN || now > w->conns_peak / 2)
+		return;
+	(void)malloc_trim(0);
+	w->conns_peak = now;
+}
+
 static void
 on_second(void *arg)
 {
@@ -54,6 +71,7 @@ on_second(void *arg)
 	show_title(w);
 	accept_second(w, now);
 	conn_sweep_handshakes(w, now);
+	give_back_memory(w);
 }
 
 /* --- from the parent -------------------------------------------------------------------------- */

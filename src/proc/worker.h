@@ -67,6 +67,7 @@ struct worker {
 	struct ev_timer second; /* once a second: title, handshakes near a limit */
 	struct ev_timer stop_timer;
 	bool dying;           /* stop_timer means the end, not the goodbye */
+	uint64_t conns_peak; /* since memory was last given back */
 	char title[96]; /* what it was last set to */
 	struct cred_load *load;
 	struct signer signer;

@@ -2,12 +2,15 @@
  * for each service, all or none: an error anywhere leaves the sets as they were. */
 #include "proc/worker.h"
 
+#include "conf/conf_schema.h"
 #include "proc/files.h"
 #include "util/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define CLIENT_CA_MAX 64
 
 struct cred_file {
 	uint8_t kind;
@@ -99,7 +102,7 @@ static int
 build_one(struct worker *w, uint32_t set, struct tls_cred **out)
 {
 	const struct conf_tls *tls = w->services[set].conf->tls;
-	struct tls_ca_file cas[64], froms[TLS_FROM_MAX];
+	struct tls_ca_file cas[CLIENT_CA_MAX], froms[TLS_FROM_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct cred_load *l = w->load;
 	struct tls_cred_conf conf = {
@@ -127,6 +130,9 @@ _Static_assert((int)CONF_CC_NONE == (int)TLS_CLIENT_CERT_NONE &&
 		       (int)CONF_CC_OPTIONAL == (int)TLS_CLIENT_CERT_OPTIONAL &&
 		       (int)CONF_CC_REQUIRE == (int)TLS_CLIENT_CERT_REQUIRE,
 	"the modes of conf/ and tls/ are the same");
+
+_Static_assert(CONF_MAPS_MAX <= TLS_FROM_MAX && CONF_CLIENT_CA_MAX <= CLIENT_CA_MAX,
+	"no rule and no file that the configuration takes is left out");
 
 /* Services whose effective blocks give the same credentials share one set. */
 static int

@@ -107,9 +107,11 @@ add_chain(struct tls_cred *cred, const struct tls_chain *chain, struct diag *dia
 		free(k);
 		goto fail;
 	}
-	/* takes certs and key, and makes a test signature */
-	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0)
+	/* takes key and what is in certs (not the array), and makes a test signature */
+	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0) {
+		gnutls_free(certs);
 		return 0;
+	}
 fail:
 	for (i = 0; i < n; i++)
 		gnutls_pcert_deinit(&certs[i]);
@@ -163,20 +165,40 @@ add_ca(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
 }
 
 static bool
-is_trusted(struct tls_cred *cred, gnutls_x509_crt_t ca)
+is_among(gnutls_x509_crt_t ca, gnutls_x509_crt_t *crts, unsigned n)
+{
+	while (n > 0)
+		if (gnutls_x509_crt_equals(crts[--n], ca) != 0)
+			return true;
+	return false;
+}
+
+/* Compares a rule's CAs with those of client-ca: *within when all of them are there, *all when nothing is
+ * there but them (by comparing each: the same one may stand in a file twice). */
+static void
+compare_cas(struct tls_cred *cred, gnutls_x509_crt_t *crts, unsigned n, bool *within, bool *all)
 {
 	gnutls_x509_trust_list_iter_t iter = NULL;
 	gnutls_x509_trust_list_t list;
 	gnutls_x509_crt_t crt;
-	bool found = false;
+	unsigned i, found = 0;
+	bool *seen = calloc(n, sizeof *seen);
 
+	*within = false;
+	*all = seen != NULL;
 	gnutls_certificate_get_trust_list(cred->x509, &list);
-	while (!found && gnutls_x509_trust_list_iter_get_ca(list, &iter, &crt) == 0) {
-		found = gnutls_x509_crt_equals(crt, ca) != 0;
+	while (seen != NULL && gnutls_x509_trust_list_iter_get_ca(list, &iter, &crt) == 0) {
+		*all = *all && is_among(crt, crts, n);
+		for (i = 0; i < n; i++)
+			if (!seen[i] && gnutls_x509_crt_equals(crt, crts[i]) != 0) {
+				seen[i] = true;
+				found++;
+			}
 		gnutls_x509_crt_deinit(crt);
 	}
 	gnutls_x509_trust_list_iter_deinit(iter);
-	return found;
+	*within = found == n;
+	free(seen);
 }
 
 /* A rule's CA file: it only narrows, so all of it must be trusted already. */
@@ -185,20 +207,20 @@ add_from(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *dia
 {
 	struct tls_from *from = &cred->froms[cred->nfroms];
 	gnutls_x509_crt_t *crts;
-	unsigned n, i;
+	bool within;
+	unsigned n;
 	int rc;
 
 	if ((rc = read_cas(file, &crts, &n, diag)) != 0)
 		return rc;
-	for (i = 0; i < n && rc == 0; i++)
-		if (!is_trusted(cred, crts[i]))
-			rc = diag_set(diag, PT_EINVAL, "%s: a CA in it is not in client-ca; \"from\" "
-				"adds no trust, so list the file there too", file->path);
+	compare_cas(cred, crts, n, &within, &from->all);
+	if (!within)
+		rc = diag_set(diag, PT_EINVAL, "%s: a CA in it is not in client-ca; \"from\" adds no "
+			"trust, so list the file there too", file->path);
 	if (rc == 0 && gnutls_x509_trust_list_init(&from->trust, n) != 0)
 		rc = PT_ENOMEM;
 	if (rc == 0) {
 		cred->nfroms++;
-		from->all = n >= cred->ncas;
 		/* the list owns the certificates that it takes */
 		if (gnutls_x509_trust_list_add_cas(from->trust, crts, n, GNUTLS_TL_NO_DUPLICATES) < 0)
 			rc = PT_ENOMEM;

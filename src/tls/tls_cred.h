@@ -18,7 +18,7 @@ enum tls_client_cert {
 	TLS_CLIENT_CERT_REQUIRE,  /* none or a bad one ends the handshake */
 };
 
-#define TLS_FROM_MAX 32 /* rules with a CA file of their own */
+#define TLS_FROM_MAX 64 /* rules with a CA file of their own: as many as there may be rules */
 
 /* Where signatures come from. Blocks until the answer is there or its own time-out has passed.
  * sig_out holds TLS_SIGNATURE_MAX octets. 0, or any error: the handshake fails then. */
@@ -52,7 +52,8 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 
 struct tls_cred;
 
-/* Makes one test signature with each key. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
+/* Makes one test signature with each key: one that does not fit the certificate is an error, none at all
+ * (nobody signs at present) is not. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
 int tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
 	PT_MUST_USE;
 

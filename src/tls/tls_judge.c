@@ -1,6 +1,8 @@
 /* tls/tls_judge.c - see tls_judge.h. The one place that decides whether a chain is trusted. */
 #include "tls/tls_judge.h"
 
+#include "util/utf8.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,21 +118,24 @@ tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t fro
 	return rc == 0 && status == 0;
 }
 
-/* Text of a certificate goes to logs and to peers: control characters become '?'. NULL when out of
- * memory. */
+/* Text of a certificate goes to logs and to peers: control characters (C0, DEL, and C1 in UTF-8) become
+ * '?'. NULL when out of memory. */
 static char *
-printable(const char *prefix, const void *p, size_t n)
+printable(const char *prefix, struct span text)
 {
 	size_t at = strlen(prefix), i;
-	const uint8_t *o = p;
-	char *s = malloc(at + n + 1);
+	const uint8_t *o = text.p;
+	char *s = malloc(at + text.n + 1);
 
 	if (s == NULL)
 		return NULL;
 	memcpy(s, prefix, at);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < text.n; i++) {
 		s[at + i] = o[i] < 0x20 || o[i] == 0x7f ? '?' : (char)o[i];
-	s[at + n] = '\0';
+		if (o[i] >= 0x80 && o[i] < 0xa0 && i > 0 && o[i - 1] == 0xc2)
+			s[at + i - 1] = s[at + i] = '?';
+	}
+	s[at + text.n] = '\0';
 	return s;
 }
 
@@ -141,38 +146,41 @@ read_subject(gnutls_x509_crt_t crt, struct tls_peer *peer)
 
 	if (gnutls_x509_crt_get_dn3(crt, &dn, 0) != 0)
 		return 0; /* a certificate may have no subject */
-	peer->subject = printable("", dn.data, dn.size < TLS_NAME_MAX ? dn.size : TLS_NAME_MAX);
+	peer->subject = printable("", utf8_cut((struct span){ dn.data, dn.size }, TLS_NAME_MAX));
 	gnutls_free(dn.data);
 	return peer->subject != NULL ? 0 : PT_ENOMEM;
 }
 
-/* One name in words; NULL with *rc 0 for a kind that is not shown. */
 static char *
-name_text(int type, const uint8_t *p, size_t n, int *rc)
+ip_text(struct span name)
 {
-	char ip[INET6_ADDRSTRLEN] = "";
-	char *s = NULL;
+	char ip[INET6_ADDRSTRLEN];
+
+	inet_ntop(name.n == 4 ? AF_INET : AF_INET6, name.p, ip, sizeof ip);
+	return printable("ip:", span_str(ip));
+}
+
+/* One name in words; NULL with *rc 0 for one that is not shown: of another kind, or not what it looks
+ * like. A NUL or another control character in a name is a forger's trick, and '?' in its place would
+ * be somebody else's name. */
+static char *
+name_text(int type, struct span name, int *rc)
+{
+	static const char *const prefixes[] = {
+		[GNUTLS_SAN_RFC822NAME] = "email:",
+		[GNUTLS_SAN_DNSNAME] = "dns:",
+		[GNUTLS_SAN_URI] = "uri:",
+	};
+	char *s;
 
 	*rc = 0;
-	switch (type) {
-	case GNUTLS_SAN_RFC822NAME:
-		s = printable("email:", p, n);
-		break;
-	case GNUTLS_SAN_DNSNAME:
-		s = printable("dns:", p, n);
-		break;
-	case GNUTLS_SAN_URI:
-		s = printable("uri:", p, n);
-		break;
-	case GNUTLS_SAN_IPADDRESS:
-		inet_ntop(n == 4 ? AF_INET : AF_INET6, p, ip, sizeof ip);
-		s = n == 4 || n == 16 ? printable("ip:", ip, strlen(ip)) : NULL;
-		if (n != 4 && n != 16)
-			return NULL;
-		break;
-	default:
+	if (type == GNUTLS_SAN_IPADDRESS && (name.n == 4 || name.n == 16))
+		s = ip_text(name);
+	else if (type >= 0 && (size_t)type < PT_COUNT(prefixes) && prefixes[type] != NULL &&
+		utf8_printable(name))
+		s = printable(prefixes[type], name);
+	else
 		return NULL;
-	}
 	if (s == NULL)
 		*rc = PT_ENOMEM;
 	return s;
@@ -181,7 +189,7 @@ name_text(int type, const uint8_t *p, size_t n, int *rc)
 static int
 read_sans(gnutls_x509_crt_t crt, struct tls_peer *peer)
 {
-	char name[TLS_NAME_MAX];
+	uint8_t name[TLS_NAME_MAX + 1]; /* GnuTLS puts a NUL behind it, and does not count it */
 	unsigned i;
 	size_t n;
 	char *s;
@@ -192,19 +200,12 @@ read_sans(gnutls_x509_crt_t crt, struct tls_peer *peer)
 		type = gnutls_x509_crt_get_subject_alt_name2(crt, i, name, &n, NULL, NULL);
 		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
 			break;
-		if (type < 0 || n > sizeof name)
+		if (type < 0 || n > TLS_NAME_MAX)
 			continue; /* too long, or of no use */
-		/* some kinds come with a NUL behind them; one inside is a forger's trick */
-		if (type != GNUTLS_SAN_IPADDRESS) {
-			if (n > 0 && name[n - 1] == '\0')
-				n--;
-			if (memchr(name, '\0', n) != NULL)
-				continue;
-		}
 		if (peer->sans == NULL &&
 		    (peer->sans = calloc(TLS_SANS_MAX, sizeof *peer->sans)) == NULL)
 			return PT_ENOMEM;
-		if ((s = name_text(type, (const uint8_t *)name, n, &rc)) != NULL)
+		if ((s = name_text(type, (struct span){ name, n }, &rc)) != NULL)
 			peer->sans[peer->nsans++] = s;
 	}
 	return rc;

@@ -54,7 +54,7 @@ load_key(struct span pem, gnutls_privkey_t *key_out, struct diag *diag)
 	int rc;
 
 	if (!tls_pem_has_key(pem))
-		return diag_set(diag, PT_EINVAL, "there is no PEM private key in it");
+		return diag_set(diag, PT_EINVAL, "there is no PEM private key in the key's file");
 	if (memmem(pem.p, pem.n, "ENCRYPTED", 9) != NULL)
 		return diag_set(diag, PT_EINVAL, "the private key is encrypted; write it without a "
 			"passphrase: openssl pkey -in OLD -out NEW");
@@ -95,7 +95,7 @@ tls_key_load(struct span cert_pem, struct span key_pem, struct tls_key **key_out
 	*key_out = NULL;
 	rc = gnutls_x509_crt_list_import2(&crts, &n, &d, GNUTLS_X509_FMT_PEM, 0);
 	if (rc < 0 || n == 0) {
-		rc = diag_set(diag, PT_EINVAL, "there is no PEM certificate in it: %s",
+		rc = diag_set(diag, PT_EINVAL, "there is no PEM certificate in the certificate's file: %s",
 			gnutls_strerror(rc));
 		goto out;
 	}

@@ -30,7 +30,8 @@ struct tls_session {
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
-	bool fed;        /* the last read from the transport brought octets */
+	bool ended;      /* the transport has nothing more to read */
+	bool fed;        /* the last read from the transport brought octets or the end */
 };
 
 static ssize_t
@@ -39,11 +40,13 @@ pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 	struct tls_session *s = arg;
 	ssize_t r = s->transport.read(s->transport.arg, p, n);
 
-	s->fed = r > 0;
+	s->fed = r != PT_EAGAIN;
 	if (r >= 0)
 		return r;
-	if (r == PT_EEOF)
+	if (r == PT_EEOF) {
+		s->ended = true;
 		return 0;
+	}
 	gnutls_transport_set_errno(s->g, r == PT_EAGAIN ? EAGAIN : ECONNRESET);
 	return -1;
 }
@@ -201,7 +204,10 @@ fail(struct tls_session *s, int code)
 		s->failure.changed = true;
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
-	if (code == GNUTLS_E_PREMATURE_TERMINATION || code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH) {
+	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
+	/* the second also stands for lengths within a message that do not fit: those get an alert */
+	if (code == GNUTLS_E_PREMATURE_TERMINATION ||
+	    (code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && s->ended)) {
 		s->dead = true;
 		return TLS_TRUNCATED;
 	}
@@ -296,15 +302,25 @@ judge(struct tls_session *s)
 	return TLS_OK;
 }
 
+/* Whether to call GnuTLS again at once. "again" also comes behind a KeyUpdate with more in the transport,
+ * and behind a part of a record with the end right after it: no event announces either. */
+static bool
+repeats(const struct tls_session *s, ssize_t rc)
+{
+	return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED ||
+		(rc == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ);
+}
+
 enum tls_status
 tls_session_handshake(struct tls_session *s)
 {
 	int rc;
 
 	PT_ASSERT(!s->done || s->again);
-	do
+	do {
+		s->fed = false;
 		rc = gnutls_handshake(s->g);
-	while (rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED);
+	} while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
 		return want(s);
 	if (rc == GNUTLS_E_GOT_APPLICATION_DATA && s->again)
@@ -357,11 +373,10 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 
 	*n_out = 0;
 	PT_ASSERT(s->done);
-	do { /* "again" also comes behind a KeyUpdate, with more in the transport that no event announces */
+	do {
 		s->fed = false;
 		r = gnutls_record_recv(s->g, p, n);
-	} while (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED ||
-		(r == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ));
+	} while (repeats(s, r));
 	if (r > 0) {
 		*n_out = (size_t)r;
 		return TLS_OK;

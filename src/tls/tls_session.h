@@ -107,6 +107,7 @@ struct tls_failure {
 	unsigned alert_got;    /* number of the alert that the peer sent; 0: none */
 	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
 	bool changed;          /* a renegotiation came with another certificate or verdict */
+	bool signature;        /* our own signature could not be had */
 };
 const struct tls_failure *tls_session_failure(const struct tls_session *s);
 

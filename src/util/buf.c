@@ -30,6 +30,12 @@ buf_fini(struct buf *b)
 	*b = (struct buf){ .max = b->max };
 }
 
+void
+buf_wipe(struct buf *b)
+{
+	buf_fini(b);
+}
+
 /* Makes room for n more behind len: first by moving to the front, then by growing. */
 static int
 make_room(struct buf *b, size_t n)
@@ -50,7 +56,7 @@ make_room(struct buf *b, size_t n)
 			return PT_ENOMEM;
 		if (buf_size(b) > 0)
 			memcpy(base, b->base + b->off, buf_size(b));
-		wipe(b);
+		wipe(b); /* nobody can reach it any more, and it may be a key */
 		b->base = base;
 		b->cap = cap;
 	}

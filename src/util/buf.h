@@ -22,6 +22,9 @@ void buf_init(struct buf *b, size_t max_octets);
  * drained: what came inside TLS must not be found in the process when its session is over. */
 void buf_fini(struct buf *b);
 
+/* The same, by the name that says that it matters here: for keys. */
+void buf_wipe(struct buf *b);
+
 static inline size_t
 buf_size(const struct buf *b)
 {

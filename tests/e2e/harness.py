@@ -288,6 +288,12 @@ class Certificates:
         at = der.index(bytes.fromhex('0201010420')) + 5
         return der[at:at + 32]
 
+    def public(self, name):
+        """The first half of a P-256 public key, its x, in hexadecimal."""
+        der = subprocess.run([self.openssl, 'pkey', '-in', str(self.key(name)), '-pubout', '-outform',
+                              'DER'], stdout=subprocess.PIPE, check=True).stdout
+        return der[-64:-32].hex()
+
     def context(self, version=None, client=None, ca='ca'):
         """A client's TLS context; version '1.2' or '1.3' alone, client: name of its certificate."""
         context = ssl.create_default_context(cafile=str(self.cert(ca)))
@@ -616,7 +622,8 @@ def rss_kib(pid):
 
 
 def title(pid):
-    return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().rstrip(b'\0').decode(errors='replace')
+    """What ps shows: behind a title shorter than the arguments were there may be more."""
+    return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes().split(b'\0')[0].decode(errors='replace')
 
 
 # --- a client of the line protocol --------------------------------------------------------------

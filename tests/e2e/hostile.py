@@ -263,6 +263,19 @@ def renegotiation(server):
     server.wait_log('code=renegotiation')
 
 
+class Talker:
+    """Sends the same commands for ever, going on where the last send was cut."""
+    LINES = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64
+
+    def __init__(self, client):
+        self.client, self.at = client, 0
+
+    def send(self):
+        n = self.client.sock.send(self.LINES[self.at:])
+        self.at = (self.at + n) % len(self.LINES)
+        return n
+
+
 def never_reads(server, name):
     """It sends commands for ever and reads no answer: the server stops reading, keeps little, and serves
     others meanwhile."""
@@ -270,14 +283,13 @@ def never_reads(server, name):
     workers = server.pids('worker')
     before = {pid: h.rss_kib(pid) for pid in workers}
     client.sock.settimeout(0.3)
-    line = b'ECHO ' + b'x' * 900 + b'\r\n'
-    sent = 0
+    talker, sent = Talker(client), 0
     with client:
         end = time.monotonic() + 15
         quiet = 0
         while quiet < 3 and time.monotonic() < end:
             try:
-                sent += client.sock.send(line * 64)
+                sent += talker.send()
                 quiet = 0
             except (TimeoutError, ssl.SSLError):
                 quiet += 1
@@ -296,18 +308,17 @@ def many_never_read(server):
     workers = server.pids('worker')
     before = sum(h.rss_kib(pid) for pid in workers)
     clients = [server.client('plain') for _ in range(100)]
-    line = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64
+    talkers = [Talker(client) for client in clients]
     for client in clients:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         client.sock.setblocking(False)
     quiet, end = 0, time.monotonic() + 20
-    at = [0] * len(clients)  # a line that is begun is finished: ten broken ones would end the session
     while quiet < 3 and time.monotonic() < end:
         moved = False
-        for i, client in enumerate(clients):
+        for talker in talkers:
             try:
-                at[i] = (at[i] + client.sock.send(line[at[i]:])) % len(line)
+                talker.send()
                 moved = True
             except BlockingIOError:
                 pass
@@ -329,11 +340,11 @@ def goodbye_to_a_peer_that_never_reads(server):
     with server.client('quick') as client:
         client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.sock.setblocking(False)
-        line, at, quiet = (b'ECHO ' + b'x' * 900 + b'\r\n') * 64, 0, 0
+        talker, quiet = Talker(client), 0
         end = time.monotonic() + 10
         while quiet < 3 and time.monotonic() < end:
             try:
-                at = (at + client.sock.send(line[at:])) % len(line)
+                talker.send()
                 quiet = 0
             except BlockingIOError:
                 quiet += 1

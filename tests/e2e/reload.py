@@ -190,12 +190,31 @@ def signal_within_upgrade(site, sig):
                 talk([session], 'a session')
 
 
+def stop_within_reload(site):
+    """A stop that comes while a reload is under way is a stop."""
+    with site.server(BUSY, top='linger 500ms\n', workers=4) as server:
+        for n in range(12):
+            with server.secure() as session:
+                server.signal(signal.SIGHUP)
+                time.sleep(n * 0.002)
+                server.signal(signal.SIGTERM)
+                h.equal(session.reply().status, 'BYE', 'the last line')
+                session.expect_end()
+            began = time.monotonic()
+            h.equal(server.wait(), 0, 'exit code')
+            h.check(time.monotonic() - began < 3, f'the end took {time.monotonic() - began:.1f} s')
+            server.start()
+
+
 def settled(server):
     """Waits until no transition is under way any more."""
     seen = [None, time.monotonic()]
 
     def quiet():
-        generation = server.status()['generation'] if server.serving() else None
+        try:
+            generation = server.status()['generation']
+        except (OSError, ValueError):
+            generation = None  # control is being replaced
         if generation != seen[0]:
             seen[:] = [generation, time.monotonic()]
         return generation and time.monotonic() - seen[1] > 1
@@ -415,6 +434,7 @@ def main():
     topic.case('many signals', many_signals, site)
     topic.case('SIGHUP in the middle of an upgrade', signal_within_upgrade, site, signal.SIGHUP)
     topic.case('SIGTERM in the middle of an upgrade', signal_within_upgrade, site, signal.SIGTERM)
+    topic.case('SIGTERM in the middle of a reload', stop_within_reload, site)
     topic.case('a reload with a mistake', broken_configuration, site, 'nonsense\n', 'nonsense')
     topic.case('a reload with a key that does not match', broken_configuration, site, None, 'server.pem')
     topic.case('listeners come and go', listeners, site)

@@ -186,10 +186,14 @@ test_ends(void)
 	CU_ASSERT_EQUAL(frame_send(pair[1], &f, -1), PT_EIO); /* not a descriptor any more */
 	CU_ASSERT_EQUAL(frame_recv(pair[1], &f), PT_EIO);
 
-	/* the peer has ended without reading what we sent */
+	/* the peer has ended without reading what we sent: what it had sent still counts */
 	open_pair();
 	CU_ASSERT_EQUAL(frame_send(pair[1], &f, -1), 0);
+	CU_ASSERT_EQUAL(frame_send(pair[0], &f, -1), 0);
+	CU_ASSERT_EQUAL(frame_send(pair[0], &f, -1), 0);
 	close(pair[0]);
+	CU_ASSERT_EQUAL(frame_recv(pair[1], &f), 0);
+	CU_ASSERT_EQUAL(frame_recv(pair[1], &f), 0);
 	CU_ASSERT_EQUAL(frame_recv(pair[1], &f), PT_EEOF);
 	close(pair[1]);
 }

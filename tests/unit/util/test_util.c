@@ -10,6 +10,47 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The linker puts this in front of free() (--wrap): what a buffer gives back is looked at. */
+void __real_free(void *p);
+void __wrap_free(void *p);
+
+static const uint8_t *watched;
+static bool was_wiped;
+
+void
+__wrap_free(void *p)
+{
+	static const uint8_t zeros[64];
+
+	if (p != NULL && p == watched) {
+		was_wiped = memcmp(p, zeros, sizeof zeros) == 0;
+		watched = NULL;
+	}
+	__real_free(p);
+}
+
+/* A key that is read in parts leaves none of them in freed memory. */
+static void
+test_buf_wipes_what_it_grows_out_of(void)
+{
+	uint8_t secret[64];
+	struct buf b;
+
+	memset(secret, 's', sizeof secret);
+	buf_init(&b, 65536);
+	CU_ASSERT_EQUAL(buf_append(&b, secret, sizeof secret), 0);
+	while (buf_size(&b) < 65536) {
+		watched = b.base;
+		was_wiped = true;
+		CU_ASSERT_EQUAL(buf_append(&b, secret, sizeof secret), 0);
+		CU_ASSERT_TRUE(was_wiped);
+	}
+	watched = b.base;
+	was_wiped = false;
+	buf_wipe(&b);
+	CU_ASSERT_TRUE(was_wiped);
+}
+
 static void
 test_buf_limits(void)
 {
@@ -167,6 +208,7 @@ static const struct test_row rows[] = {
 	{ "buf: limits", test_buf_limits },
 	{ "buf: order", test_buf_keeps_order },
 	{ "buf: printf", test_buf_printf },
+	{ "buf: secrets", test_buf_wipes_what_it_grows_out_of },
 	{ "span", test_span },
 	{ "scan: u64", test_scan },
 	{ "diag", test_diag },

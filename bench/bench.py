@@ -1,0 +1,414 @@
+#!/usr/bin/env python3
+"""bench.py - measures this build of posternd on loopback and holds the figures against their bars.
+
+Starts a posternd of its own below a temporary folder, with certificates made for the occasion, drives it
+with "load" and measures in the same rounds the floor that TLS in memory sets ("floor"). Only ratios
+within one run mean much; README.md says how to read them. Changes nothing outside its temporary folder
+and a cgroup of its own, which it removes.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROWS = "cycle sockets cert noop latency storm idle mutual plain".split()
+TIMED = "cycle sockets cert noop latency".split()
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# --- what the server uses --------------------------------------------------------------------------
+
+
+class Meter:
+    """A cgroup for the server when one can be made, else the run time of its processes."""
+
+    def __init__(self):
+        name = "postern-bench-%d" % os.getpid()
+        self.dir, self.kind = None, "pids"
+        for kind, base in (("v1", "/sys/fs/cgroup/cpuacct"), ("v2", self.own_v2())):
+            if base is None or not os.path.isdir(base):
+                continue
+            try:
+                os.mkdir(os.path.join(base, name))
+            except OSError:
+                continue
+            self.dir, self.kind = os.path.join(base, name), kind
+            break
+
+    @staticmethod
+    def own_v2():
+        if not os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+            return None
+        with open("/proc/self/cgroup") as f:
+            for line in f:
+                if line.startswith("0::"):
+                    return "/sys/fs/cgroup" + line[3:].strip()
+        return None
+
+    def enter(self):
+        """In the child, before exec."""
+        if self.dir:
+            with open(os.path.join(self.dir, "cgroup.procs"), "w") as f:
+                f.write(str(os.getpid()))
+
+    def spec(self, server):
+        if self.kind == "v1":
+            return "v1:" + os.path.join(self.dir, "cpuacct.usage")
+        if self.kind == "v2":
+            return "v2:" + os.path.join(self.dir, "cpu.stat")
+        return "pids:" + ",".join(str(p) for p in server.pids())
+
+    def words(self):
+        return {"v1": "the server's own cgroup (v1, cpuacct.usage)",
+                "v2": "the server's own cgroup (v2, cpu.stat)",
+                "pids": "the sum of /proc/PID/schedstat of its processes"}[self.kind]
+
+    def close(self):
+        if self.dir:
+            for _ in range(50):
+                try:
+                    os.rmdir(self.dir)
+                    return
+                except OSError:
+                    time.sleep(0.1)
+
+
+# --- the server ------------------------------------------------------------------------------------
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, posternd, folder, meter, workers):
+        self.port = free_port()
+        self.folder = tempfile.mkdtemp(prefix="server.", dir=folder)
+        os.mkdir(os.path.join(self.folder, "run"))
+        os.mkdir(os.path.join(self.folder, "state"))
+        conf = os.path.join(self.folder, "postern.conf")
+        with open(conf, "w") as f:
+            f.write(f"""hostname localhost
+state "{self.folder}/state"
+pid-file "{self.folder}/run/posternd.pid"
+log file "{self.folder}/log"
+workers {workers}
+max-connections 100000
+control {{ socket "{self.folder}/run/control" }}
+tls main {{
+    certificate "{folder}/server.pem" key "{folder}/server.key"
+    client-certificate request
+    client-ca "{folder}/ca.pem"
+}}
+identity {{ map san-email from "{folder}/ca.pem" }}
+service line {{
+    protocol line
+    listen 127.0.0.1:{self.port} starttls-required
+    tls main
+    max-connections 100000
+    max-per-address 100000
+    idle-timeout 1h
+}}
+""")
+        self.output = open(os.path.join(self.folder, "output"), "w")
+        self.process = subprocess.Popen([posternd, "-d", "-f", conf], stdin=subprocess.DEVNULL,
+                                        stdout=self.output, stderr=self.output,
+                                        preexec_fn=meter.enter)
+        self.await_greeting()
+
+    def await_greeting(self):
+        for _ in range(100):
+            if self.process.poll() is not None:
+                break
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+                    if s.recv(64):
+                        return
+            except OSError:
+                time.sleep(0.05)
+        self.output.flush()
+        with open(os.path.join(self.folder, "output")) as f:
+            sys.exit("bench: posternd does not start:\n" + f.read())
+
+    def pids(self):
+        """The parent and its children."""
+        found = [self.process.pid]
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    with open(f"/proc/{entry}/stat") as f:
+                        if int(f.read().rpartition(")")[2].split()[1]) == self.process.pid:
+                            found.append(int(entry))
+                except OSError:
+                    pass
+        return found
+
+    def pss_kib(self):
+        total = 0
+        for pid in self.pids():
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += next(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+        return total
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+# --- the clients -----------------------------------------------------------------------------------
+
+
+class Bench:
+    def __init__(self, options):
+        self.o = options
+        self.folder = tempfile.mkdtemp(prefix="postern-bench.")
+        os.chmod(self.folder, 0o755)
+        self.meter = Meter()
+        self.notes, self.errors = [], 0
+        self.tool("load", "pki", self.folder)
+
+    def tool(self, name, *args):
+        r = subprocess.run([os.path.join(self.o.tools, name)] + [str(a) for a in args],
+                           stdout=subprocess.PIPE, text=True)
+        if r.returncode != 0:
+            sys.exit(f"bench: {name} {' '.join(str(a) for a in args)} failed")
+        return r.stdout
+
+    def server(self, workers="auto"):
+        return Server(self.o.posternd, self.folder, self.meter, workers)
+
+    def timed(self, server, mode, conns, *more, seconds=None):
+        r = json.loads(self.tool("load", mode, "--port", server.port, "--conns", conns, "--seconds",
+                                 seconds or self.o.seconds, "--meter", self.meter.spec(server), *more))
+        if r["errors"]:
+            self.errors += r["errors"]
+            self.notes.append(f"{mode}: {r['errors']} errors: {r['error'] or 'not finished in time'}")
+        if not r["ops"]:
+            sys.exit(f"bench: {mode}: nothing was done: {r['error']}")
+        r["cpu_us_op"] = r["cpu_us"] / r["ops"]
+        r["rate"] = r["ops"] / r["seconds"]
+        return r
+
+    def floor(self, case):
+        return float(self.tool("floor", self.folder, case, 0.5))
+
+    def held(self, server, mode, conns, *more):
+        p = subprocess.Popen([os.path.join(self.o.tools, "load"), mode, "--port", str(server.port),
+                              "--conns", str(conns)] + [str(m) for m in more],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if p.stdout.readline() != "up\n":
+            sys.exit(f"bench: {mode}: the connections could not be opened")
+        return p
+
+    @staticmethod
+    def release(p):
+        return json.loads(p.communicate()[0])
+
+    def certs(self, seconds):
+        """Enough that none comes twice."""
+        return ["--pki", self.folder, "--certs", int(seconds * 4000)]
+
+    # --- rows: each returns lines of the table -----------------------------------------------------
+
+    def timed_rows(self, rows):
+        """All of these in every round, the order turned by one from round to round."""
+        got = {r: [] for r in rows}
+        server = self.server()
+        plan = [r for r in rows if r in TIMED]
+        for n in range(self.o.rounds):
+            for r in plan[n % len(plan):] + plan[:n % len(plan)]:
+                if r == "cycle":
+                    got[r].append((self.timed(server, "cycle", 64), self.floor("full")))
+                elif r == "cert":
+                    certs = self.certs(self.o.seconds)
+                    got[r].append((self.timed(server, "cycle", 64, *certs), self.floor("cert")))
+                elif r == "sockets":
+                    got[r].append((self.timed(server, "cycle", 64, "--plain"), None))
+                elif r == "noop":
+                    got[r].append((self.timed(server, "noop", 10), None))
+                else:
+                    got[r].append((self.timed(server, "cycle", 1), None))
+            say(f"# round {n + 1} of {self.o.rounds}")
+        server.stop()
+        lines = []
+        for r, name, bar in (("cycle", "STARTTLS cycle, full handshake", 1.4),
+                             ("cert", "the same, client certificate never seen before", 1.25)):
+            if got.get(r):
+                cpu = [x["cpu_us_op"] for x, _ in got[r]]
+                ratio = [x["cpu_us_op"] / f for x, f in got[r]]
+                rate = statistics.median(x["rate"] for x, _ in got[r])
+                lines.append(Line(name + f" ({rate:,.0f}/s)", cpu, "µs CPU",
+                                  f"floor {statistics.median(f for _, f in got[r]):.0f}", ratio, bar))
+        if got.get("sockets"):
+            rate = statistics.median(x["rate"] for x, _ in got["sockets"])
+            lines.append(Line(f"the cycle's round trips in plaintext ({rate:,.0f}/s)",
+                              [x["cpu_us_op"] for x, _ in got["sockets"]], "µs CPU"))
+        if got.get("noop"):
+            rate = statistics.median(x["rate"] for x, _ in got["noop"])
+            lines.append(Line(f"NOOP in TLS, 10 connections ({rate:,.0f}/s)",
+                              [x["cpu_us_op"] for x, _ in got["noop"]], "µs CPU"))
+        if got.get("latency"):
+            lines.append(Line("one client's whole cycle, p50",
+                              [x["p50_us"] for x, _ in got["latency"]], "µs"))
+            lines.append(Line("one client's whole cycle, p99",
+                              [x["p99_us"] for x, _ in got["latency"]], "µs"))
+        return lines
+
+    def storm_rows(self):
+        server = self.server()
+        rates, p99s, with_rates = [], [], []
+        stalled = self.o.stalled
+        for n in range(max(9, self.o.rounds)):
+            got = {}
+            for stall in ((False, True) if n % 2 else (True, False)):
+                p = self.held(server, "stall", stalled) if stall else None
+                got[stall] = self.timed(server, "cycle", 16)
+                if p:
+                    self.release(p)
+                    time.sleep(0.3)
+            with_rates.append(got[True]["rate"])
+            rates.append(got[True]["rate"] / got[False]["rate"])
+            p99s.append(got[True]["p99_us"] / got[False]["p99_us"])
+        server.stop()
+        name = f"16 good clients beside {stalled:,} stalled handshakes"
+        return [Line(name + ": rate", with_rates, "cycles/s", "without", rates, 0.95, least=True),
+                Line(name + ": p99", p99s, "x without", "without", p99s, 1.25)]
+
+    def idle_rows(self, name, bar, workers, certs, plain):
+        slopes = []
+        few, many = self.o.idle
+        for _ in range(self.o.memory_rounds):
+            server = self.server(workers)
+            held, pss = [], []
+            for conns in (few, many - few):
+                more = ["--plain"] if plain else []
+                if certs:
+                    more += ["--pki", self.folder, "--certs", conns]
+                held.append(self.held(server, "idle", conns, *more))
+                time.sleep(2)
+                pss.append(server.pss_kib())
+            slopes.append((pss[1] - pss[0]) / (many - few))
+            for p in held:
+                self.release(p)
+            server.stop()
+        return [Line(f"{name} ({few:,} to {many:,} connections)", slopes, "KiB PSS each",
+                     None, None, bar)]
+
+    def run(self):
+        rows, lines = self.o.rows, []
+        if set(rows) & set(TIMED):
+            lines += self.timed_rows(rows)
+        if "storm" in rows:
+            lines += self.storm_rows()
+        if "idle" in rows:
+            lines += self.idle_rows("idle TLS connection", 16, "auto", False, False)
+        if "mutual" in rows:
+            lines += self.idle_rows("idle TLS connection with client certificate", 20, "auto", True,
+                                    False)
+        if "plain" in rows:
+            lines += self.idle_rows("idle plaintext connection, one worker", 1, 1, False, True)
+        return lines
+
+    def close(self):
+        self.meter.close()
+        if self.o.keep:
+            say(f"# kept: {self.folder}")
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+# --- the table -------------------------------------------------------------------------------------
+
+
+def number(x):
+    return f"{x:,.0f}" if x >= 1000 else f"{x:.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}"
+
+
+class Line:
+    """One row: values of all rounds; ratios to something of the same rounds, held against the bar, or
+    without ratios the values themselves."""
+
+    def __init__(self, name, values, unit, base=None, ratios=None, bar=None, least=False):
+        self.name, self.values, self.unit, self.base = name, values, unit, base
+        self.ratios, self.bar, self.least = ratios, bar, least
+
+    def text(self):
+        def spread(v):
+            if len(v) == 1:
+                return number(v[0])
+            return f"{number(statistics.median(v))} ({number(min(v))}–{number(max(v))})"
+
+        judged = statistics.median(self.ratios or self.values)
+        bar = verdict = ""
+        if self.bar is not None:
+            bar = ("≥ " if self.least else "≤ ") + f"{self.bar:g}"
+            met = judged >= self.bar if self.least else judged <= self.bar
+            verdict = "met" if met else "**missed**"
+        ratio = f"{spread(self.ratios)} × {self.base}" if self.ratios else ""
+        return f"| {self.name} | {spread(self.values)} {self.unit} | {ratio} | {bar} | {verdict} |"
+
+
+def parse():
+    p = argparse.ArgumentParser(description="measures a build of posternd on loopback")
+    p.add_argument("--posternd", required=True, help="the server's program, installed")
+    p.add_argument("--tools", required=True, help="the folder with load and floor")
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--seconds", type=float, default=2, help="each timed run")
+    p.add_argument("--memory-rounds", type=int, default=1)
+    p.add_argument("--stalled", type=int, default=2000)
+    p.add_argument("--keep", action="store_true", help="leave the temporary folder")
+    p.add_argument("rows", nargs="*", default=ROWS, help="which rows: " + " ".join(ROWS))
+    o = p.parse_args()
+    if set(o.rows) - set(ROWS):
+        p.error("no such row: " + " ".join(set(o.rows) - set(ROWS)))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    # client and one worker each need that many descriptors, and some more
+    o.idle = (1000, min(10000, limit - 500))
+    if o.idle[1] < 2000:
+        p.error(f"the limit of open files, {limit}, is too low (ulimit -Hn)")
+    return o
+
+
+def main():
+    o = parse()
+    b = Bench(o)
+    try:
+        begun = datetime.datetime.now(datetime.timezone.utc)
+        lines = b.run()
+        say(f"\n{begun:%Y-%m-%d %H:%M} UTC, {platform.machine()}, {os.cpu_count()} processors, Linux "
+            f"{platform.release().split('-')[0]}, load {os.getloadavg()[1]:.1f}; {o.rounds} rounds of "
+            f"{o.seconds:g} s")
+        say(f"CPU: {b.meter.words()}\n")
+        say("| what | median (least–most) | ratio in the same round | bar | |")
+        say("|---|--:|--:|--:|---|")
+        for line in lines:
+            say(line.text())
+        for note in b.notes:
+            say("note: " + note)
+    finally:
+        b.close()
+    sys.exit(1 if b.errors else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""What the processes may not do: each of them tries (builds with --enable-probe), and the outcome is compared
+with the table; and what the kernel says of them. Private keys are in the keyholder alone."""
+import os
+import pathlib
+import pwd
+import re
+import signal
+import struct
+
+import harness as h
+
+ROLES = ('keyholder', 'worker', 'control')
+FORBIDDEN = ('open a file', 'connect a socket', 'make a socket', 'trace its parent', 'signal its parent')
+KILLS = 'run a program'
+USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc'}
+PROBE_LINE = re.compile(r'probe: (\w+): ([^:]+): (.*)')
+
+
+def need_probe():
+    if not h.PROBE:
+        raise h.Skip('the build was configured without --enable-probe')
+
+
+def need_root():
+    if not h.ROOT:
+        raise h.Skip('needs root')
+
+
+class Probed:
+    """The outcome of one SIGURG: {(role, what): set of results}, and who was killed by a signal."""
+
+    def __init__(self, site):
+        with site.server(h.LINE_SERVICE, allowed=False) as server:
+            self.before = {p['pid']: p['role'] for p in server.status()['processes']}
+            server.signal(signal.SIGURG)
+            for pid, role in self.before.items():
+                server.wait_log(r'probe: %s\[%d\] was ended by signal' % (role, pid))
+            h.within(h.TIMEOUT, lambda: recovered(server, self.before), 'new processes in their places')
+            server.secure(cert='alice').close()
+            h.equal(server.stop(), 0, 'exit code')
+            log = server.log()
+            server.start()
+        self.results = {}
+        for role, what, result in PROBE_LINE.findall(log):
+            self.results.setdefault((role, what), []).append(result)
+        self.killed = {int(pid): int(number) for pid, number in
+                       re.findall(r'probe: \w+\[(\d+)\] was ended by signal (\d+)', log)}
+
+
+def recovered(server, before):
+    try:
+        rows = server.status()['processes']
+    except (OSError, ValueError):
+        return False
+    return len(rows) == len(before) and not set(before) & {p['pid'] for p in rows} and \
+        all(p['state'] == 'serving' for p in rows)
+
+
+def cell(probed, role, what):
+    count = list(probed.before.values()).count(role)
+    want = ['Operation not permitted'] * count
+    h.equal(probed.results.get((role, what)), want, 'the outcome')
+
+
+def cell_killed(probed, role):
+    h.equal(probed.results.get((role, KILLS)), None, 'an answer after it')
+    for pid, other in probed.before.items():
+        if other == role:
+            h.equal(probed.killed.get(pid), signal.SIGSYS, f'the signal that ended {role}[{pid}]')
+
+
+def nothing_else(probed):
+    known = {(role, what) for role in ROLES for what in FORBIDDEN}
+    h.equal(set(probed.results) - known, set(), 'probes that this test does not know')
+
+
+def each(server):
+    return [(p['role'], p['pid']) for p in server.status()['processes']]
+
+
+def kernel_says(server):
+    for role, pid in each(server):
+        status = h.process_status(pid)
+        h.equal(status['NoNewPrivs'], '1', f'{role}: NoNewPrivs')
+        h.equal(status['Seccomp'], '2', f'{role}: Seccomp')
+        for name in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb'):
+            h.equal(int(status[name], 16), 0, f'{role}: {name}')
+    status = h.process_status(server.pid)
+    h.equal(status['NoNewPrivs'], '1', 'parent: NoNewPrivs')
+    h.equal(status['Seccomp'], '0', 'parent: Seccomp (its children and the next binary would inherit it)')
+
+
+def users(server):
+    need_root()
+    seen = {}
+    for role, pid in each(server):
+        status = h.process_status(pid)
+        want = pwd.getpwnam(USERS[role])
+        h.equal(status['Uid'].split(), [str(want.pw_uid)] * 4, f'{role}: users')
+        h.equal(status['Gid'].split(), [str(want.pw_gid)] * 4, f'{role}: groups')
+        h.equal(status['Groups'].split(), [], f'{role}: further groups')
+        seen[role] = want.pw_uid
+    h.equal(len(set(seen.values())), 3, 'different users')
+    h.equal(h.process_status(server.pid)['Uid'].split()[0], '0', 'the parent')
+
+
+def parent_is_reduced(server):
+    need_root()
+    kept = int(h.process_status(server.pid)['CapEff'], 16)
+    for name, number in (('CAP_SYS_ADMIN', 21), ('CAP_SYS_PTRACE', 19), ('CAP_NET_ADMIN', 12),
+                         ('CAP_SYS_MODULE', 16), ('CAP_SYS_RAWIO', 17), ('CAP_NET_RAW', 13)):
+        h.check(not kept & 1 << number, f'the parent keeps {name}')
+
+
+def empty_root(server):
+    need_root()
+    for role, pid in each(server):
+        h.equal(os.listdir(f'/proc/{pid}/root/'), [], f'{role}: what its root folder holds')
+        h.equal(os.readlink(f'/proc/{pid}/root'), str(server.folder / 'state' / 'empty'), f'{role}: root')
+        h.equal(os.readlink(f'/proc/{pid}/cwd'), os.readlink(f'/proc/{pid}/root'), f'{role}: folder')
+
+
+def descriptors(server):
+    """Nobody holds a file that it has no business with: no key outside the keyholder, no folder, no device."""
+    need_root()
+    for role, pid in each(server):
+        for fd in os.listdir(f'/proc/{pid}/fd'):
+            target = os.readlink(f'/proc/{pid}/fd/{fd}')
+            allowed = (target.startswith(('socket:', 'anon_inode:', 'pipe:', '/memfd:'))
+                       or target in ('/dev/null', str(server.log_file)))
+            h.check(allowed, f'{role} holds {target} as descriptor {fd}')
+
+
+def dumps(server):
+    """No core of a process that holds keys or mail; nobody of the same user may look into it."""
+    for role, pid in each(server):
+        limits = pathlib.Path(f'/proc/{pid}/limits').read_text() if h.ROOT else ''
+        if limits:
+            line = next(line for line in limits.splitlines() if line.startswith('Max core file size'))
+            h.equal(line.split()[4:6], ['0', '0'], f'{role}: core size')
+        h.equal(os.stat(f'/proc/{pid}/mem').st_uid, 0, f'{role}: owner of its memory file')
+
+
+def memory(pid):
+    """All that the process can read, mapping by mapping."""
+    with open(f'/proc/{pid}/maps') as maps, open(f'/proc/{pid}/mem', 'rb', 0) as mem:
+        for line in maps:
+            area, mode = line.split()[:2]
+            start, end = (int(n, 16) for n in area.split('-'))
+            if mode[0] != 'r' or '[v' in line:  # vvar, vdso, vsyscall
+                continue
+            try:
+                mem.seek(start)
+                data = b''
+                while len(data) < end - start:
+                    more = mem.read(end - start - len(data))
+                    if not more:
+                        break
+                    data += more
+            except OSError:
+                pass
+            yield data
+
+
+def forms(scalar):
+    """As it is written, and as a big number lies in memory on this machine (words of 64 bit, lowest first)."""
+    words = struct.unpack('>4Q', scalar)
+    return {scalar, struct.pack('=4Q', *reversed(words))}
+
+
+def count_in_memory(pid, needles):
+    return sum(data.count(needle) for data in memory(pid) for needle in needles)
+
+
+def keys_in_keyholder_alone(server):
+    need_root()
+    for _ in range(20):  # signatures in every worker
+        server.secure().close()
+    scalar = forms(server.site.certs.scalar('server'))
+    public = {bytes.fromhex(server.site.certs.public('server'))}
+    processes = [*each(server), ('parent', server.pid)]
+    for role, pid in processes:
+        found = count_in_memory(pid, scalar)
+        if role == 'keyholder':
+            h.check(found > 0, 'the search finds no key where one is: it proves nothing')
+        else:
+            h.equal(found, 0, f'copies of the private key in the memory of {role}[{pid}]')
+        if role == 'worker':  # the search does see this process's memory
+            h.check(count_in_memory(pid, public) > 0, 'the public key is not found in a worker')
+
+
+def old_keys_are_wiped(server):
+    """After a reload to another key the keyholder has forgotten the first."""
+    need_root()
+    scalar = forms(server.site.certs.scalar('server'))
+    tls = h.TLS_MAIN.replace('{cert}', str(server.site.certs.cert('server-2'))).replace(
+        '{key}', str(server.site.certs.key('server-2')))
+    server.write_conf(tls=tls)
+    server.reload()
+    h.within(h.TIMEOUT, lambda: len(server.pids('worker')) == 2, 'the end of the old workers')
+    server.secure().close()
+    pid = server.pids('keyholder')[0]
+    h.check(count_in_memory(pid, forms(server.site.certs.scalar('server-2'))) > 0, 'no key at all')
+    h.within(5, lambda: count_in_memory(pid, scalar) == 0, 'the first key is wiped')
+
+
+def main():
+    topic = h.Topic()
+    site = h.Site(topic)
+    if h.PROBE:
+        probed = []
+        topic.case('every process tries what it may not', lambda: probed.append(Probed(site)))
+        for role in ROLES if probed else ():
+            for what in FORBIDDEN:
+                topic.case(f'{role}: {what}: not permitted', cell, probed[0], role, what)
+            topic.case(f'{role}: {KILLS}: killed', cell_killed, probed[0], role)
+        if probed:
+            topic.case('no other probes', nothing_else, probed[0])
+    else:
+        topic.case('every process tries what it may not', need_probe)
+    with site.server(h.LINE_SERVICE) as server:
+        topic.case('no new privileges, a filter, no capability', kernel_says, server)
+        topic.case('a user for each role', users, server)
+        topic.case('the parent keeps few capabilities', parent_is_reduced, server)
+        topic.case('an empty root folder', empty_root, server)
+        topic.case('descriptors', descriptors, server)
+        topic.case('no dumps', dumps, server)
+        topic.case('private keys are in the keyholder alone', keys_in_keyholder_alone, server)
+        topic.case('keys of former generations are wiped', old_keys_are_wiped, server)
+    topic.done()
+
+
+main()
