@@ -202,6 +202,7 @@ fail(struct tls_session *s, int code)
 
 	if (code == GNUTLS_E_SESSION_USER_ID_CHANGED) /* GnuTLS compares the leaf, too */
 		s->failure.changed = true;
+	s->again = false;
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
 	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;

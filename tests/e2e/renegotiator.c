@@ -4,9 +4,11 @@
  * renegotiator PORT PRIORITY [CERT KEY] -- WORD ...
  *   say TEXT         sends the line, prints the answer's last line
  *   again [C K]      renegotiates with that certificate; "again -" with none, "again" as before
+ *   stall            begins a renegotiation, sends no more, and waits for the server's end
  *   update N MS      N key updates, one each MS
  * Prints one line for each word; ends with the first that fails: "alert N", "closed" or an error. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -115,6 +117,30 @@ say(gnutls_session_t s, int fd, const char *text)
 	printf("%s\n", line);
 }
 
+static ssize_t
+pull_nothing(gnutls_transport_ptr_t arg, void *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	(void)n;
+	errno = EAGAIN;
+	return -1;
+}
+
+static void
+stall(gnutls_session_t s, int fd)
+{
+	char octet;
+
+	gnutls_transport_set_pull_function(s, pull_nothing);
+	if (gnutls_handshake(s) != GNUTLS_E_AGAIN)
+		die("stall", 0);
+	while (recv(fd, &octet, 1, 0) > 0)
+		continue;
+	printf("ended\n");
+	exit(0);
+}
+
 static void
 update(gnutls_session_t s, int fd, int n, int ms)
 {
@@ -144,7 +170,7 @@ main(int argc, char **argv)
 		i += 2;
 	}
 	fd = dial(atoi(argv[1]));
-	gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_ALLOW_ID_CHANGE);
+	gnutls_init(&s, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT);
 	if ((rc = gnutls_priority_set_direct(s, argv[2], NULL)) != 0)
 		die(argv[2], rc);
 	gnutls_credentials_set(s, GNUTLS_CRD_CERTIFICATE, cred);
@@ -154,6 +180,8 @@ main(int argc, char **argv)
 	for (i++; i < argc; i++) {
 		if (strcmp(argv[i], "say") == 0) {
 			say(s, fd, argv[++i]);
+		} else if (strcmp(argv[i], "stall") == 0) {
+			stall(s, fd);
 		} else if (strcmp(argv[i], "update") == 0) {
 			update(s, fd, atoi(argv[i + 1]), atoi(argv[i + 2]));
 			i += 2;

@@ -56,6 +56,14 @@ service always {
         verify always
     }
 }
+service short {
+    protocol line
+    listen 127.0.0.1:@short starttls-required
+    tls main {
+        renegotiation 10 per 10m
+        handshake-timeout 1500ms
+    }
+}
 service required {
     protocol line
     listen 127.0.0.1:@required starttls-required
@@ -477,6 +485,17 @@ def off(server):
     h.equal(out, ['alert 100'], 'what happened')
 
 
+def stalls(server):
+    """A renegotiation has a handshake's deadline."""
+    began = time.monotonic()
+    with counted(server, 'short', renegotiations=0, renegotiations_refused=1, handshakes_failed=0):
+        out = run(server, 'short', TLS12, 'alice', 'say', 'NOOP', 'stall')
+    took = time.monotonic() - began
+    h.equal(out, ['OK "Done."', 'ended'], 'what happened')
+    h.check(1.4 <= took <= 6, f'ended after {took:.1f} s')
+    server.wait_log('code=handshake-timeout')
+
+
 def insecure(server):
     """Without RFC 5746 a client may come in (TLS 1.3 has no use for it), but never renegotiate."""
     with counted(server, 'once', handshakes=1, renegotiations=0, renegotiations_refused=1):
@@ -559,10 +578,11 @@ def main():
         for first, then in (('alice', 'bob'), (None, 'alice'), ('alice', '-'), ('alice', 'expired')):
             topic.case(f'verify always: {first or "no certificate"}, then {then}', changes, server, 'always',
                        first, then, '49')
-        for then, alert in (('bob', '49'), ('-', '40'), ('stranger', '40')):
+        for then, alert in (('bob', '49'), ('-', '40'), ('stranger', '49')):
             topic.case(f'verify always under require: alice, then {then}', changes, server, 'required',
                        'alice', then, alert)
         topic.case('more renegotiations than allowed', excess, server)
+        topic.case('a renegotiation that stalls', stalls, server)
         topic.case('no secure renegotiation', insecure, server)
         topic.case('renegotiation by s_client', by_s_client, server)
         topic.case('10 key updates in 2 s', key_updates, server, 10, 200, 0)
