@@ -68,10 +68,15 @@ listen_open(const union addr *a, socklen_t len, unsigned mode, int *fd_out, stru
 	if (bind(fd, &a->sa, len) != 0)
 		return fail(fd, a, len, "bind", diag);
 	if (a->sa.sa_family == AF_UNIX && a->un.sun_path[0] != '\0' &&
-	    chmod(a->un.sun_path, (mode_t)mode) != 0)
+	    chmod(a->un.sun_path, (mode_t)mode) != 0) {
+		unlink(a->un.sun_path);
 		return fail(fd, a, len, "chmod", diag);
-	if (listen(fd, LISTEN_BACKLOG) != 0)
+	}
+	if (listen(fd, LISTEN_BACKLOG) != 0) {
+		if (a->sa.sa_family == AF_UNIX && a->un.sun_path[0] != '\0')
+			unlink(a->un.sun_path);
 		return fail(fd, a, len, "listen", diag);
+	}
 	*fd_out = fd;
 	return 0;
 }

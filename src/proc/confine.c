@@ -51,7 +51,7 @@ struct ll_attr {
 		SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time),                   \
 		SCMP_SYS(getrandom), SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap),              \
 		SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(futex), SCMP_SYS(getpid),            \
-		SCMP_SYS(gettid), SCMP_SYS(fcntl), SCMP_SYS(fstat),              \
+		SCMP_SYS(gettid), SCMP_SYS(fstat),                               \
 		SCMP_SYS(newfstatat), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask),            \
 		SCMP_SYS(rt_sigaction), SCMP_SYS(exit), SCMP_SYS(exit_group),                      \
 		SCMP_SYS(restart_syscall), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(lseek),       \
@@ -133,11 +133,31 @@ enter_landlock(struct buf *limitations)
 	return 0;
 }
 
+/* Calls that are allowed with some arguments only. */
+static int
+add_limited(scmp_filter_ctx ctx)
+{
+	/* not F_SETOWN or F_SETSIG: with them a descriptor signals whom its owner likes */
+	static const int commands[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_ADD_SEALS,
+		F_GET_SEALS };
+	/* abort() signals the process itself; all workers share a user, and more do without root */
+	const struct scmp_arg_cmp itself = { .arg = 0, .op = SCMP_CMP_EQ,
+		.datum_a = (scmp_datum_t)getpid() };
+	struct scmp_arg_cmp command = { .arg = 1, .op = SCMP_CMP_EQ };
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(commands); i++) {
+		command.datum_a = (scmp_datum_t)commands[i];
+		if (seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, &command) != 0)
+			return PT_EPERM;
+	}
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &itself) == 0
+		? 0 : PT_EPERM;
+}
+
 static int
 enter_seccomp(const struct confinement *c)
 {
-	const struct scmp_arg_cmp itself = { .arg = 0, .op = SCMP_CMP_EQ,
-		.datum_a = (scmp_datum_t)getpid() };
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	size_t i;
 	int rc = PT_EPERM;
@@ -147,8 +167,7 @@ enter_seccomp(const struct confinement *c)
 	for (i = 0; i < c->ncalls; i++)
 		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
 			goto out;
-	/* abort() signals the process itself; all workers share a user, and more do without root */
-	if (seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, &itself) != 0)
+	if (add_limited(ctx) != 0)
 		goto out;
 	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
 	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)

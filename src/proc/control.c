@@ -102,12 +102,15 @@ on_state(void *self, void *peer, struct frame *f)
 static int
 on_stop(void *self, void *peer, struct frame *f)
 {
+	struct control *c = self;
 	struct msg_stop m;
 
 	(void)peer;
 	if (msg_stop_decode(f, &m) != 0)
 		return PT_EPROTO;
-	control_log_stop(self);
+	if (c->socket >= 0)
+		ev_io_want(&c->socket_io, 0); /* new clients are the next control's */
+	control_log_stop(c);
 	return 0;
 }
 

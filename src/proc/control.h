@@ -57,6 +57,7 @@ void control_log_init(struct control *c);
 int control_on_log_sender(void *self, void *peer, struct frame *f);
 int control_on_log_target(void *self, void *peer, struct frame *f);
 void control_log_flush(struct control *c); /* takes what senders have left, before the end */
+void control_end_if_done(struct control *c); /* ends the process, once it is stopping */
 void control_log_stop(struct control *c); /* ends the process when the last sender has gone */
 
 /* control_client.c */

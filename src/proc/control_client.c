@@ -36,7 +36,8 @@ client_free(struct client *cl)
 	buf_fini(&cl->out);
 	close(cl->fd);
 	free(cl);
-	if (c->socket >= 0)
+	control_end_if_done(c);
+	if (c->socket >= 0 && !c->stopping)
 		ev_io_want(&c->socket_io, EV_IO_READ);
 }
 

@@ -278,6 +278,14 @@ on_log(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+/* The last sender has gone over to the next control, and the last client has its answer. */
+void
+control_end_if_done(struct control *c)
+{
+	if (c->stopping && TAILQ_EMPTY(&c->senders) && TAILQ_EMPTY(&c->clients))
+		exit(0);
+}
+
 static const struct ipc_rule sender_rules[] = {
 	{ MSG_T_LOG, ~0u, IPC_ANY_STATE, on_log },
 };
@@ -293,8 +301,7 @@ sender_gone(void *self, struct link *link, int rc)
 	report_dropped(s);
 	TAILQ_REMOVE(&s->control->senders, s, next);
 	link_free(&link);
-	if (s->control->stopping && TAILQ_EMPTY(&s->control->senders))
-		exit(0);
+	control_end_if_done(s->control);
 	free(s);
 }
 
@@ -354,8 +361,7 @@ void
 control_log_stop(struct control *c)
 {
 	c->stopping = true;
-	if (TAILQ_EMPTY(&c->senders))
-		exit(0);
+	control_end_if_done(c);
 	ev_timer_set(&c->log_timer, STOP_WAIT_MS);
 }
 

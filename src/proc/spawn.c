@@ -294,8 +294,13 @@ connect_worker(struct parent *p, struct proc *worker)
 {
 	int fds[2];
 
-	if (p->keyholder == NULL || chan_pair(fds) != 0)
+	if (p->keyholder == NULL)
 		return;
+	if (chan_pair(fds) != 0) {
+		log_msg(LOG_L_ERROR, "worker[%d] gets no channel to the keyholder: %s",
+			(int)worker->pid, strerror(errno));
+		return;
+	}
 	SEND(p->keyholder, channel, fds[0], .role = ROLE_WORKER, .slot = worker->slot);
 	SEND(worker, channel, fds[1], .role = ROLE_KEYHOLDER, .slot = 0);
 	close(fds[0]);

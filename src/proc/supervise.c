@@ -303,11 +303,11 @@ proc_ready(void *arg, unsigned what)
 	/* its end, or what makes us end it: the rest is done when it is reaped */
 	ev_io_fini(&proc->io);
 	chan_free(&proc->chan);
-	if (rc == PT_EPROTO) {
+	if (rc == PT_EPROTO)
 		log_msg(LOG_L_ERROR, "%s[%d] broke the protocol and is killed", role_name(proc->role),
 			(int)proc->pid);
-		supervise_kill(proc);
-	}
+	/* without a channel nobody supervises it; one that is about to end does not notice */
+	supervise_kill(proc);
 }
 
 /* --- the end of children ---------------------------------------------------------------------- */

@@ -224,6 +224,24 @@ say_listeners(const struct generation *g)
 			g->conf->services[g->listeners[i].service].name);
 }
 
+/* Unix sockets that the new generation does not have: their files go, clients see that nobody is there. */
+static void
+remove_sockets(const struct generation *old, const struct generation *g)
+{
+	const char *text;
+	size_t i, k;
+
+	for (i = 0; i < old->nlisteners; i++) {
+		text = old->listeners[i].text;
+		if (strncmp(text, "unix:", 5) != 0)
+			continue;
+		for (k = 0; k < g->nlisteners && strcmp(g->listeners[k].text, text) != 0; k++)
+			;
+		if (k == g->nlisteners)
+			unlink(text + 5);
+	}
+}
+
 /* The new generation serves; the one before drains. */
 static void
 commit(struct parent *p)
@@ -248,8 +266,10 @@ commit(struct parent *p)
 		supervise_set_state(proc, PROC_DRAINING);
 	}
 	/* nobody accepts on a socket that only the old one had: close it, so that clients see it */
-	if (old != NULL)
+	if (old != NULL) {
+		remove_sockets(old, g);
 		generation_close_listeners(old);
+	}
 	if (parent_open_control(p, g->conf, &diag) != 0)
 		log_msg(LOG_L_ERROR, "the postern command cannot be answered: %s", diag.text);
 	SEND(p->control, config, g->conf_fd, .generation = g->number);

@@ -264,6 +264,8 @@ on_drain(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_drain_decode(f, &m) != 0)
 		return PT_EPROTO;
+	if (w->conf == NULL)
+		exit(0); /* before it began */
 	leave_service(w, PROC_DRAINING, m.timeout_ms);
 	return 0;
 }

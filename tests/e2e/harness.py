@@ -87,10 +87,16 @@ class Topic:
         signal.signal(signal.SIGALRM, self._late)
         signal.alarm(TOPIC_TIMEOUT)
         sys.stdout.reconfigure(line_buffering=True)
+        sys.excepthook = self._between_cases
 
     @staticmethod
     def _late(*_):
         raise Failure(f'this program ran longer than {TOPIC_TIMEOUT} s')
+
+    def _between_cases(self, kind, error, trace):
+        traceback.print_exception(kind, error, trace)
+        print('FAIL between two cases: ' + f'{kind.__name__}: {error}'.replace('\n', ' | '))
+        print(f'# {self.passed} passed, {self.failed + 1} failed, {self.skipped} skipped')
 
     def case(self, name, test, *args):
         """Runs test(*args) as one case. Returns whether it passed."""
@@ -331,11 +337,8 @@ class Site:
 
     def __init__(self, topic):
         self.topic = topic
-        try:
-            self.posternd = install()
-            self.folder = pathlib.Path(tempfile.mkdtemp(prefix='postern-e2e.'))
-        except BaseException:
-            raise
+        self.posternd = install()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='postern-e2e.'))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.chmod(0o755)
         self.certs = Certificates(self.folder / 'certs')
@@ -615,6 +618,11 @@ def process_status(pid):
     """/proc/PID/status as a dictionary."""
     lines = pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
     return {name: value.strip() for name, value in (line.split(':', 1) for line in lines)}
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def rss_kib(pid):

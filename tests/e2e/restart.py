@@ -372,9 +372,13 @@ def wiped(server, version):
     context.keylog_filename = str(keylog)
     with server.client('many') as client:
         client.starttls(context)
-        for _ in range(5):
-            h.equal(client.command('ECHO ' + echoed.decode()).data, [[echoed.decode()]], 'the answer')
-        client.send(b'NOOP ' + unfinished)  # half a line stays in the engine: the search finds it
+        # much at once, so that buffers of every size are filled, grow and are drained
+        for n in (1, 2, 5, 10, 30):
+            text = ' '.join([echoed.decode()] * 30)
+            client.send(f'ECHO {text}\r\n'.encode() * n)
+            for _ in range(n):
+                h.equal(client.reply().data, [[text]], 'the answer')
+        client.send(b'NOOP ' + unfinished * 30)  # half a line stays in the engine: the search finds it
         h.within(h.TIMEOUT, lambda: sum(holds(pid, unfinished) for pid in workers) > 0,
                  'the half line in a worker')
         unwrap(client)

@@ -176,7 +176,7 @@ who(const struct engine_peer *peer)
 	if (peer->identity != NULL)
 		return LINE_TX_WHO_IDENTITY;
 	if (peer->verdict == NULL)
-		return LINE_TX_WHO_NONE;
+		return LINE_TX_WHO_NOT_ASKED;
 	for (i = 0; i < PT_COUNT(verdicts); i++)
 		if (strcmp(peer->verdict, verdicts[i].verdict) == 0)
 			return verdicts[i].text;
@@ -188,7 +188,8 @@ line_reply_ready(const struct engine_peer *peer, bool starttls)
 {
 	enum line_text t = who(peer);
 
-	if (t != LINE_TX_WHO_PLAINTEXT && t != LINE_TX_WHO_IDENTITY && t != LINE_TX_WHO_NONE)
+	if (t != LINE_TX_WHO_PLAINTEXT && t != LINE_TX_WHO_IDENTITY && t != LINE_TX_WHO_NONE &&
+	    t != LINE_TX_WHO_NOT_ASKED)
 		return t;
 	return starttls ? LINE_TX_READY_STARTTLS : LINE_TX_READY;
 }

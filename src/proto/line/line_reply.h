@@ -66,6 +66,8 @@
 	X(WHO_IDENTITY, "OK", "", "Your client certificate is your login.")                        \
 	X(WHO_NONE, "OK", "",                                                                      \
 	  "Nobody is logged in: no client certificate came. Connect again with one.")              \
+	X(WHO_NOT_ASKED, "OK", "",                                                                 \
+	  "Nobody is logged in: this service does not ask for client certificates.")               \
 	X(WHO_EXPIRED, "OK", "",                                                                   \
 	  "Nobody is logged in: the client certificate has expired. Connect with a new one.")      \
 	X(WHO_NOT_YET_VALID, "OK", "",                                                             \

@@ -120,6 +120,11 @@ signals_others(unsigned arg)
 		return 2;
 	if (syscall(SYS_rt_sigqueueinfo, getppid(), SIGUSR1, NULL) == 0 || errno != EPERM)
 		return 3;
+	/* a descriptor that signals its owner is a way around kill() */
+	if (fcntl(STDERR_FILENO, F_SETOWN, getppid()) == 0 || errno != EPERM)
+		return 5;
+	if (fcntl(STDERR_FILENO, F_SETSIG, SIGUSR1) == 0 || errno != EPERM)
+		return 6;
 	return syscall(SYS_tgkill, getpid(), gettid(), 0) == 0 ? 0 : 4;
 }
 

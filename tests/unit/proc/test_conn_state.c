@@ -190,6 +190,8 @@ follow(const struct world *w, unsigned depth)
 	struct world next;
 	unsigned ev, drops, bit, made;
 
+	if (has(w->at, CONN_F_IDENTITY))
+		CU_ASSERT(has(w->at, CONN_F_TLS | CONN_F_ENGINE));
 	if (has(w->at, CONN_F_TLS | CONN_F_ENGINE)) {
 		CU_ASSERT_EQUAL(OF(w, CONN_F_ENGINE), OF(w, CONN_F_TLS));
 		CU_ASSERT_EQUAL(OF(w, CONN_F_IDENTITY), OF(w, CONN_F_TLS));
