@@ -21,8 +21,8 @@ import sys
 import tempfile
 import time
 
-ROWS = "cycle sockets cert noop latency storm idle mutual plain".split()
-TIMED = "cycle sockets cert noop latency".split()
+ROWS = "cycle sockets cert known resumed noop latency storm idle mutual plain".split()
+TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
 def say(text):
@@ -242,6 +242,15 @@ class Bench:
                 elif r == "cert":
                     certs = self.certs(self.o.seconds)
                     got[r].append((self.timed(server, "cycle", 64, *certs), self.floor("cert")))
+                elif r == "known":  # the same, first seen, in the same round: what the cache spares
+                    certs = self.certs(self.o.seconds)
+                    first = self.timed(server, "cycle", 64, *certs)["cpu_us_op"]
+                    few = ["--pki", self.folder, "--certs", 64]
+                    got[r].append((self.timed(server, "cycle", 64, *few), first))
+                elif r == "resumed":  # by ticket, against the full handshake of the same chains
+                    few = ["--pki", self.folder, "--certs", 64]
+                    full = self.timed(server, "cycle", 64, *few)["cpu_us_op"]
+                    got[r].append((self.timed(server, "cycle", 64, "--resume", *few), full))
                 elif r == "sockets":
                     got[r].append((self.timed(server, "cycle", 64, "--plain"), None))
                 elif r == "noop":
@@ -259,6 +268,15 @@ class Bench:
                 rate = statistics.median(x["rate"] for x, _ in got[r])
                 lines.append(Line(name + f" ({rate:,.0f}/s)", cpu, "µs CPU",
                                   f"floor {statistics.median(f for _, f in got[r]):.0f}", ratio, bar))
+        for r, name, bar in (("known", "the same, certificates seen before", 0.8),
+                             ("resumed", "the same, resumed by ticket, judged again", 0.8)):
+            if got.get(r):
+                cpu = [x["cpu_us_op"] for x, _ in got[r]]
+                base = statistics.median(f for _, f in got[r])
+                rate = statistics.median(x["rate"] for x, _ in got[r])
+                what = "first seen" if r == "known" else "full, seen before"
+                lines.append(Line(name + f" ({rate:,.0f}/s)", cpu, "µs CPU", f"{what} {base:.0f}",
+                                  [x["cpu_us_op"] / f for x, f in got[r]], bar))
         if got.get("sockets"):
             rate = statistics.median(x["rate"] for x, _ in got["sockets"])
             lines.append(Line(f"the cycle's round trips in plaintext ({rate:,.0f}/s)",

@@ -30,6 +30,7 @@ static gnutls_certificate_credentials_t cred;
 static gnutls_priority_t priority;
 static struct pki_pool *certs;
 static size_t cert_next;
+static bool resumes;
 
 static int
 choose_cert(gnutls_session_t tls, const gnutls_datum_t *cas, int ncas, const gnutls_pk_algorithm_t *algos,
@@ -47,10 +48,11 @@ choose_cert(gnutls_session_t tls, const gnutls_datum_t *cas, int ncas, const gnu
 }
 
 void
-client_setup(uint16_t port, struct pki_pool *pool)
+client_setup(uint16_t port, struct pki_pool *pool, bool resume)
 {
 	int rc;
 
+	resumes = resume;
 	server_port = port;
 	certs = pool;
 	if ((rc = gnutls_certificate_allocate_credentials(&cred)) != 0 ||
@@ -160,12 +162,24 @@ begin_tls(struct client *c)
 	}
 	c->phase = PHASE_HANDSHAKE;
 	if (gnutls_init(&c->tls, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
-		    GNUTLS_NO_TICKETS) != 0 ||
+		    (resumes ? 0 : GNUTLS_NO_TICKETS)) != 0 ||
 	    gnutls_priority_set(c->tls, priority) != 0 ||
-	    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, cred) != 0)
+	    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, cred) != 0 ||
+	    (c->session.data != NULL &&
+		    gnutls_session_set_data(c->tls, c->session.data, c->session.size) != 0))
 		return failed(c, "gnutls_init");
 	gnutls_transport_set_int(c->tls, c->fd);
 	return CLIENT_BUSY;
+}
+
+/* The tickets came with the first reply at the latest. */
+static bool
+keep_session(struct client *c)
+{
+	gnutls_free(c->session.data);
+	c->session = (gnutls_datum_t){ NULL, 0 };
+	return (gnutls_session_get_flags(c->tls) & GNUTLS_SFLAGS_SESSION_TICKET) != 0 &&
+		gnutls_session_get_data2(c->tls, &c->session) == 0;
 }
 
 /* A reply that was good: what comes next. */
@@ -199,6 +213,8 @@ next_phase(struct client *c)
 			c->phase = PHASE_READY;
 			return CLIENT_THERE;
 		}
+		if (resumes && !keep_session(c))
+			return failed(c, "no ticket");
 		c->phase = PHASE_BYE;
 		return gnutls_bye(c->tls, GNUTLS_SHUT_WR) == 0 ? CLIENT_BUSY : failed(c, "bye");
 	default:
@@ -256,6 +272,8 @@ client_step(struct client *c)
 	/* straight behind the reply to STARTTLS, since in TLS the client speaks first */
 	if ((rc = gnutls_handshake(c->tls)) != 0)
 		return gnutls_error_is_fatal(rc) ? failed(c, gnutls_strerror(rc)) : CLIENT_BUSY;
+	if (c->session.data != NULL && !gnutls_session_is_resumed(c->tls))
+		return failed(c, "a full handshake");
 	c->phase = PHASE_CAPABILITIES;
 	return converse(c);
 }

@@ -39,12 +39,14 @@ struct client {
 	uint64_t begun_ns;
 	const char *why; /* after CLIENT_FAILED */
 	unsigned said; /* NOOPs of CLIENT_TALK */
+	gnutls_datum_t session; /* of the connection before, where sessions are resumed; client_setup() */
 	size_t have;
 	char room[CLIENT_ROOM]; /* a reply until it is complete */
 };
 
-/* Once per process. pool: client certificates, each used once and then from the start; NULL: none. */
-void client_setup(uint16_t port, struct pki_pool *pool);
+/* Once per process. pool: client certificates, each used once and then from the start; NULL: none. resume: each
+ * client comes back with the newest ticket of its connection before; a full handshake is then a failure. */
+void client_setup(uint16_t port, struct pki_pool *pool, bool resume);
 
 /* Connects, from an address of its own in 127.0.0.0/8 by number, so that ports do not run out. */
 enum client_state client_begin(struct client *c, unsigned number, enum client_goal goal);

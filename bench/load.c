@@ -1,7 +1,7 @@
 /* bench/load.c - a load client for the line protocol. One process, one epoll loop, non-blocking clients.
  *
  *   load pki DIR                     makes a CA and a server certificate there
- *   load cycle  --port N --conns N --seconds S [--meter SPEC] [--plain] [--pki DIR --certs N]
+ *   load cycle  --port N --conns N --seconds S [--meter SPEC] [--plain] [--pki DIR --certs N] [--resume]
  *   load noop   --port N --conns N --seconds S [--meter SPEC]
  *   load idle   --port N --conns N [--plain] [--pki DIR --certs N]
  *   load stall  --port N --conns N
@@ -48,7 +48,7 @@ struct options {
 	const char *mode, *meter, *pki;
 	unsigned port, conns, certs;
 	double seconds;
-	bool plain;
+	bool plain, resume;
 };
 
 static void
@@ -279,6 +279,7 @@ parse(int argc, char **argv, struct options *o)
 		{ "pki", required_argument, NULL, 'k' },
 		{ "certs", required_argument, NULL, 'n' },
 		{ "plain", no_argument, NULL, 'P' },
+		{ "resume", no_argument, NULL, 'r' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int ch;
@@ -294,6 +295,7 @@ parse(int argc, char **argv, struct options *o)
 		case 'k': o->pki = optarg; break;
 		case 'n': o->certs = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'P': o->plain = true; break;
+		case 'r': o->resume = true; break;
 		default: exit(2);
 		}
 	}
@@ -320,7 +322,7 @@ main(int argc, char **argv)
 	}
 	if (o.certs > 0 && o.pki != NULL)
 		pki_pool_init(&pool, o.pki, o.certs);
-	client_setup((uint16_t)o.port, o.certs > 0 ? &pool : NULL);
+	client_setup((uint16_t)o.port, o.certs > 0 ? &pool : NULL, o.resume);
 	l.nclients = o.conns;
 	l.clients = calloc(o.conns, sizeof *l.clients);
 	l.samples = malloc(SAMPLES_MAX * sizeof *l.samples);

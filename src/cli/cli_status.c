@@ -96,6 +96,25 @@ put_octets(struct cli_table *t, long long n)
 	cli_table_cell(t, text);
 }
 
+/* How long the revocation lists of a service still hold: "6d", "5h", "ended"; "-" without any. */
+static void
+put_crl(struct cli_table *t, const json_t *service)
+{
+	const json_t *next = json_object_get(service, "crl_next_update");
+	long long left = (long long)json_integer_value(next) - (long long)time(NULL);
+	char text[32] = "ended";
+
+	if (!json_is_integer(next))
+		strlcpy(text, "-", sizeof text);
+	else if (left >= 86400)
+		snprintf(text, sizeof text, "%lldd", left / 86400);
+	else if (left >= 3600)
+		snprintf(text, sizeof text, "%lldh", left / 3600);
+	else if (left >= 0)
+		snprintf(text, sizeof text, "%lldm", left / 60);
+	cli_table_cell(t, text);
+}
+
 static void
 service_rows(struct cli_table *t, const json_t *service)
 {
@@ -112,10 +131,11 @@ service_rows(struct cli_table *t, const json_t *service)
 		cli_table_number(t, get_number(service, counts[i]));
 	put_octets(t, get_number(service, "octets_in"));
 	put_octets(t, get_number(service, "octets_out"));
+	put_crl(t, service);
 	for (i = 1; i < json_array_size(listens); i++) { /* further addresses: lines of their own */
 		cli_table_cell(t, "");
 		cli_table_cell(t, text_at(listens, i));
-		for (k = 0; k < PT_COUNT(counts) + 2; k++)
+		for (k = 0; k < PT_COUNT(counts) + 3; k++)
 			cli_table_cell(t, "");
 	}
 }
@@ -128,6 +148,7 @@ put_services(struct buf *out, const json_t *answer)
 		{ "ACCEPTED", true }, { "REFUSED", true },     { "IN TLS", true },
 		{ "HANDSHAKES", true }, { "FAILED", true },    { "INJECTIONS", true },
 		{ "IN", true },       { "OUT", true },
+		{ "CRL", true },
 	};
 	const json_t *services = json_object_get(answer, "services");
 	struct cli_table *t;

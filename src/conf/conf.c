@@ -109,14 +109,29 @@ same_str(const char *a, const char *b)
 }
 
 static bool
-has_ca(const struct conf_tls *t, const char *path)
+has_path(char *const *paths, size_t n, const char *path)
 {
 	size_t i;
 
-	for (i = 0; i < t->nclient_ca; i++)
-		if (strcmp(t->client_ca[i], path) == 0)
+	for (i = 0; i < n; i++)
+		if (strcmp(paths[i], path) == 0)
 			return true;
 	return false;
+}
+
+/* As sets: order and repetition do not count. */
+static bool
+same_paths(char *const *a, size_t na, char *const *b, size_t nb)
+{
+	size_t i;
+
+	for (i = 0; i < na; i++)
+		if (!has_path(b, nb, a[i]))
+			return false;
+	for (i = 0; i < nb; i++)
+		if (!has_path(a, na, b[i]))
+			return false;
+	return true;
 }
 
 bool
@@ -131,11 +146,7 @@ conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b)
 		if (!same_str(a->certs[i].certificate, b->certs[i].certificate) ||
 		    !same_str(a->certs[i].key, b->certs[i].key))
 			return false;
-	for (i = 0; i < a->nclient_ca; i++)
-		if (!has_ca(b, a->client_ca[i]))
-			return false;
-	for (i = 0; i < b->nclient_ca; i++) /* a set: order and repetition do not count */
-		if (!has_ca(a, b->client_ca[i]))
-			return false;
-	return true;
+	return same_paths(a->client_ca, a->nclient_ca, b->client_ca, b->nclient_ca) &&
+	       same_paths(a->client_crl, a->nclient_crl, b->client_crl, b->nclient_crl) &&
+	       a->crl_grace_ms == b->crl_grace_ms;
 }

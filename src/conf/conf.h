@@ -98,10 +98,15 @@ struct conf_tls {
 	enum conf_client_certificate client_certificate;
 	char **client_ca; /* PEM files; none: no client certificate is trusted */
 	size_t nclient_ca;
+	char **client_crl; /* PEM files of revocation lists by CAs of client_ca */
+	size_t nclient_crl;
+	uint32_t crl_grace_ms; /* how long after its nextUpdate a list is still good enough */
 	enum conf_verify verify;
 	struct conf_rate renegotiation;   /* TLS 1.2; none: refused */
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
+	unsigned tickets;            /* bool: session tickets are given and taken */
+	uint32_t ticket_lifetime_ms; /* from the full handshake on */
 	uint32_t overridden;         /* conf/'s own: which directives the service gave itself */
 	struct conf_origin *origins; /* conf/'s own: by directive */
 };
@@ -229,7 +234,8 @@ int conf_show_each(const struct conf *conf, conf_item_f *f, void *arg) PT_MUST_U
 void conf_free(struct conf **conf);
 
 /* Two effective tls blocks that give the same credentials: certificates, protocols, priority,
- * client-certificate mode and CA set (names and timeouts do not count). */
+ * client-certificate mode, CA set, revocation lists and their grace (names, timeouts and tickets, whose keys
+ * go by service, do not count). */
 bool conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b);
 
 #endif

@@ -30,6 +30,12 @@ static const struct conf_choice choices_after_close[] = {
 	{ NULL, 0 },
 };
 
+static const struct conf_choice choices_switch[] = {
+	{ "on", true },
+	{ "off", false },
+	{ NULL, 0 },
+};
+
 static const struct conf_choice choices_protocol[] = {
 	{ "line", CONF_PROTOCOL_LINE },
 	{ NULL, 0 },
@@ -232,6 +238,23 @@ static const struct conf_directive tls[] = {
 		  "never count.",
 	  .read = conf_read_client_ca,
 	  .show = conf_show_client_ca },
+	{ .name = "client-crl",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_CLIENT_CRL_MAX,
+	  .args = "FILE ...",
+	  .help = "Revocation lists of these CAs, PEM, any number of them in a file. A list must be "
+		  "signed by a CA of client-ca.",
+	  .read = conf_read_client_crl,
+	  .show = conf_show_client_crl },
+	{ .name = "crl-grace",
+	  .type = CONF_T_DURATION,
+	  .max = 30u * CONF_DAY_MS,
+	  .def = "7d",
+	  .args = "TIME",
+	  .help = "How long after its nextUpdate a revocation list is still good enough. After "
+		  "that, no certificate of its CA is trusted.",
+	  .offset = offsetof(struct conf_tls, crl_grace_ms) },
 	{ .name = "verify",
 	  .type = CONF_T_WORD,
 	  .def = "once",
@@ -267,6 +290,23 @@ static const struct conf_directive tls[] = {
 	  .args = "TIME",
 	  .help = "How long the client's first message of a handshake may take.",
 	  .offset = offsetof(struct conf_tls, first_flight_timeout_ms) },
+	{ .name = "tickets",
+	  .type = CONF_T_WORD,
+	  .def = "on",
+	  .args = "on | off",
+	  .help = "Whether clients get session tickets, with which a later handshake is shorter; "
+		  "their certificate is judged again each time.",
+	  .offset = offsetof(struct conf_tls, tickets),
+	  .choices = choices_switch },
+	{ .name = "ticket-lifetime",
+	  .type = CONF_T_DURATION,
+	  .min = 60 * 1000,
+	  .max = 7 * CONF_DAY_MS,
+	  .def = "6h",
+	  .args = "TIME",
+	  .help = "How long after a full handshake its session may be resumed. Servers that share "
+		  "the ticket key must have the same time here.",
+	  .offset = offsetof(struct conf_tls, ticket_lifetime_ms) },
 };
 const struct conf_block conf_schema_tls = { "a tls block", tls, PT_COUNT(tls) };
 

@@ -9,6 +9,7 @@
 
 #define CONF_NAME_MAX      64   /* octets of a service's or tls block's name */
 #define CONF_CLIENT_CA_MAX 64   /* files of one tls block */
+#define CONF_CLIENT_CRL_MAX 64  /* files of one tls block */
 #define CONF_MAPS_MAX      64   /* rules of identity */
 #define CONF_PATH_MAX      4095 /* octets: PATH_MAX without its NUL */
 #define CONF_SOCKET_MAX    107  /* octets of a unix socket's path: sun_path without its NUL */
@@ -98,9 +99,11 @@ bool conf_choice_has(const struct conf_choice *c, const char *word);
 enum conf_listen_mode conf_schema_listen_mode(enum conf_protocol protocol);
 
 /* What each special directive has instead of a type: conf_special.c and conf_show.c. */
-conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_client_ca, conf_read_map,
+conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_client_ca,
+    conf_read_client_crl, conf_read_map,
     conf_read_service, conf_read_listen, conf_read_service_tls;
-conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_client_ca, conf_show_map,
+conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_client_ca,
+    conf_show_client_crl, conf_show_map,
     conf_show_service, conf_show_listen, conf_show_service_tls;
 
 #endif

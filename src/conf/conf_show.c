@@ -221,6 +221,17 @@ conf_show_client_ca(struct conf_shower *sh, const struct conf_directive *d, cons
 }
 
 int
+conf_show_client_crl(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_tls *tls = base;
+
+	if (tls->nclient_crl == 0)
+		return 0;
+	return emit(sh, CONF_ITEM_VALUE, d, (const char *const *)tls->client_crl, tls->nclient_crl,
+		    origin_of(sh, d));
+}
+
+int
 conf_show_map(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf *conf = base;

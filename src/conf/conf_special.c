@@ -142,28 +142,44 @@ conf_read_certificate(struct conf_reader *r, struct conf_scope *s, const struct 
 	conf_read_end(r, s, n, w, c->key != NULL ? NULL : "key");
 }
 
-void
-conf_read_client_ca(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
-		    const struct conf_node *n)
+/* A directive that is a list of files, and may come several times: at most d->max in all. */
+static void
+read_files(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	   const struct conf_node *n, char ***paths, size_t *npaths)
 {
-	struct conf_tls *tls = s->base;
 	const struct conf_word *key = n->words.first, *w = key;
 	char **path;
 
 	if (s->set[d - s->block->directives] == key)
-		tls->nclient_ca = 0;
+		*npaths = 0; /* in a service: instead of the block's, not beside them */
 	if (n->bad)
 		return;
 	do {
 		if ((w = conf_read_word(r, w, "a file")) == NULL)
 			return;
-		path = array_add(r, key, &tls->client_ca, sizeof *path, &tls->nclient_ca,
-				 CONF_CLIENT_CA_MAX);
-		if (path == NULL)
+		if ((path = array_add(r, key, paths, sizeof *path, npaths, d->max)) == NULL)
 			return;
 		*path = conf_read_path(r, w, CONF_PATH_MAX);
 	} while (w->next != NULL);
 	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_client_ca(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		    const struct conf_node *n)
+{
+	struct conf_tls *tls = s->base;
+
+	read_files(r, s, d, n, &tls->client_ca, &tls->nclient_ca);
+}
+
+void
+conf_read_client_crl(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		     const struct conf_node *n)
+{
+	struct conf_tls *tls = s->base;
+
+	read_files(r, s, d, n, &tls->client_crl, &tls->nclient_crl);
 }
 
 void

@@ -30,6 +30,7 @@
 	X(13, STOP, stop, 0)                                                                       \
 	X(14, PROBE, probe, 0)                                                                     \
 	X(15, SEED, seed, 0)                                                                       \
+	X(16, TICKET_KEY, ticket_key, 1)                                                           \
 	/* any child to the parent */                                                              \
 	X(32, READY, ready, 0)                                                                     \
 	X(33, CRED_ACK, cred_ack, 0)                                                               \
@@ -79,6 +80,8 @@
 
 /* The secret that address keys in the tables are made with. */
 #define MSG_SEED(F) F(u64, seed)
+/* The master key of session tickets, 64 octets in a sealed memfd. */
+#define MSG_TICKET_KEY(F) F(u8, unused)
 
 /* Confined and waiting; text: what the kernel or the uid did not allow, empty if nothing. */
 #define MSG_READY(F) F(str, limitations)

@@ -5,7 +5,9 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "proc/crl.h"
 #include "proc/files.h"
+#include "tls/tls_check.h"
 #include "tls/tls_cred.h"
 
 #include <grp.h>
@@ -14,12 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct check {
 	const struct generation *g;
 	struct tls_key *keys[CRED_KEYS_MAX];
 	struct buf chains[CRED_KEYS_MAX];
+	bool warned[CRED_KEYS_MAX];
 	unsigned mistakes;
 };
 
@@ -29,6 +33,18 @@ complain(struct check *c, const char *where, const struct diag *diag, int rc)
 	c->mistakes++;
 	fprintf(stderr, "posternd: %s%s%s\n", where, where[0] != '\0' ? ": " : "",
 		diag->text[0] != '\0' ? diag->text : pt_strerror(rc));
+}
+
+static void
+warn(const char *where, const char *text)
+{
+	fprintf(stderr, "posternd: warning: %s%s%s\n", where, where[0] != '\0' ? ": " : "", text);
+}
+
+static void
+on_warning(void *where, const char *text)
+{
+	warn(where, text);
 }
 
 static void
@@ -49,6 +65,22 @@ sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hash
 
 	(void)generation;
 	return tls_key_sign(c->keys[key], algorithm, hashed, data, sig, len);
+}
+
+/* A certificate directive that can be used. */
+static void
+warn_of_key(const struct check *c, size_t i)
+{
+	const struct gen_cert *cert = &c->g->certs[i];
+	bool own = cert->key_fd >= 0;
+	const char *mode = file_mode_warning(own ? cert->key_fd : cert->cert_fd);
+	char text[256];
+
+	tls_check_chain(buf_span(&c->chains[i]), (uint64_t)time(NULL), on_warning, cert->certificate);
+	if (mode != NULL) {
+		snprintf(text, sizeof text, "it %s", mode);
+		warn(own ? cert->key : cert->certificate, text);
+	}
 }
 
 static void
@@ -74,6 +106,8 @@ check_keys(struct check *c)
 				&c->keys[i], &c->chains[i], &diag);
 		if (rc != 0)
 			complain_key(c, cert, &diag, rc);
+		else
+			warn_of_key(c, i);
 		buf_wipe(&pem);
 		buf_wipe(&key);
 	}
@@ -104,6 +138,65 @@ read_files(struct check *c, enum cred_kind kind, uint32_t set, struct buf *bufs,
 	return n;
 }
 
+/* The revocation lists of a service; NULL when it names none, or when one is wrong. */
+static struct tls_crl_set *
+read_crls(struct check *c, uint32_t index, const struct tls_ca_file *cas, size_t ncas)
+{
+	const struct conf_service *s = &c->g->conf->services[index];
+	struct tls_crl_set *set = NULL;
+	struct diag diag = { "" };
+	const struct gen_file *f;
+	char text[TLS_CRL_WARNING_MAX];
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < c->g->nfiles && rc == 0; i++) {
+		f = &c->g->files[i];
+		if (f->kind != CRED_CRL || f->set != index)
+			continue;
+		if (set == NULL)
+			rc = tls_crl_new(cas, ncas, s->tls->crl_grace_ms / 1000, &set, &diag);
+		if (rc == 0)
+			rc = crl_load_fd(set, f->fd, f->path, &diag);
+	}
+	if (rc != 0) {
+		complain(c, s->name, &diag, rc);
+		tls_crl_free(&set);
+	}
+	while (set != NULL && tls_crl_warning(set, (uint64_t)time(NULL), text))
+		warn(s->name, text);
+	return set;
+}
+
+/* Once for each certificate and each CA file, in the service that names it first. */
+static void
+warn_of_service(struct check *c, uint32_t index, const struct tls_ca_file *cas, size_t ncas)
+{
+	const struct conf_tls *tls = c->g->conf->services[index].tls;
+	uint32_t key;
+	size_t i, k;
+
+	for (i = 0; i < tls->ncerts; i++) {
+		key = generation_key(c->g, &tls->certs[i]);
+		if (!c->warned[key])
+			tls_check_chain_whole(buf_span(&c->chains[key]), cas, ncas, on_warning,
+				tls->certs[i].certificate);
+		c->warned[key] = true;
+	}
+	for (i = 0; i < c->g->nfiles; i++) {
+		const struct gen_file *f = &c->g->files[i];
+
+		if (f->kind != CRED_CLIENT_CA || f->set != index)
+			continue;
+		for (k = 0; k < i; k++)
+			if (c->g->files[k].kind == CRED_CLIENT_CA &&
+			    strcmp(c->g->files[k].path, f->path) == 0)
+				break;
+		if (k == i && f->index < ncas)
+			tls_check_cas(cas[f->index].pem, (uint64_t)time(NULL), on_warning, f->path);
+	}
+}
+
 static void
 check_service(struct check *c, uint32_t index)
 {
@@ -130,8 +223,12 @@ check_service(struct check *c, uint32_t index)
 	if (tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = read_files(c, CRED_FROM, CRED_SET_IDENTITY, from_bufs, froms,
 			PT_COUNT(froms));
-	if ((rc = tls_cred_new(&conf, &cred, &diag)) != 0)
+	conf.crls = read_crls(c, index, cas, conf.ncas);
+	if ((rc = tls_cred_new(&conf, &cred, &diag)) != 0) {
 		complain(c, c->g->conf->services[index].name, &diag, rc);
+		tls_crl_free(&conf.crls);
+	}
+	warn_of_service(c, index, cas, conf.ncas);
 	tls_cred_unref(&cred);
 	for (i = 0; i < conf.ncas; i++)
 		buf_fini(&ca_bufs[i]);

@@ -89,8 +89,9 @@ say_handshake_failed(const struct conn *c)
 	char text[256];
 
 	if (f->verdict != TLS_VERDICT_TRUSTED)
-		snprintf(text, sizeof text, "TLS handshake refused: client certificate %s (alert %u "
-			"sent)", tls_verdict_name(f->verdict), f->alert_sent);
+		snprintf(text, sizeof text, "TLS handshake refused: client certificate %s%s (alert %u "
+			"sent)", tls_verdict_name(f->verdict), f->resumed ? " in a resumed session" : "",
+			f->alert_sent);
 	else if (f->alert_got != 0)
 		snprintf(text, sizeof text, "TLS handshake ended by the client with alert %u",
 			f->alert_got);
@@ -266,7 +267,11 @@ open_session(struct conn *c)
 	const struct tls_transport t = { tls_read, tls_write, c };
 
 	c->handshake_us = ev_now_us();
-	if ((c->tls = tls_session_new(c->service->cred, &t)) == NULL)
+	c->tls = tls_session_new(c->service->cred, &t);
+	if (c->tls != NULL && c->service->tickets &&
+	    tls_session_offer_tickets(c->tls, &c->service->ticket) != 0)
+		tls_session_free(&c->tls);
+	if (c->tls == NULL)
 		give_up(c);
 }
 
@@ -499,6 +504,20 @@ step_handshake(struct conn *c)
 	}
 }
 
+/* Tickets go in front of the first words of the session, so that they need no packet of their own. */
+static enum tls_status
+send_secure(struct conn *c, struct span out, size_t *n_out)
+{
+	enum tls_status status;
+	unsigned tickets;
+
+	*n_out = 0;
+	status = tls_session_send_tickets(c->tls, &tickets);
+	if (tickets > 0)
+		COUNT(c, tickets, tickets);
+	return status == TLS_OK ? tls_session_send(c->tls, out, n_out) : status;
+}
+
 /* The engine's output into the session; true when all of it has gone. last: as in pump_plain(). */
 static bool
 pump_secure(struct conn *c, bool last)
@@ -509,7 +528,7 @@ pump_secure(struct conn *c, bool last)
 	while ((out = engine_output(c->engine)).n > 0) {
 		if (!last && stream_unsent(&c->stream) > STREAM_OUT_HIGH)
 			return false;
-		switch (tls_session_send(c->tls, out, &n)) {
+		switch (send_secure(c, out, &n)) {
 		case TLS_OK:
 			engine_output_done(c->engine, n);
 			break;

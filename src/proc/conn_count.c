@@ -17,6 +17,10 @@ conn_count_handshake(struct table_service *t, const struct tls_facts *facts, enu
 		: (cert ? TABLE_KIND_FULL_CERT : TABLE_KIND_FULL);
 
 	one_more(&t->handshakes);
+	if (facts->resumed)
+		one_more(&t->resumed);
+	if (facts->known)
+		one_more(&t->chains_known);
 	one_more(&t->verdicts[verdict]);
 	table_histogram_add(&t->handshake_us[kind], us);
 }

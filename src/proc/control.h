@@ -70,6 +70,10 @@ char *control_status_text(const struct control *c);
 /* One service's numbers, over all workers, those that have ended included. */
 void control_sum_service(const struct control *c, const char *name, struct table_service *sum_out);
 
+/* Earliest nextUpdate of a service's revocation lists, seconds of the epoch, as workers of the current
+ * generation know it; 0 when it has none. */
+uint64_t control_crl_next_update(const struct control *c, const char *name);
+
 /* control_metrics.c: all numbers as Prometheus text (format 0.0.4), appended to out. */
 int control_metrics_put(const struct control *c, struct buf *out) PT_MUST_USE;
 

@@ -88,6 +88,20 @@ by_reason(struct page *p)
 				atomic_load(&p->sums[i].verdicts[k]));
 }
 
+/* Only for services that have lists: 0 would be long ago. */
+static void
+crls(struct page *p)
+{
+	uint64_t until;
+	size_t i;
+
+	head(p, "crl_next_update_seconds", "gauge",
+		"when the first revocation list should be renewed, seconds since 1970");
+	for (i = 0; i < p->c->conf->nservices; i++)
+		if ((until = control_crl_next_update(p->c, p->c->conf->services[i].name)) != 0)
+			sample(p, "crl_next_update_seconds", i, NULL, NULL, until);
+}
+
 static void
 histogram(struct page *p, size_t service, enum table_kind kind)
 {
@@ -155,6 +169,7 @@ control_metrics_put(const struct control *c, struct buf *out)
 		control_sum_service(c, c->conf->services[i].name, &p.sums[i]);
 	counters(&p);
 	by_reason(&p);
+	crls(&p);
 	head(&p, "handshake_seconds", "histogram", "time from the begin of a TLS handshake to its end, by kind");
 	for (i = 0; i < c->conf->nservices; i++)
 		for (k = 0; k < TABLE_KIND_COUNT; k++)

@@ -90,11 +90,34 @@ put_counters(const struct control *c, const char *name, json_t *o)
 	json_object_set_new(o, "verdicts", verdicts);
 }
 
+uint64_t
+control_crl_next_update(const struct control *c, const char *name)
+{
+	const struct table *t;
+	uint64_t first = 0, one;
+	size_t i, k, n;
+
+	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
+		if ((t = c->tables[i]) == NULL || atomic_load(&t->generation) != c->generation)
+			continue;
+		n = atomic_load_explicit(&t->nservices, memory_order_acquire);
+		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++) {
+			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) != 0)
+				continue;
+			one = atomic_load(&t->services[k].crl_next_update);
+			if (one != 0 && (first == 0 || one < first))
+				first = one;
+		}
+	}
+	return first;
+}
+
 static json_t *
 services(const struct control *c)
 {
 	const struct conf_service *s;
 	json_t *a = json_array(), *o, *listens;
+	uint64_t until;
 	size_t i, k;
 
 	for (i = 0; c->conf != NULL && i < c->conf->nservices; i++) {
@@ -106,6 +129,9 @@ services(const struct control *c)
 				mode_name(s->listens[k].mode)));
 		json_object_set_new(o, "listen", listens);
 		put_counters(c, s->name, o);
+		until = control_crl_next_update(c, s->name);
+		json_object_set_new(o, "crl_next_update",
+			until != 0 ? json_integer((json_int_t)until) : json_null());
 		json_array_append_new(a, o);
 	}
 	return a;

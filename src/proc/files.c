@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int
@@ -29,6 +30,18 @@ file_slurp(int fd, struct buf *out, struct diag *diag)
 	}
 	explicit_bzero(chunk, sizeof chunk); /* it may have been a key */
 	return rc;
+}
+
+const char *
+file_mode_warning(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0 || (st.st_mode & (S_IRGRP | S_IROTH | S_IWGRP | S_IWOTH)) == 0)
+		return NULL;
+	return (st.st_mode & (S_IROTH | S_IWOTH)) != 0
+		? "holds a private key that everybody on this machine can read or change; chmod 0600"
+		: "holds a private key that its group can read or change; chmod 0600";
 }
 
 int

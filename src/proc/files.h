@@ -9,6 +9,9 @@
  * offsets must not matter) into out, up to out's maximum. PT_ETOOBIG, PT_EIO, PT_ENOMEM. */
 int file_slurp(int fd, struct buf *out, struct diag *diag) PT_MUST_USE;
 
+/* What is wrong with the mode of a file that holds a private key; NULL: nothing. Static. */
+const char *file_mode_warning(int fd);
+
 /* A memfd with these octets that can no longer be changed. */
 int memfd_sealed(const char *name, struct span octets, int *fd_out) PT_MUST_USE;
 

@@ -96,7 +96,7 @@ add_file(struct generation *g, enum cred_kind kind, uint32_t set, uint32_t index
 	struct gen_file *f;
 
 	if (g->nfiles == CRED_FILES_MAX / 2)
-		return diag_set(diag, PT_EFULL, "more than %d CA files", CRED_FILES_MAX / 2);
+		return diag_set(diag, PT_EFULL, "more than %d files of CAs and revocation lists", CRED_FILES_MAX / 2);
 	if ((f = add_one((void **)&g->files, &g->nfiles, sizeof *f)) == NULL)
 		return PT_ENOMEM;
 	*f = (struct gen_file){ kind, set, index, strdup(path), -1 };
@@ -121,6 +121,11 @@ open_credentials(struct generation *g, struct diag *diag)
 		for (k = 0; k < tls->nclient_ca; k++)
 			if ((rc = add_file(g, CRED_CLIENT_CA, (uint32_t)i, (uint32_t)k,
 				     tls->client_ca[k], diag)) != 0)
+				return rc;
+		/* nobody is asked for a certificate: no list is of use */
+		for (k = 0; tls->client_certificate != CONF_CC_NONE && k < tls->nclient_crl; k++)
+			if ((rc = add_file(g, CRED_CRL, (uint32_t)i, (uint32_t)k, tls->client_crl[k],
+				     diag)) != 0)
 				return rc;
 	}
 	for (i = 0; i < conf->nmaps; i++)
@@ -211,6 +216,17 @@ generation_new(struct conf *conf, uint64_t number, const struct generation *prev
 	return rc;
 }
 
+void
+generation_load_ticket_key(struct generation *g, const struct generation *prev)
+{
+	const uint8_t *key = prev != NULL && prev->has_ticket_key ? prev->ticket_key : NULL;
+	size_t i;
+
+	for (i = 0; i < g->conf->nservices && !g->has_ticket_key; i++)
+		if (g->conf->services[i].tls != NULL && g->conf->services[i].tls->tickets)
+			g->has_ticket_key = ticket_key_load(g->conf->state, key, g->ticket_key) == 0;
+}
+
 static void
 close_fd(int *fd)
 {
@@ -255,6 +271,6 @@ generation_free(struct generation **gp)
 	free(g->certs);
 	free(g->files);
 	conf_free(&g->conf);
-	free(g);
+	freezero(g, sizeof *g); /* the ticket key is in it */
 	*gp = NULL;
 }

@@ -10,12 +10,14 @@
 #include "proc/child.h"
 #include "proc/cred_kind.h"
 #include "proc/files.h"
+#include "tls/tls_check.h"
 #include "tls/tls_key.h"
 #include "util/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <time.h>
 #include <unistd.h>
 
 struct held_key {
@@ -122,6 +124,25 @@ on_cred_file(void *self, void *peer, struct frame *f)
 }
 
 static void
+warn(void *path, const char *text)
+{
+	log_msg(LOG_L_WARNING, "%s: %s", (const char *)path, text);
+}
+
+/* It is loaded: what "posternd -n" would warn of. The chain's issuers are not known here. */
+static void
+say_warnings(const struct held_key *h, struct span chain)
+{
+	const char *mode = file_mode_warning(h->key_fd >= 0 ? h->key_fd : h->cert_fd);
+
+	tls_check_chain(chain, (uint64_t)time(NULL), warn, h->path);
+	if (mode != NULL && h->key_fd >= 0)
+		log_msg(LOG_L_WARNING, "the key file of %s %s", h->path, mode);
+	else if (mode != NULL)
+		log_msg(LOG_L_WARNING, "%s %s", h->path, mode);
+}
+
+static void
 send_chain(struct keyholder *k, uint64_t generation, uint32_t key, int fd)
 {
 	struct msg_cred_chain m = { .generation = generation, .key = key };
@@ -150,6 +171,7 @@ load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct
 		diag);
 	if (rc != 0)
 		goto out;
+	say_warnings(h, buf_span(&chain));
 	if ((rc = memfd_sealed("postern-chain", buf_span(&chain), &fd)) == 0)
 		send_chain(k, g->number, number, fd);
 out:

@@ -319,7 +319,7 @@ parent_ready(struct parent *p)
 void
 parent_exit(struct parent *p, int code)
 {
-	const struct generation *g;
+	struct generation *g;
 	const struct conf_listen *l;
 	size_t i, k;
 
@@ -330,6 +330,10 @@ parent_exit(struct parent *p, int code)
 				if (l->addr.sa.sa_family == AF_UNIX)
 					unlink(l->addr.un.sun_path);
 			}
+	TAILQ_FOREACH(g, &p->generations, next)
+		explicit_bzero(g->ticket_key, sizeof g->ticket_key);
+	if (p->staging != NULL)
+		explicit_bzero(p->staging->ticket_key, sizeof p->staging->ticket_key);
 	if (p->control_path != NULL)
 		unlink(p->control_path);
 	if (p->pid_file != NULL)

@@ -12,6 +12,7 @@
 #include "proc/cred_kind.h"
 #include "proc/role.h"
 #include "proc/table.h"
+#include "proc/ticket_key.h"
 
 #include <sys/queue.h>
 #include <sys/types.h>
@@ -34,7 +35,7 @@ struct gen_cert { /* one certificate directive; its place in the array is the ke
 	int chain_fd;            /* from the keyholder; -1 until then */
 };
 
-struct gen_file { /* a CA file for the workers */
+struct gen_file { /* a file of CAs or revocation lists for the workers */
 	enum cred_kind kind;
 	uint32_t set, index;
 	char *path;
@@ -53,6 +54,8 @@ struct generation {
 	struct gen_file *files;
 	size_t nfiles;
 	bool keys_loaded; /* by the present keyholder */
+	bool has_ticket_key;
+	uint8_t ticket_key[TICKET_KEY_SIZE]; /* wiped with it */
 };
 
 /* Opens what conf names; listeners that prev has are taken from it. conf is taken in any case. bind
@@ -60,6 +63,9 @@ struct generation {
 int generation_new(struct conf *conf, uint64_t number, const struct generation *prev, bool bind,
 		   struct generation **gen_out, struct diag *diag) PT_MUST_USE;
 void generation_close_listeners(struct generation *g);
+
+/* The key of session tickets, if a service gives any; without one its workers give none. */
+void generation_load_ticket_key(struct generation *g, const struct generation *prev);
 void generation_free(struct generation **g);
 
 /* The number of the key of a certificate directive. */

@@ -3,6 +3,7 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "proc/files.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -388,6 +389,19 @@ send_worker_credentials(const struct generation *g, struct proc *proc)
 	SEND(proc, cred_end, -1, .generation = g->number);
 }
 
+/* In a memfd: what travels in a frame may wait in a queue. */
+static void
+send_ticket_key(const struct generation *g, struct proc *proc)
+{
+	int fd;
+
+	if (!g->has_ticket_key ||
+	    memfd_sealed("postern-ticket", (struct span){ g->ticket_key, sizeof g->ticket_key }, &fd) != 0)
+		return;
+	SEND(proc, ticket_key, fd, .unused = 0);
+	close(fd);
+}
+
 int
 spawn_worker(struct parent *p, struct generation *g, uint32_t slot)
 {
@@ -403,6 +417,7 @@ spawn_worker(struct parent *p, struct generation *g, uint32_t slot)
 	send_table(proc, slot, &p->tables[slot], true);
 	send_all_tables(p, proc);
 	SEND(proc, seed, -1, .seed = p->seed);
+	send_ticket_key(g, proc);
 	SEND(proc, config, g->conf_fd, .generation = g->number);
 	connect_worker(p, proc);
 	for (i = 0; i < g->nlisteners; i++)

@@ -27,6 +27,9 @@
 	X(accepted, "connections accepted")                                                        \
 	X(refused, "connections refused by a limit")                                               \
 	X(handshakes, "TLS handshakes completed")                                                  \
+	X(resumed, "TLS handshakes that resumed a session by its ticket")                          \
+	X(chains_known, "TLS handshakes with a client chain that was verified before")             \
+	X(tickets, "session tickets given out")                                                    \
 	X(handshakes_failed, "TLS handshakes that failed or were not finished in time")            \
 	X(injections, "octets behind STARTTLS")                                                    \
 	X(truncated, "TLS sessions that ended without close_notify")                               \
@@ -85,6 +88,9 @@ struct table_service {
 #define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
 	TABLE_COUNTERS(TABLE_COUNTER_MEMBER)
 #undef TABLE_COUNTER_MEMBER
+	/* earliest nextUpdate of its revocation lists, seconds of the epoch; 0: it has none. Not a sum: it
+	 * belongs to the worker's generation */
+	_Atomic uint64_t crl_next_update;
 	_Atomic uint64_t failures[TABLE_FAILURE_COUNT];
 	_Atomic uint64_t verdicts[TLS_VERDICT_COUNT]; /* of completed handshakes */
 	struct table_histogram handshake_us[TABLE_KIND_COUNT];

@@ -173,6 +173,7 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, "the keyholder cannot be started");
 		return;
 	}
+	generation_load_ticket_key(p->staging, p->current); /* control is there: it may have to say something */
 	p->keys_asked = true;
 	ev_timer_init(&p->stage_timer, p->loop, stage_late, p);
 	ev_timer_set(&p->stage_timer, STAGE_TIMEOUT_MS);

@@ -449,6 +449,8 @@ upgrade_resume(struct parent *p)
 	if (!r.ok)
 		log_msg(LOG_L_ERROR, "upgrade: a part of what the older posternd left is not understood");
 	log_msg(LOG_L_NOTICE, "upgrade: taken over from the older posternd");
+	if (p->current != NULL) /* for workers of it that have to be started again */
+		generation_load_ticket_key(p->current, NULL);
 	replace_helpers(p);
 	return true;
 }

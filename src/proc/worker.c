@@ -7,6 +7,7 @@
 
 #include "proc/conn.h"
 #include "proc/files.h"
+#include "proc/ticket_key.h"
 #include "proc/worker_main.h"
 #include "proto/line/line_engine.h"
 #include "util/log.h"
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+_Static_assert(TICKET_KEY_SIZE == TLS_TICKET_MASTER_SIZE, "the parent's file is the master key");
 
 #define TRIM_CONNS_MIN 256 /* fewer that have ended are not worth looking through the heap */
 #define STOP_LINGER_EXTRA_MS 500 /* goodbyes on their way when stop-timeout has passed */
@@ -71,6 +74,7 @@ on_second(void *arg)
 	show_title(w);
 	accept_second(w, now);
 	conn_sweep_handshakes(w, now);
+	worker_crl_second(w);
 	give_back_memory(w);
 }
 
@@ -153,6 +157,21 @@ on_seed(void *self, void *peer, struct frame *f)
 	if (msg_seed_decode(f, &m) != 0)
 		return PT_EPROTO;
 	w->seed = m.seed;
+	return 0;
+}
+
+static int
+on_ticket_key(void *self, void *peer, struct frame *f)
+{
+	struct worker *w = self;
+	struct msg_ticket_key m;
+
+	(void)peer;
+	if (msg_ticket_key_decode(f, &m) != 0 || w->has_ticket_master ||
+	    pread(f->fd, w->ticket_master, sizeof w->ticket_master, 0) !=
+		    (ssize_t)sizeof w->ticket_master)
+		return PT_EPROTO;
+	w->has_ticket_master = true;
 	return 0;
 }
 
@@ -293,6 +312,7 @@ on_stop(void *self, void *peer, struct frame *f)
 static const struct ipc_rule rules[] = {
 	{ MSG_T_TABLE, FROM_PARENT, IPC_ANY_STATE, on_table },
 	{ MSG_T_SEED, FROM_PARENT, BEFORE, on_seed },
+	{ MSG_T_TICKET_KEY, FROM_PARENT, BEFORE, on_ticket_key },
 	{ MSG_T_CONFIG, FROM_PARENT, BEFORE, on_config },
 	{ MSG_T_LISTENER, FROM_PARENT, BEFORE, on_listener_fd },
 	{ MSG_T_CHANNEL, FROM_PARENT, IPC_ANY_STATE, on_channel },

@@ -12,6 +12,7 @@
 #include "proto/engine.h"
 #include "tls/tls_cred.h"
 #include "tls/tls_session.h"
+#include "tls/tls_ticket.h"
 
 #include <sys/queue.h>
 
@@ -26,6 +27,8 @@ struct service {
 	struct tls_cred *cred; /* our reference; NULL when it has no TLS */
 	struct tls_cred *staged; /* loaded, not yet committed */
 	struct table_service *count; /* our own counters */
+	bool tickets;                /* are given and taken, with this key */
+	struct tls_ticket_key ticket;
 };
 
 struct listener {
@@ -57,6 +60,8 @@ struct worker {
 	struct table *tables[TABLE_SLOTS_MAX];  /* all others, read only */
 	unsigned ntables;                       /* highest slot + 1 */
 	uint64_t seed;                          /* of address keys */
+	bool has_ticket_master;
+	uint8_t ticket_master[TLS_TICKET_MASTER_SIZE];
 	struct service services[CONF_SERVICES_MAX];
 	struct listener listeners[CONF_SERVICES_MAX * CONF_LISTEN_MAX];
 	size_t nlisteners;
@@ -83,6 +88,10 @@ int worker_on_cred_file(void *self, void *peer, struct frame *f);
 int worker_on_cred_end(void *self, void *peer, struct frame *f);
 int worker_on_cred_commit(void *self, void *peer, struct frame *f);
 int worker_on_cred_release(void *self, void *peer, struct frame *f);
+
+/* crl.c: the lists of all services have changed; once a second, what is to be said of them */
+void worker_crl_committed(struct worker *w);
+void worker_crl_second(struct worker *w);
 
 /* worker_sign.c */
 void signer_init(struct signer *s, struct worker *w);

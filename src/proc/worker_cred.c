@@ -3,6 +3,7 @@
 #include "proc/worker.h"
 
 #include "conf/conf_schema.h"
+#include "proc/crl.h"
 #include "proc/files.h"
 #include "util/log.h"
 
@@ -17,6 +18,7 @@ struct cred_file {
 	uint32_t set, key;
 	char *path;
 	struct buf octets;
+	int fd; /* of a revocation list, which may be large: read when it is needed; else -1 */
 };
 
 struct cred_load {
@@ -36,6 +38,8 @@ load_free(struct cred_load **lp)
 	if (l == NULL)
 		return;
 	for (i = 0; i < l->n; i++) {
+		if (l->files[i].fd >= 0)
+			close(l->files[i].fd);
 		buf_fini(&l->files[i].octets);
 		free(l->files[i].path);
 	}
@@ -69,7 +73,8 @@ worker_on_cred_file(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_cred_file_decode(f, &m) != 0 || l == NULL || m.generation != l->generation ||
 	    l->n == CRED_FILES_MAX ||
-	    (m.kind != CRED_CHAIN && m.kind != CRED_CLIENT_CA && m.kind != CRED_FROM))
+	    (m.kind != CRED_CHAIN && m.kind != CRED_CLIENT_CA && m.kind != CRED_FROM &&
+		    m.kind != CRED_CRL))
 		return PT_EPROTO;
 	file = &l->files[l->n++];
 	file->kind = m.kind;
@@ -77,7 +82,12 @@ worker_on_cred_file(void *self, void *peer, struct frame *f)
 	file->key = m.key;
 	buf_init(&file->octets, 2 * TLS_FILE_MAX);
 	PT_ASSERT((file->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
+	file->fd = -1;
 	fd = frame_take_fd(f);
+	if (m.kind == CRED_CRL) {
+		file->fd = fd;
+		return 0;
+	}
 	if (!l->failed && (rc = file_slurp(fd, &file->octets, &l->diag)) != 0) {
 		l->failed = true;
 		diag_prefix(&l->diag, "%s", file->path);
@@ -98,6 +108,28 @@ collect(const struct cred_load *l, enum cred_kind kind, uint32_t set, struct tls
 	return n;
 }
 
+/* The revocation lists of a service; NULL when it names none. */
+static int
+build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, const struct tls_ca_file *cas,
+	   size_t ncas, struct tls_crl_set **out, struct diag *diag)
+{
+	size_t i;
+	int rc = 0;
+
+	*out = NULL;
+	for (i = 0; i < l->n && rc == 0; i++) {
+		if (l->files[i].kind != CRED_CRL || l->files[i].set != set)
+			continue;
+		if (*out == NULL)
+			rc = tls_crl_new(cas, ncas, tls->crl_grace_ms / 1000, out, diag);
+		if (rc == 0)
+			rc = crl_load_fd(*out, l->files[i].fd, l->files[i].path, diag);
+	}
+	if (rc != 0)
+		tls_crl_free(out);
+	return rc;
+}
+
 static int
 build_one(struct worker *w, uint32_t set, struct tls_cred **out)
 {
@@ -114,6 +146,7 @@ build_one(struct worker *w, uint32_t set, struct tls_cred **out)
 		.generation = l->generation, .sign = signer_sign, .sign_arg = &w->signer,
 	};
 	size_t i;
+	int rc;
 
 	for (i = 0; i < l->n && conf.nchains < CONF_CERTS_MAX; i++)
 		if (l->files[i].kind == CRED_CHAIN && l->files[i].set == set)
@@ -122,7 +155,12 @@ build_one(struct worker *w, uint32_t set, struct tls_cred **out)
 	conf.ncas = collect(l, CRED_CLIENT_CA, set, cas, PT_COUNT(cas));
 	if (tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = collect(l, CRED_FROM, CRED_SET_IDENTITY, froms, PT_COUNT(froms));
-	return tls_cred_new(&conf, out, &l->diag);
+	if (tls->client_certificate != CONF_CC_NONE &&
+	    (rc = build_crls(l, set, tls, cas, conf.ncas, &conf.crls, &l->diag)) != 0)
+		return rc;
+	if ((rc = tls_cred_new(&conf, out, &l->diag)) != 0)
+		tls_crl_free(&conf.crls);
+	return rc;
 }
 
 _Static_assert((int)CONF_CC_NONE == (int)TLS_CLIENT_CERT_NONE &&
@@ -183,6 +221,22 @@ worker_on_cred_end(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+/* The key goes by service and credential set; without one the service gives no tickets. */
+static void
+set_ticket_key(struct worker *w, struct service *s)
+{
+	const struct conf_tls *tls = s->conf->tls;
+
+	s->tickets = false;
+	if (!tls->tickets || !w->has_ticket_master)
+		return;
+	s->tickets = tls_ticket_key_derive(w->ticket_master, s->conf->name, "", s->cred,
+		tls->ticket_lifetime_ms / 1000, &s->ticket) == 0;
+	if (!s->tickets)
+		log_msg(LOG_L_ERROR, "service %s gives no session tickets: no key can be made for them",
+			s->conf->name);
+}
+
 /* All processes have the generation: from now on it is the one that new sessions get. Live sessions keep
  * their reference to the old one. */
 int
@@ -201,7 +255,9 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 		tls_cred_unref(&w->services[i].cred);
 		w->services[i].cred = w->services[i].staged;
 		w->services[i].staged = NULL;
+		set_ticket_key(w, &w->services[i]);
 	}
+	worker_crl_committed(w);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "tls/tls_impl.h"
 
 #include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,6 +149,53 @@ free_cas(gnutls_x509_crt_t *crts, unsigned n)
 }
 
 static int
+note_cas(struct tls_cred *cred, const gnutls_x509_crt_t *crts, unsigned n)
+{
+	struct tls_ca *more = reallocarray(cred->cas, cred->ncas + n, sizeof *more), *ca;
+	size_t size;
+	unsigned i;
+
+	if (more == NULL)
+		return PT_ENOMEM;
+	cred->cas = more;
+	for (i = 0; i < n; i++) {
+		ca = &cred->cas[cred->ncas + i];
+		size = sizeof ca->digest;
+		if (gnutls_x509_crt_get_fingerprint(crts[i], GNUTLS_DIG_SHA256, ca->digest, &size) != 0)
+			return PT_EIO;
+		ca->from_s = gnutls_x509_crt_get_activation_time(crts[i]);
+		ca->until_s = gnutls_x509_crt_get_expiration_time(crts[i]);
+	}
+	cred->ncas += n;
+	return 0;
+}
+
+static int
+by_digest(const void *a, const void *b)
+{
+	return memcmp(a, b, TLS_SHA256_SIZE); /* the digest stands first */
+}
+
+/* All CAs are there: their common name, for tickets. */
+static int
+digest_cas(struct tls_cred *cred)
+{
+	gnutls_hash_hd_t h;
+	size_t i;
+	int rc = 0;
+
+	if (cred->ncas > 0)
+		qsort(cred->cas, cred->ncas, sizeof *cred->cas, by_digest);
+	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) != 0)
+		return PT_ENOMEM;
+	for (i = 0; i < cred->ncas && rc == 0; i++)
+		if (i == 0 || by_digest(&cred->cas[i], &cred->cas[i - 1]) != 0)
+			rc = gnutls_hash(h, cred->cas[i].digest, sizeof cred->cas[i].digest);
+	gnutls_hash_deinit(h, cred->ca_set);
+	return rc == 0 ? 0 : PT_EIO;
+}
+
+static int
 add_ca(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
 {
 	gnutls_x509_crt_t *crts;
@@ -157,11 +205,12 @@ add_ca(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
 	if ((rc = read_cas(file, &crts, &n, diag)) != 0)
 		return rc;
 	rc = gnutls_certificate_set_x509_trust(cred->x509, crts, (int)n);
-	free_cas(crts, n);
 	if (rc < 0)
-		return diag_set(diag, PT_EINVAL, "%s: %s", file->path, gnutls_strerror(rc));
-	cred->ncas += n;
-	return 0;
+		rc = diag_set(diag, PT_EINVAL, "%s: %s", file->path, gnutls_strerror(rc));
+	else
+		rc = note_cas(cred, crts, n);
+	free_cas(crts, n);
+	return rc;
 }
 
 static bool
@@ -279,7 +328,8 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	cred->client_cert = conf->client_cert;
 	cred->sign = conf->sign;
 	cred->sign_arg = conf->sign_arg;
-	if (gnutls_certificate_allocate_credentials(&cred->x509) != 0)
+	if ((cred->known = tls_vcache_new()) == NULL ||
+	    gnutls_certificate_allocate_credentials(&cred->x509) != 0)
 		goto out;
 	if ((rc = set_priority(cred, conf, diag)) != 0)
 		goto out;
@@ -289,10 +339,13 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	for (i = 0; i < conf->ncas; i++)
 		if ((rc = add_ca(cred, &conf->cas[i], diag)) != 0)
 			goto out;
+	if ((rc = digest_cas(cred)) != 0)
+		goto out;
 	PT_ASSERT(conf->nfroms <= TLS_FROM_MAX);
 	for (i = 0; i < conf->nfroms; i++)
 		if ((rc = add_from(cred, &conf->froms[i], diag)) != 0)
 			goto out;
+	cred->crls = conf->crls;
 	*cred_out = cred;
 	cred = NULL;
 out:
@@ -322,10 +375,13 @@ tls_cred_unref(struct tls_cred **credp)
 		return;
 	for (i = 0; i < cred->nfroms; i++)
 		gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
+	tls_crl_free(&cred->crls);
 	if (cred->x509 != NULL)
 		gnutls_certificate_free_credentials(cred->x509);
 	if (cred->priority != NULL)
 		gnutls_priority_deinit(cred->priority);
+	tls_vcache_free(&cred->known);
+	free(cred->cas);
 	free(cred);
 }
 
@@ -333,4 +389,10 @@ uint64_t
 tls_cred_generation(const struct tls_cred *cred)
 {
 	return cred->generation;
+}
+
+struct tls_crl_set *
+tls_cred_crls(const struct tls_cred *cred)
+{
+	return cred->crls;
 }

@@ -6,6 +6,7 @@
 #ifndef TLS_TLS_CRED_H
 #define TLS_TLS_CRED_H
 
+#include "tls/tls_crl.h"
 #include "tls/tls_key.h"
 
 #define TLS_PROTO_1_2 1u
@@ -45,6 +46,7 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	size_t ncas;
 	const struct tls_ca_file *froms; /* CA files of identity rules, at most TLS_FROM_MAX */
 	size_t nfroms;
+	struct tls_crl_set *crls; /* taken by a call that succeeds; NULL: nothing is revoked */
 	uint64_t generation;
 	tls_sign_f *sign;
 	void *sign_arg;
@@ -63,6 +65,9 @@ struct tls_cred *tls_cred_ref(struct tls_cred *cred);
 void tls_cred_unref(struct tls_cred **cred);
 
 uint64_t tls_cred_generation(const struct tls_cred *cred);
+
+/* Its revocation lists, borrowed; NULL: it has none. */
+struct tls_crl_set *tls_cred_crls(const struct tls_cred *cred);
 
 /* A priority string as GnuTLS reads it: PT_EINVAL with the place of the mistake in diag. */
 int tls_priority_check(const char *priority, struct diag *diag) PT_MUST_USE;

@@ -3,6 +3,7 @@
 #define TLS_TLS_IMPL_H
 
 #include "tls/tls_cred.h"
+#include "tls/tls_vcache.h"
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
@@ -10,6 +11,14 @@
 struct tls_from {
 	bool all;                       /* it holds every CA of client-ca: nothing to look up */
 	gnutls_x509_trust_list_t trust; /* otherwise: its CAs alone */
+};
+
+#define TLS_SHA256_SIZE 32
+
+/* A CA of client-ca, by its digest, and the time (seconds since 1970) in which it is valid. */
+struct tls_ca {
+	uint8_t digest[TLS_SHA256_SIZE];
+	int64_t from_s, until_s;
 };
 
 struct tls_cred {
@@ -21,6 +30,10 @@ struct tls_cred {
 	struct tls_from froms[TLS_FROM_MAX];
 	size_t nfroms;
 	size_t ncas;
+	struct tls_ca *cas;                /* ncas of them, by digest */
+	uint8_t ca_set[TLS_SHA256_SIZE];   /* of their digests, each once: the same in any order */
+	struct tls_vcache *known;          /* chains that were verified with this set */
+	struct tls_crl_set *crls; /* NULL: none configured */
 	tls_sign_f *sign;
 	void *sign_arg;
 };

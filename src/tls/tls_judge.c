@@ -4,9 +4,11 @@
 #include "util/utf8.h"
 
 #include <arpa/inet.h>
+#include <gnutls/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CA_NAMES_MAX 32 /* longer lists are not sent: they break handshakes and help no client */
 
@@ -57,21 +59,121 @@ verdict_of(unsigned status)
 	return TLS_VERDICT_BAD_SIGNATURE; /* anything else that GnuTLS does not like */
 }
 
+/* What the cache knows a chain by: its certificates, each behind its length, in the order in which they
+ * were presented. */
+static bool
+chain_digest(const gnutls_datum_t *chain, unsigned n, uint8_t digest[TLS_VCACHE_KEY_SIZE])
+{
+	uint32_t len;
+	gnutls_hash_hd_t h;
+	unsigned i;
+	int rc = 0;
+
+	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) != 0)
+		return false;
+	for (i = 0; i < n && rc == 0; i++) {
+		len = chain[i].size;
+		if ((rc = gnutls_hash(h, &len, sizeof len)) == 0)
+			rc = gnutls_hash(h, chain[i].data, chain[i].size);
+	}
+	gnutls_hash_deinit(h, digest);
+	return rc == 0;
+}
+
+static void
+narrow(int64_t *from, int64_t *until, int64_t new_from, int64_t new_until)
+{
+	*from = new_from > *from ? new_from : *from;
+	*until = new_until < *until ? new_until : *until;
+}
+
+/* The chain was found good at now: for how long that holds without a change. Any certificate in it that
+ * begins or ends counts, and so does any CA of ours that is valid now, whichever it was that the chain
+ * ended in. */
+static void
+remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE], const gnutls_datum_t *chain,
+	 unsigned n, int64_t now)
+{
+	int64_t from = INT64_MIN, until = INT64_MAX;
+	gnutls_x509_crt_t crt;
+	unsigned i;
+	size_t k;
+	int rc;
+
+	for (i = 0; i < n; i++) {
+		if (gnutls_x509_crt_init(&crt) != 0)
+			return;
+		if ((rc = gnutls_x509_crt_import(crt, &chain[i], GNUTLS_X509_FMT_DER)) == 0)
+			narrow(&from, &until, gnutls_x509_crt_get_activation_time(crt),
+				gnutls_x509_crt_get_expiration_time(crt));
+		gnutls_x509_crt_deinit(crt);
+		if (rc != 0)
+			return;
+	}
+	for (k = 0; k < cred->ncas; k++)
+		if (cred->cas[k].from_s <= now && now <= cred->cas[k].until_s)
+			narrow(&from, &until, cred->cas[k].from_s, cred->cas[k].until_s);
+	if (from <= now && now <= until)
+		tls_vcache_add(cred->known, digest, from, until);
+}
+
+/* The revocation lists, apart from the signatures: it holds for a chain that was verified earlier, too. */
+static enum tls_verdict
+judge_crl(gnutls_session_t g, const struct tls_cred *cred)
+{
+	struct span chain[TLS_CHAIN_MAX];
+	const gnutls_datum_t *raw;
+	unsigned n = 0, i;
+
+	if (cred->crls == NULL)
+		return TLS_VERDICT_TRUSTED;
+	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n > TLS_CHAIN_MAX)
+		return TLS_VERDICT_BAD_SIGNATURE;
+	for (i = 0; i < n; i++)
+		chain[i] = (struct span){ raw[i].data, raw[i].size };
+	return tls_crl_judge(cred->crls, chain, n, (uint64_t)time(NULL));
+}
+
+/* "Revoked" goes before every other verdict, but only a chain of our CAs can be: what a forger writes into a
+ * certificate is looked up nowhere. "Stale" is what is left when nothing else is wrong. */
+static enum tls_verdict
+with_crl(unsigned status, enum tls_verdict crl)
+{
+	const unsigned not_ours = GNUTLS_CERT_SIGNER_NOT_FOUND | GNUTLS_CERT_SIGNER_NOT_CA |
+		GNUTLS_CERT_SIGNATURE_FAILURE;
+
+	if (crl == TLS_VERDICT_REVOKED && (status & not_ours) == 0)
+		status |= GNUTLS_CERT_REVOKED;
+	return status == 0 ? crl : verdict_of(status);
+}
+
 enum tls_verdict
-tls_judge(gnutls_session_t g, const struct tls_cred *cred)
+tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out)
 {
 	gnutls_typed_vdata_st purpose = client_purpose();
+	uint8_t digest[TLS_VCACHE_KEY_SIZE];
+	const gnutls_datum_t *chain;
 	unsigned status = 0, n = 0;
+	int64_t now = time(NULL);
+	bool digested;
 
-	if (cred->client_cert == TLS_CLIENT_CERT_NONE || gnutls_certificate_get_peers(g, &n) == NULL ||
-	    n == 0)
+	*known_out = false;
+	if (cred->client_cert == TLS_CLIENT_CERT_NONE ||
+	    (chain = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0)
 		return TLS_VERDICT_NONE;
 	if (cred->ncas == 0)
 		return TLS_VERDICT_UNKNOWN_CA;
-	/* verify_peers2() would not look at the purpose */
-	if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
-		return TLS_VERDICT_BAD_SIGNATURE;
-	return verdict_of(status);
+	digested = chain_digest(chain, n, digest);
+	*known_out = digested && tls_vcache_has(cred->known, digest, now);
+	if (!*known_out) {
+		/* verify_peers2() would not look at the purpose */
+		if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
+			return TLS_VERDICT_BAD_SIGNATURE;
+		if (status == 0 && digested)
+			remember(cred, digest, chain, n, now);
+	}
+	/* what was verified once may be revoked since, or its list too old */
+	return with_crl(status, judge_crl(g, cred));
 }
 
 /* The chain as certificates; n_out 0 when it cannot be read. */

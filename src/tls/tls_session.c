@@ -11,6 +11,7 @@
 #define LEAF_HASH 32 /* SHA-256 */
 #define NO_CERTIFICATES 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
 #define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
+#define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
 struct tls_session {
 	gnutls_session_t g;
@@ -32,6 +33,9 @@ struct tls_session {
 	bool sending;    /* GnuTLS holds a record that the transport did not take */
 	bool ended;      /* the transport has nothing more to read */
 	bool fed;        /* the last read from the transport brought octets or the end */
+	bool tickets;    /* are taken and given */
+	unsigned tickets_due;   /* to be sent with the first record */
+	unsigned tickets_given; /* and not reported yet */
 };
 
 static ssize_t
@@ -76,16 +80,26 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 /* GnuTLS has one hook for a session: all that handshake messages tell us is noted here. */
 static int
 message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
-	   const gnutls_datum_t *msg)
+	     const gnutls_datum_t *msg)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
 
 	(void)post;
-	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming)
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
-	else if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
+		/* the limit is that of all messages together: a large ticket in the first must not take
+		 * the room of those that follow */
+		gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX +
+			(msg->size > TLS_TICKET_WRAP_MAX ? msg->size : 0));
+	}
+	/* so does our own ticket of TLS 1.2, which holds the client's chain and comes last */
+	if (type == GNUTLS_HANDSHAKE_FINISHED && incoming)
+		gnutls_handshake_set_max_packet_length(g, HANDSHAKE_MAX);
+	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
+		s->tickets_given++;
+	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
 		s->shown = msg->size > NO_CERTIFICATES;
-	else if (type == KEY_UPDATE && incoming)
+	if (type == KEY_UPDATE && incoming)
 		s->key_updates++;
 	return 0;
 }
@@ -107,9 +121,10 @@ refuses(enum tls_client_cert mode, enum tls_verdict v)
 
 /* In a renegotiation GnuTLS goes on showing the chain of the first handshake when the client sends none now. */
 static enum tls_verdict
-verdict_now(const struct tls_session *s)
+verdict_now(struct tls_session *s)
 {
-	return s->again && !s->shown ? TLS_VERDICT_NONE : tls_judge(s->g, s->cred);
+	return s->again && !s->shown ? TLS_VERDICT_NONE
+				    : tls_judge(s->g, s->cred, &s->facts.known);
 }
 
 /* The gate of optional and require, inside the handshake so that a refused client gets its alert in
@@ -161,6 +176,21 @@ tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
 	if (cred->client_cert == TLS_CLIENT_CERT_OPTIONAL || cred->client_cert == TLS_CLIENT_CERT_REQUIRE)
 		gnutls_session_set_verify_function(g, verify_callback);
 	return s;
+}
+
+int
+tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key)
+{
+	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
+
+	PT_ASSERT(!s->tickets && !s->hello_seen);
+	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
+	if (gnutls_session_ticket_enable_server(s->g, &d) != 0)
+		return PT_ENOMEM;
+	s->tickets = true;
+	/* a ticket holds the client's chain, and comes back in its ClientHello */
+	gnutls_handshake_set_max_packet_length(s->g, TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX);
+	return 0;
 }
 
 void
@@ -279,7 +309,12 @@ judge(struct tls_session *s)
 {
 	const char *group = gnutls_group_get_name(gnutls_group_get(s->g));
 
-	if (!s->judged)
+	bool resumed = gnutls_session_is_resumed(s->g) != 0;
+
+	if (!s->again)
+		s->facts.resumed = s->failure.resumed = resumed;
+	/* a renegotiation that resumes comes without a certificate: verify always takes it for none */
+	if (!s->judged || (resumed && !s->again))
 		s->verdict = verdict_now(s);
 	if (refuses(s->cred->client_cert, s->verdict)) {
 		s->failure.verdict = s->verdict;
@@ -295,10 +330,11 @@ judge(struct tls_session *s)
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
 	s->facts.group = group;
-	s->facts.resumed = gnutls_session_is_resumed(s->g) != 0;
 	s->facts.subject = s->peer.subject;
 	s->facts.sans = (const char *const *)s->peer.sans;
 	s->facts.nsans = s->peer.nsans;
+	if (s->tickets && tls_minor(s) == 3)
+		s->tickets_due = s->facts.resumed ? 1 : 2;
 	s->done = true;
 	return TLS_OK;
 }
@@ -426,6 +462,26 @@ tls_session_send(struct tls_session *s, struct span data, size_t *n_out)
 		return TLS_OK;
 	}
 	return s->sending ? TLS_WANT_WRITE : fail(s, (int)r);
+}
+
+enum tls_status
+tls_session_send_tickets(struct tls_session *s, unsigned *n_out)
+{
+	int rc = 0;
+
+	PT_ASSERT(s->done);
+	*n_out = 0;
+	if (s->tickets_due > 0 && !s->dead) {
+		do
+			rc = gnutls_session_ticket_send(s->g, s->tickets_due, 0);
+		while (rc == GNUTLS_E_INTERRUPTED);
+		if (rc == GNUTLS_E_AGAIN)
+			return TLS_WANT_WRITE;
+	}
+	s->tickets_due = 0;
+	*n_out = s->tickets_given;
+	s->tickets_given = 0;
+	return rc >= 0 ? TLS_OK : fail(s, rc);
 }
 
 enum tls_status

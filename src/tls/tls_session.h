@@ -7,6 +7,7 @@
 #define TLS_TLS_SESSION_H
 
 #include "tls/tls_cred.h"
+#include "tls/tls_ticket.h"
 #include "tls/tls_verdict.h"
 
 #include <sys/types.h>
@@ -44,6 +45,10 @@ struct tls_session;
 /* A fresh session; takes a reference to cred. transport is copied. NULL when out of memory. */
 struct tls_session *tls_session_new(struct tls_cred *cred, const struct tls_transport *transport);
 
+/* Before the handshake, at most once: tickets sealed with this key are taken, and given. A session without
+ * this call neither takes nor gives any. The key is copied. PT_ENOMEM. */
+int tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key) PT_MUST_USE;
+
 /* Wipes our secrets, frees, gives the credential set back; NULL is fine; sets the pointer to NULL. */
 void tls_session_free(struct tls_session **s);
 
@@ -75,6 +80,12 @@ bool tls_session_has_pending(const struct tls_session *s);
 /* Encrypts and writes; *n_out octets are dealt with (at most TLS_RECORD_MAX in one call). */
 enum tls_status tls_session_send(struct tls_session *s, struct span data, size_t *n_out) PT_MUST_USE;
 
+/* Writes the tickets that are due (TLS 1.3: two after a full handshake, one after a resumed one), so that
+ * they travel with what is sent next; later calls do nothing. *n_out: tickets given out since the call
+ * before, those that TLS 1.2 gives within the handshake included. Only after TLS_OK from
+ * tls_session_handshake(): a client that is refused gets none. */
+enum tls_status tls_session_send_tickets(struct tls_session *s, unsigned *n_out) PT_MUST_USE;
+
 /* Writes our close_notify, once; further calls are TLS_OK. */
 enum tls_status tls_session_bye(struct tls_session *s) PT_MUST_USE;
 
@@ -87,6 +98,7 @@ struct tls_facts {
 	const char *cipher;  /* "AES-128-GCM" */
 	const char *group;   /* "X25519"; NULL if none */
 	bool resumed;
+	bool known; /* the client's chain was verified before with this credential set */
 	enum tls_verdict verdict;
 	const char *subject;     /* RFC 4514; NULL without a certificate */
 	const char *const *sans; /* "email:a@b", "dns:x", "uri:y", "ip:z" */
@@ -105,6 +117,7 @@ struct tls_failure {
 	const char *text;      /* its text; static */
 	unsigned alert_sent;   /* number of the alert that we sent; 0: none */
 	unsigned alert_got;    /* number of the alert that the peer sent; 0: none */
+	bool resumed;          /* it was a resumed session */
 	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
 	bool changed;          /* a renegotiation came with another certificate or verdict */
 	bool signature;        /* our own signature could not be had */

@@ -12,6 +12,7 @@
 	X(UNKNOWN_CA, "unknown-ca", 48)        /* unknown_ca */                                    \
 	X(WRONG_PURPOSE, "wrong-purpose", 43)  /* unsupported_certificate */                       \
 	X(BAD_SIGNATURE, "bad-signature", 42)  /* bad_certificate */                               \
+	X(CRL_STALE, "crl-stale", 46)          /* certificate_unknown: nobody can tell now */      \
 	X(UNMAPPED, "unmapped", 49)            /* access_denied; trusted, but nobody's */
 
 enum tls_verdict {

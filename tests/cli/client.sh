@@ -50,8 +50,8 @@ limitations    landlock is missing: kernel too old
                no root
 log            17 messages were dropped: too many at once
 
-SERVICE  LISTENS AT                        OPEN  ACCEPTED  REFUSED  IN TLS  HANDSHAKES  FAILED  INJECTIONS    IN   OUT
-line     127.0.0.1:7777 starttls-required     5       100        7       4          90       1           2  9999  1.2M
+SERVICE  LISTENS AT                        OPEN  ACCEPTED  REFUSED  IN TLS  HANDSHAKES  FAILED  INJECTIONS    IN   OUT  CRL
+line     127.0.0.1:7777 starttls-required     5       100        7       4          90       1           2  9999  1.2M    -
          [::1]:7777 tls
 
 PROCESS    SLOT  PID  GENERATION  STATE    OPEN  ACCEPTED  RESTARTS
@@ -68,6 +68,11 @@ check 'status' shows
 check 'the question is one line of JSON' [ "$(cat "$tmp/sock.question")" = '{"command":"status"}' ]
 check 'status in JSON is the answer' sh -c 'python3 -c "import json, sys
 assert json.loads(sys.argv[1]) == json.loads(sys.argv[2])" "$1" "$2"' - "$status" "$(ask "$status" status --json)"
+for left in '- 60:ended' '+ 90:1m' '+ 7200:2h' '+ 864000:10d'; do # and a little, for the time until it is shown
+	next=$(($(date +%s) ${left%:*} + 20))
+	check "a list until now ${left%:*} s" says "  ${left#*:}" ask \
+		"$(printf '%s' "$status" | sed "s/\"refused\"/\"crl_next_update\":$next,&/")" status
+done
 check 'no service' says 'postern setup makes one' ask '{"ok":true,"state":"serving","services":[],"processes":[]}' status
 check 'an answer that says nothing' exits 0 ask '{"ok":true}' status
 check 'control characters do not reach the terminal' says 'is ?[31m' ask '{"ok":true,"state":"\u001b[31m"}' status

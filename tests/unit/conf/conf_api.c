@@ -64,16 +64,8 @@ test_absent_directives(void)
 		{ TOP, "status 127.0.0.1:8080" },
 		{ TOP, "proxy on" },
 		{ IN_TLS, "name mail.example.net { certificate /b }" },
-		{ IN_TLS, "client-crl /crl.pem" },
-		{ IN_TLS, "crl-grace 7d" },
-		{ IN_TLS, "tickets on" },
-		{ IN_TLS, "ticket-lifetime 6h" },
 		{ IN_TLS, "ocsp /ec.ocsp" },
 		{ IN_OVERRIDE, "name mail.example.net { certificate /b }" },
-		{ IN_OVERRIDE, "client-crl /crl.pem" },
-		{ IN_OVERRIDE, "crl-grace 7d" },
-		{ IN_OVERRIDE, "tickets off" },
-		{ IN_OVERRIDE, "ticket-lifetime 6h" },
 		{ IN_OVERRIDE, "ocsp /ec.ocsp" },
 		{ IN_IDENTITY, "impersonate /etc/postern/impersonate" },
 		{ IN_SERVICE, "login certificate password" },
@@ -184,6 +176,8 @@ test_defaults(void)
 	CU_ASSERT_EQUAL(t->nclient_ca, 0);
 	CU_ASSERT_EQUAL(t->handshake_timeout_ms, 30 * 1000);
 	CU_ASSERT_EQUAL(t->first_flight_timeout_ms, 10 * 1000);
+	CU_ASSERT_EQUAL(t->tickets, true);
+	CU_ASSERT_EQUAL(t->ticket_lifetime_ms, 6 * 3600 * 1000);
 	CU_ASSERT_STRING_EQUAL(t->certs[0].certificate, "/etc/postern/a");
 	CU_ASSERT_PTR_NULL(t->certs[0].key);
 	CU_ASSERT_EQUAL(s->protocol, CONF_PROTOCOL_LINE);
@@ -265,10 +259,13 @@ test_walk(void)
 	    "1 v [tls main] protocols <1.2> <1.3>\n"
 	    "1 v [tls main] client-certificate <request>\n"
 	    "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
+	    "1 v [tls main] crl-grace <7d>\n"
 	    "1 v [tls main] verify <once>\n"
 	    "1 v [tls main] renegotiation <off>\n"
 	    "1 v [tls main] handshake-timeout <30s>\n"
 	    "1 v [tls main] first-flight-timeout <10s>\n"
+	    "1 v [tls main] tickets <on>\n"
+	    "1 v [tls main] ticket-lifetime <6h>\n"
 	    "0 } [] tls <main> repeats\n"
 	    "0 { [] service <s> repeats\n"
 	    "1 v [service s] protocol <line>\n"
@@ -346,12 +343,20 @@ test_same_credentials(void)
 	} rows[] = {
 		{ "", true },
 		{ "handshake-timeout 1s\nfirst-flight-timeout 1s", true },
+		{ "tickets off\nticket-lifetime 1h", true },
 		{ "client-certificate request", true },
 		{ "client-ca /y /x", true },
 		{ "client-ca /x /y /x", true },
 		{ "protocols 1.3 1.2", true },
 		{ "certificate /a key /k\ncertificate /b", true },
 		{ "client-ca /x", false },
+		{ "client-crl /l /m", true },
+		{ "client-crl /m\nclient-crl /l /m", true },
+		{ "crl-grace 168h", true },
+		{ "client-crl /l", false },
+		{ "client-crl /l /m /n", false },
+		{ "client-crl /l /n", false },
+		{ "crl-grace 8d", false },
 		{ "client-ca /x /y /z", false },
 		{ "client-ca /x /z", false },
 		{ "protocols 1.3", false },
@@ -369,7 +374,7 @@ test_same_credentials(void)
 	for (i = 0; i < PT_COUNT(rows); i++) {
 		snprintf(text, sizeof text,
 			 "tls t {\ncertificate /a key /k\ncertificate /b\n"
-			 "client-ca /x /y\n}\nservice s {\nprotocol line\nlisten 127.0.0.1:1\n"
+			 "client-ca /x /y\nclient-crl /l /m\n}\nservice s {\nprotocol line\nlisten 127.0.0.1:1\n"
 			 "tls t {\n%s\n}\n}\n",
 			 rows[i].override);
 		conf = parse(text);

@@ -176,9 +176,15 @@ same_tls(const struct conf_tls *a, const struct conf_tls *b)
 	for (i = 0; i < a->nclient_ca; i++)
 		if (!same_text(a->client_ca[i], b->client_ca[i]))
 			return false;
+	if (a->nclient_crl != b->nclient_crl)
+		return false;
+	for (i = 0; i < a->nclient_crl; i++)
+		if (!same_text(a->client_crl[i], b->client_crl[i]))
+			return false;
 	return conf_tls_same_credentials(a, b) && same_text(a->name, b->name) &&
 	       a->handshake_timeout_ms == b->handshake_timeout_ms &&
-	       a->first_flight_timeout_ms == b->first_flight_timeout_ms;
+	       a->first_flight_timeout_ms == b->first_flight_timeout_ms &&
+	       a->tickets == b->tickets && a->ticket_lifetime_ms == b->ticket_lifetime_ms;
 }
 
 static bool

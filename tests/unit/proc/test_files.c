@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int
@@ -90,7 +91,33 @@ test_sealed(void)
 	close(fd);
 }
 
+static void
+test_mode(void)
+{
+	static const struct {
+		mode_t mode;
+		const char *says; /* NULL: nothing */
+	} rows[] = {
+		{ 0600, NULL }, { 0400, NULL }, { 0700, NULL }, { 0610, NULL },
+		{ 0640, "its group" }, { 0620, "its group" }, { 0604, "everybody" }, { 0602, "everybody" },
+		{ 0666, "everybody" },
+	};
+	int fd = memfd_create("key", MFD_CLOEXEC);
+	const char *said;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		CU_ASSERT_EQUAL(fchmod(fd, rows[i].mode), 0);
+		said = file_mode_warning(fd);
+		CU_ASSERT_EQUAL(said != NULL, rows[i].says != NULL);
+		CU_ASSERT(said == NULL || rows[i].says == NULL || strstr(said, rows[i].says) != NULL);
+	}
+	close(fd);
+	CU_ASSERT_PTR_NULL(file_mode_warning(-1));
+}
+
 static const struct test_row rows[] = {
+	{ "modes of key files", test_mode },
 	{ "reading, up to the limit", test_slurp },
 	{ "sealed is sealed", test_sealed },
 };

@@ -20,6 +20,7 @@ test_verdicts(void)
 		{ TLS_VERDICT_UNKNOWN_CA, "unknown-ca", 48, 48 },
 		{ TLS_VERDICT_WRONG_PURPOSE, "wrong-purpose", 43, 43 },
 		{ TLS_VERDICT_BAD_SIGNATURE, "bad-signature", 42, 42 },
+		{ TLS_VERDICT_CRL_STALE, "crl-stale", 46, 46 },
 		{ TLS_VERDICT_UNMAPPED, "unmapped", 49, 49 },
 	};
 	size_t i;

@@ -1,0 +1,11 @@
+/* proc/crl.h - revocation lists of running processes: reading their files, and saying when they age. */
+#ifndef PROC_CRL_H
+#define PROC_CRL_H
+
+#include "tls/tls_crl.h"
+
+/* Reads a file of revocation lists into the set, with its octets in memory meanwhile. Errors as
+ * tls_crl_load(). */
+int crl_load_fd(struct tls_crl_set *set, int fd, const char *path, struct diag *diag) PT_MUST_USE;
+
+#endif

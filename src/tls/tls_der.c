@@ -1,0 +1,172 @@
+/* tls/tls_der.c - see tls_der.h. Definite lengths and tags of one octet: all that DER and X.509 have. */
+#include "tls/tls_der.h"
+
+#define TAG_LONG 0x1f       /* tag numbers above 30: none in what is read here */
+#define LENGTH_OCTETS_MAX 4 /* more than any file that we take */
+#define CONTEXT(n) (0xa0 | (n))
+#define BOOLEAN 0x01
+
+/* certificateIssuer, 2.5.29.29 */
+static const uint8_t oid_certificate_issuer[] = { 0x55, 0x1d, 0x1d };
+
+bool
+der_next(struct span *in, struct der *out)
+{
+	size_t n, k, at = 2;
+
+	if (in->n < 2 || (in->p[0] & TAG_LONG) == TAG_LONG)
+		return false;
+	n = in->p[1];
+	if (n >= 0x80) {
+		k = n & 0x7f;
+		if (k == 0 || k > LENGTH_OCTETS_MAX || in->n - at < k)
+			return false;
+		for (n = 0; k > 0; k--)
+			n = n << 8 | in->p[at++];
+		if (n < 0x80)
+			return false; /* DER has one way to write a length */
+	}
+	if (n > in->n - at)
+		return false;
+	*out = (struct der){ in->p[0], { in->p + at, n }, { in->p, at + n } };
+	in->p += at + n;
+	in->n -= at + n;
+	return true;
+}
+
+bool
+der_take(struct span *in, uint8_t tag, struct der *out)
+{
+	return in->n > 0 && in->p[0] == tag && der_next(in, out);
+}
+
+size_t
+der_header(uint8_t tag, size_t n, uint8_t out[DER_HEADER_MAX])
+{
+	size_t k = 0, at = 0, left;
+
+	out[at++] = tag;
+	if (n < 0x80) {
+		out[at++] = (uint8_t)n;
+		return at;
+	}
+	for (left = n; left > 0; left >>= 8)
+		k++;
+	PT_ASSERT(k <= LENGTH_OCTETS_MAX);
+	out[at++] = (uint8_t)(0x80 | k);
+	while (k-- > 0)
+		out[at++] = (uint8_t)(n >> 8 * k);
+	return at;
+}
+
+struct span
+der_serial(struct span s)
+{
+	while (s.n > 1 && s.p[0] == 0) {
+		s.p++;
+		s.n--;
+	}
+	return s;
+}
+
+bool
+der_crt_read(struct span in, struct der_crt *out)
+{
+	struct der crt, tbs, e;
+
+	if (!der_take(&in, DER_SEQUENCE, &crt) || !der_take(&crt.content, DER_SEQUENCE, &tbs))
+		return false;
+	in = tbs.content;
+	(void)der_take(&in, CONTEXT(0), &e); /* version */
+	if (!der_take(&in, DER_INTEGER, &e) || e.content.n == 0)
+		return false;
+	out->serial = der_serial(e.content);
+	if (!der_take(&in, DER_SEQUENCE, &e)) /* algorithm */
+		return false;
+	if (!der_take(&in, DER_SEQUENCE, &e))
+		return false;
+	out->issuer = e.whole;
+	if (!der_take(&in, DER_SEQUENCE, &e)) /* validity */
+		return false;
+	if (!der_take(&in, DER_SEQUENCE, &e))
+		return false;
+	out->subject = e.whole;
+	return true;
+}
+
+static bool
+take_time(struct span *in)
+{
+	struct der e;
+
+	return der_take(in, DER_UTC_TIME, &e) || der_take(in, DER_GENERALIZED_TIME, &e);
+}
+
+bool
+der_crl_read(struct span in, struct der_crl *out)
+{
+	struct der crl, tbs, inner, outer, sig, e;
+	struct span rest;
+
+	if (!der_take(&in, DER_SEQUENCE, &crl) || in.n > 0 ||
+	    !der_take(&crl.content, DER_SEQUENCE, &tbs))
+		return false;
+	out->tbs = tbs.whole;
+	out->rest = rest = crl.content;
+	/* the algorithm stands inside and outside what is signed, and must be the same */
+	if (!der_take(&rest, DER_SEQUENCE, &outer) || !der_take(&rest, DER_BIT_STRING, &sig) ||
+	    rest.n > 0 || sig.content.n < 2 || sig.content.p[0] != 0)
+		return false;
+	out->signature = (struct span){ sig.content.p + 1, sig.content.n - 1 };
+	in = tbs.content;
+	(void)der_take(&in, DER_INTEGER, &e); /* version */
+	if (!der_take(&in, DER_SEQUENCE, &inner) || !span_equal(inner.whole, outer.whole) ||
+	    !der_take(&in, DER_SEQUENCE, &e) || !take_time(&in))
+		return false;
+	(void)take_time(&in); /* nextUpdate */
+	out->head = (struct span){ tbs.content.p, (size_t)(in.p - tbs.content.p) };
+	out->entries = (struct span){ in.p, 0 };
+	if (der_take(&in, DER_SEQUENCE, &e))
+		out->entries = e.content;
+	out->tail = in;
+	if (der_take(&in, CONTEXT(0), &e) && in.n > 0)
+		return false;
+	return in.n == 0;
+}
+
+static bool
+extension_is_fine(struct span in)
+{
+	struct der oid, e;
+
+	if (!der_take(&in, DER_OID, &oid))
+		return false;
+	if (der_take(&in, BOOLEAN, &e) && (e.content.n != 1 || e.content.p[0] != 0))
+		return false; /* critical; we know none that is */
+	return !span_equal(oid.content, (struct span){ oid_certificate_issuer,
+					       sizeof oid_certificate_issuer });
+}
+
+enum der_entry
+der_crl_entry(struct span *entries, struct span *serial)
+{
+	struct der entry, e, list;
+	struct span in;
+
+	if (entries->n == 0)
+		return DER_ENTRY_END;
+	if (!der_take(entries, DER_SEQUENCE, &entry))
+		return DER_ENTRY_BAD;
+	in = entry.content;
+	if (!der_take(&in, DER_INTEGER, &e) || e.content.n == 0 || !take_time(&in))
+		return DER_ENTRY_BAD;
+	*serial = der_serial(e.content);
+	if (in.n == 0)
+		return DER_ENTRY_OK;
+	if (!der_take(&in, DER_SEQUENCE, &list) || in.n > 0)
+		return DER_ENTRY_BAD;
+	while (list.content.n > 0)
+		if (!der_take(&list.content, DER_SEQUENCE, &e) || !extension_is_fine(e.content))
+			return DER_ENTRY_BAD;
+	return DER_ENTRY_OK;
+}

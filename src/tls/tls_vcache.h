@@ -1,0 +1,36 @@
+/* tls/tls_vcache.h - client chains that were verified and found good; within tls/ only.
+ *
+ * One per credential set, and freed with it: an entry never speaks for another set of CAs or another
+ * generation. It holds good verdicts only, each with the time in which nothing of the chain expires or
+ * begins to be valid; at most TLS_VCACHE_MAX, the oldest goes first. What may change within that time
+ * (a revocation) is not its business. Not thread safe. */
+#ifndef TLS_TLS_VCACHE_H
+#define TLS_TLS_VCACHE_H
+
+#include "util/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TLS_VCACHE_MAX 4096   /* chains; 260 KiB once all are used */
+#define TLS_VCACHE_KEY_SIZE 32 /* SHA-256 of the chain as it was presented */
+
+struct tls_vcache;
+
+/* Empty; its memory is touched as it fills. NULL when out of memory. */
+struct tls_vcache *tls_vcache_new(void);
+
+/* NULL is fine; sets the pointer to NULL. */
+void tls_vcache_free(struct tls_vcache **c);
+
+/* The chain was found good, and what that rested on is valid at now_s (seconds since 1970). */
+bool tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t now_s);
+
+/* The chain was found good; that holds from from_s to until_s, both included. */
+void tls_vcache_add(struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t from_s,
+		    int64_t until_s);
+
+size_t tls_vcache_count(const struct tls_vcache *c);
+
+#endif
