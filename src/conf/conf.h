@@ -63,6 +63,22 @@ enum conf_client_certificate {
 	CONF_CC_REQUIRE,  /* none or a bad one is refused */
 };
 
+/* At most count in each window_ms; both 0: none at all ("off"). */
+struct conf_rate {
+	uint64_t count;
+	uint64_t window_ms;
+};
+
+enum conf_verify {
+	CONF_VERIFY_ONCE,   /* a renegotiation asks for no certificate again */
+	CONF_VERIFY_ALWAYS, /* it does, and one that changes ends the connection */
+};
+
+enum conf_after_close {
+	CONF_AFTER_CLOSE_PLAINTEXT,  /* close_notify leads back to where STARTTLS came from */
+	CONF_AFTER_CLOSE_DISCONNECT,
+};
+
 #define CONF_TLS_1_2 1u
 #define CONF_TLS_1_3 2u
 
@@ -85,6 +101,8 @@ struct conf_tls {
 	char **client_crl; /* PEM files of revocation lists by CAs of client_ca */
 	size_t nclient_crl;
 	uint32_t crl_grace_ms; /* how long after its nextUpdate a list is still good enough */
+	enum conf_verify verify;
+	struct conf_rate renegotiation;   /* TLS 1.2; none: refused */
 	uint32_t handshake_timeout_ms;    /* whole handshake */
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
 	unsigned tickets;            /* bool: session tickets are given and taken */
@@ -118,6 +136,8 @@ struct conf_service {
 	uint32_t max_connections; /* over all workers */
 	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
 	uint32_t idle_timeout_ms;
+	enum conf_after_close after_close;
+	struct conf_rate restarts; /* none: each close_notify ends the connection */
 	struct conf_origin *origins; /* conf/'s own: by directive */
 };
 

@@ -74,6 +74,9 @@ print_facts(const struct conf_directive *d)
 
 	if (d->type == CONF_T_NUMBER)
 		printf("From %u to %u.\n", (unsigned)d->min, (unsigned)d->max);
+	if (d->type == CONF_T_RATE)
+		printf("From %u to %u, in at most %s.\n", (unsigned)d->min, (unsigned)d->max,
+		       conf_value_duration_print(CONF_DAY_MS, max));
 	if (d->type == CONF_T_DURATION)
 		printf("From %s to %s.\n", conf_value_duration_print(d->min, min),
 		       conf_value_duration_print(d->max, max));

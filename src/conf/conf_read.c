@@ -263,6 +263,47 @@ read_set(struct conf_reader *r, struct conf_scope *s, const struct conf_directiv
 	return w;
 }
 
+/* "off", or three words; returns the last one that belongs to it, NULL when one is missing. */
+static const struct conf_word *
+read_rate(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	  const struct conf_word *w)
+{
+	const struct conf_word *count = w, *per;
+	struct conf_rate rate = { 0, 0 };
+	enum conf_value v;
+
+	if (strcmp(w->text, "off") == 0) {
+		store(s, d, &rate, sizeof rate);
+		return w;
+	}
+	v = conf_value_number(span_str(count->text), &rate.count);
+	if (v != CONF_V_OK || rate.count < d->min || rate.count > d->max) {
+		conf_mistake_word(r->errors, count, NULL,
+				  "'%.*s' %s; expected off or %u to %u, 'per' and a time", SHOWN,
+				  count->text, v == CONF_V_BAD ? "is not a number" : "is out of range",
+				  (unsigned)d->min, (unsigned)d->max);
+		return NULL;
+	}
+	if ((per = conf_read_word(r, count, "'per' and a time")) == NULL)
+		return NULL;
+	if (strcmp(per->text, "per") != 0)
+		conf_mistake_word(r->errors, per, NULL, "unexpected '%.*s'; expected 'per' and a time",
+				  SHOWN, per->text);
+	if ((w = conf_read_word(r, per, "a time such as 30s or 10m")) == NULL)
+		return NULL;
+	if (conf_value_rate(span_str("1"), span_str("per"), span_str(w->text), &rate) != CONF_V_OK ||
+	    rate.window_ms > CONF_DAY_MS) {
+		conf_mistake_word(r->errors, w, NULL,
+				  "'%.*s' is no such time; expected a number and ms, s, m, h or "
+				  "d, from 1ms to 1d",
+				  SHOWN, w->text);
+		return w;
+	}
+	if (conf_value_number(span_str(count->text), &rate.count) == CONF_V_OK)
+		store(s, d, &rate, sizeof rate);
+	return w;
+}
+
 static const char *
 expected(const struct conf_directive *d)
 {
@@ -277,6 +318,8 @@ expected(const struct conf_directive *d)
 		return d->flags & CONF_F_AUTO ? "auto or a number" : "a number";
 	case CONF_T_DURATION:
 		return "a time such as 500ms, 30s or 10m";
+	case CONF_T_RATE:
+		return "off, or a rate such as 3 per 10m";
 	case CONF_T_STRING:
 		return "a string";
 	case CONF_T_WORD:
@@ -326,6 +369,10 @@ read_value(struct conf_reader *r, struct conf_scope *s, const struct conf_direct
 		break;
 	case CONF_T_DURATION:
 		read_duration(r, s, d, w);
+		break;
+	case CONF_T_RATE:
+		if ((w = read_rate(r, s, d, w)) == NULL)
+			return;
 		break;
 	case CONF_T_SPECIAL:
 	case CONF_T_BLOCK:

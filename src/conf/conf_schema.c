@@ -18,6 +18,18 @@ static const struct conf_choice choices_tls_protocols[] = {
 	{ NULL, 0 },
 };
 
+static const struct conf_choice choices_verify[] = {
+	{ "once", CONF_VERIFY_ONCE },
+	{ "always", CONF_VERIFY_ALWAYS },
+	{ NULL, 0 },
+};
+
+static const struct conf_choice choices_after_close[] = {
+	{ "plaintext", CONF_AFTER_CLOSE_PLAINTEXT },
+	{ "disconnect", CONF_AFTER_CLOSE_DISCONNECT },
+	{ NULL, 0 },
+};
+
 static const struct conf_choice choices_switch[] = {
 	{ "on", true },
 	{ "off", false },
@@ -243,6 +255,25 @@ static const struct conf_directive tls[] = {
 	  .help = "How long after its nextUpdate a revocation list is still good enough. After "
 		  "that, no certificate of its CA is trusted.",
 	  .offset = offsetof(struct conf_tls, crl_grace_ms) },
+	{ .name = "verify",
+	  .type = CONF_T_WORD,
+	  .def = "once",
+	  .args = "once | always",
+	  .help = "What a renegotiation does about the client's certificate. With once, it does "
+		  "not ask for one again, and the identity stays. With always, it asks and judges "
+		  "again, and a certificate that has changed, appeared or gone ends the "
+		  "connection.",
+	  .offset = offsetof(struct conf_tls, verify),
+	  .choices = choices_verify },
+	{ .name = "renegotiation",
+	  .type = CONF_T_RATE,
+	  .min = 1,
+	  .max = CONF_RATE_MAX,
+	  .def = "off",
+	  .args = "off | NUMBER per TIME",
+	  .help = "How often a client may begin a new handshake inside its session (TLS 1.2 "
+		  "alone has that), in any time of that length. One more ends the connection.",
+	  .offset = offsetof(struct conf_tls, renegotiation) },
 	{ .name = "handshake-timeout",
 	  .type = CONF_T_DURATION,
 	  .min = 100,
@@ -331,6 +362,24 @@ static const struct conf_directive service[] = {
 	  .args = "TIME",
 	  .help = "How long a client may be silent.",
 	  .offset = offsetof(struct conf_service, idle_timeout_ms) },
+	{ .name = "after-close",
+	  .type = CONF_T_WORD,
+	  .def = "plaintext",
+	  .args = "plaintext | disconnect",
+	  .help = "What follows when a client that began TLS with STARTTLS ends it in order "
+		  "(close_notify): plaintext goes back to plaintext on the same connection, with "
+		  "nobody logged in and STARTTLS offered again; disconnect closes.",
+	  .offset = offsetof(struct conf_service, after_close),
+	  .choices = choices_after_close },
+	{ .name = "restarts",
+	  .type = CONF_T_RATE,
+	  .min = 1,
+	  .max = CONF_RATE_MAX,
+	  .def = "3 per 10m",
+	  .args = "off | NUMBER per TIME",
+	  .help = "How often a connection may go back to plaintext in any time of that length. "
+		  "One more ends it.",
+	  .offset = offsetof(struct conf_service, restarts) },
 };
 const struct conf_block conf_schema_service = { "a service block", service, PT_COUNT(service) };
 

@@ -13,6 +13,7 @@
 #define CONF_MAPS_MAX      64   /* rules of identity */
 #define CONF_PATH_MAX      4095 /* octets: PATH_MAX without its NUL */
 #define CONF_SOCKET_MAX    107  /* octets of a unix socket's path: sun_path without its NUL */
+#define CONF_RATE_MAX      100  /* the greatest N of "N per TIME": each connection remembers that many */
 #define CONF_DAY_MS        (24u * 3600 * 1000)
 
 enum conf_type {
@@ -24,6 +25,7 @@ enum conf_type {
 	CONF_T_PATH,     /* absolute when stored, char * */
 	CONF_T_NUMBER,   /* uint32_t */
 	CONF_T_DURATION, /* uint32_t, in ms */
+	CONF_T_RATE,     /* struct conf_rate; min and max are of the count */
 	CONF_T_SPECIAL,  /* has its own functions */
 	CONF_T_BLOCK,    /* a block without a name, whose values are in the same struct */
 };

@@ -83,6 +83,22 @@ show_set(struct conf_shower *sh, const struct conf_directive *d, unsigned set)
 }
 
 static int
+show_rate(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	char count[CONF_VALUE_TEXT_MAX], window[CONF_VALUE_TEXT_MAX];
+	const char *words[] = { "off", "per", window };
+	struct conf_rate rate;
+
+	memcpy(&rate, (const char *)base + d->offset, sizeof rate);
+	if (rate.count > 0) {
+		snprintf(count, sizeof count, "%llu", (unsigned long long)rate.count);
+		conf_value_duration_print(rate.window_ms, window);
+		words[0] = count;
+	}
+	return emit(sh, CONF_ITEM_VALUE, d, words, rate.count > 0 ? 3 : 1, origin_of(sh, d));
+}
+
+static int
 show_value(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	char text[CONF_VALUE_TEXT_MAX];
@@ -112,6 +128,8 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 		else
 			snprintf(text, sizeof text, "%u", (unsigned)number);
 		break;
+	case CONF_T_RATE:
+		return show_rate(sh, d, base);
 	case CONF_T_SPECIAL:
 		return d->show(sh, d, base);
 	case CONF_T_BLOCK:

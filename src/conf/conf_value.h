@@ -36,10 +36,6 @@ enum conf_value conf_value_duration(struct span s, uint64_t *ms_out);
 const char *conf_value_duration_print(uint64_t ms, char *out);
 
 /* At most count in each window_ms: three words, "3 per 10m". Neither may be 0. */
-struct conf_rate {
-	uint64_t count;
-	uint64_t window_ms;
-};
 enum conf_value conf_value_rate(struct span count, struct span per, struct span window,
 				struct conf_rate *out);
 const char *conf_value_rate_print(const struct conf_rate *rate, char *out);

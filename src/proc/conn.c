@@ -2,12 +2,13 @@
  *
  * An octet's way: kernel -> stream (the worker's scratch) -> TLS session -> engine, and back. Each wake-up
  * runs steps until nothing moves, between one stream_enter() and one stream_leave(): one read, one
- * write. A state changes in enter() only. */
+ * write. A state changes in enter() only, by the table of conn_state.c. */
 #include "proc/conn.h"
 
 #include "proc/conn_count.h"
 #include "proc/identity.h"
 #include "util/log.h"
+#include "util/rate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,22 +32,23 @@ struct conn {
 	struct worker *worker;
 	struct service *service;
 	const struct conf_listen *listen;
-	enum conn_state state;
-	bool input_ended;   /* the engine has been told */
+	struct conn_at at;
 	bool shut;          /* our side of the socket is closed */
-	bool clean;         /* the peer closed in order: no need to wait for it */
+	bool inside;        /* the engine is one of the TLS session */
 	bool watched;       /* counted in tls_sessions */
 	uint8_t peer[sizeof(struct sockaddr_in6)];
 	uint64_t key;
 	uint64_t since_ms;    /* of this state */
 	uint64_t handshake_us; /* when the handshake began */
-	uint64_t deadline_ms; /* of this state, or the engine's; UINT64_MAX: none */
+	uint64_t deadline_ms; /* of this state, or the engine's */
 	uint64_t timer_ms;    /* when the timer fires; 0: not set */
 	size_t discarded;
 	struct engine *engine;
 	struct tls_session *tls;
 	struct secure *secure;
 	struct buf plain; /* decrypted and not taken by the engine */
+	struct rate restarts, renegotiations, key_updates; /* of all sessions of this connection */
+	unsigned key_updates_seen; /* of this session */
 	struct stream stream;
 	struct ev_io io;
 	struct ev_timer timer;
@@ -116,31 +118,77 @@ say_session_failed(const struct conn *c)
 
 /* --- states ----------------------------------------------------------------------------------- */
 
+/* drops: CONN_F_HAS. The engine first: it borrows the facts, which borrow from the session. */
 static void
-enter(struct conn *c, enum conn_state state)
+drop(struct conn *c, unsigned drops)
 {
-	if (c->state == CONN_HANDSHAKE && state != CONN_HANDSHAKE)
+	if (drops & CONN_F_ENGINE)
+		engine_free(&c->engine);
+	if (drops & CONN_F_INSIDE)
+		c->inside = false;
+	if ((drops & CONN_F_IDENTITY) && c->secure != NULL) {
+		if (c->secure->identity != NULL)
+			freezero(c->secure->identity, strlen(c->secure->identity));
+		freezero(c->secure, sizeof *c->secure);
+		c->secure = NULL;
+	}
+	if (drops & CONN_F_TLS) {
+		tls_session_free(&c->tls);
+		if (c->watched)
+			COUNT(c, tls_sessions, -1);
+		c->watched = false;
+		c->key_updates_seen = 0;
+		buf_fini(&c->plain);
+	}
+}
+
+/* The list of handshakes has all whose clock is a handshake's. */
+static void
+place(struct conn *c, struct conn_at at)
+{
+	enum conn_clock was = conn_state_clock(c->at.state), is = conn_state_clock(at.state);
+
+	if (was == CONN_CLOCK_HANDSHAKE && is != CONN_CLOCK_HANDSHAKE)
 		TAILQ_REMOVE(&c->worker->handshakes, c, handshakes);
-	if (state == CONN_HANDSHAKE && c->state != CONN_HANDSHAKE)
+	if (was != CONN_CLOCK_HANDSHAKE && is == CONN_CLOCK_HANDSHAKE)
 		TAILQ_INSERT_TAIL(&c->worker->handshakes, c, handshakes);
-	c->state = state;
 	c->since_ms = ev_now_ms();
+	if (is == CONN_CLOCK_LINGER && at.state != c->at.state)
+		c->deadline_ms = c->since_ms + c->worker->conf->linger_ms;
+	c->at = at;
+}
+
+/* What the new state does not keep is gone when this returns; what it has and was not there the caller
+ * makes. An event that the table does not allow is our bug. */
+static void
+enter(struct conn *c, enum conn_event ev)
+{
+	struct conn_at to;
+	unsigned drops;
+
+	PT_ASSERT(conn_state_next(c->at, ev, &to, &drops));
+	drop(c, drops);
+	place(c, to);
 }
 
 static void
-drop_session(struct conn *c)
+give_up(struct conn *c)
 {
-	engine_free(&c->engine);
-	if (c->secure != NULL) {
-		free(c->secure->identity);
-		free(c->secure);
-		c->secure = NULL;
-	}
-	tls_session_free(&c->tls);
-	if (c->watched)
-		COUNT(c, tls_sessions, -1);
-	c->watched = false;
-	buf_wipe(&c->plain);
+	if (c->at.state != CONN_ENDED)
+		enter(c, CONN_EV_ABORT);
+}
+
+/* What the table says is held against what there is. */
+static void
+check(const struct conn *c)
+{
+	unsigned has = 0;
+
+	has |= c->engine != NULL ? CONN_F_ENGINE : 0;
+	has |= c->tls != NULL ? CONN_F_TLS : 0;
+	has |= c->secure != NULL ? CONN_F_IDENTITY : 0;
+	has |= c->inside ? CONN_F_INSIDE : 0;
+	PT_ASSERT(has == (c->at.flags & CONN_F_HAS));
 }
 
 /* What the peer gets now is the last: close_notify behind it, then our FIN, then a bounded wait for
@@ -151,9 +199,7 @@ begin_close(struct conn *c)
 	if (c->tls != NULL)
 		if (tls_session_bye(c->tls) != TLS_OK)
 			c->stream.broken = true; /* the stream is full: the peer does not read */
-	drop_session(c);
-	enter(c, CONN_CLOSING);
-	c->deadline_ms = c->since_ms + c->worker->conf->linger_ms;
+	enter(c, CONN_EV_CLOSE);
 }
 
 static bool
@@ -162,12 +208,28 @@ new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
 {
 	struct service *svc = c->service;
 
-	engine_free(&c->engine);
+	PT_ASSERT(c->engine == NULL); /* one for each session */
 	c->engine = svc->protocol->new(&svc->engine_conf, start, offer, peer, ev_now_ms());
+	c->inside = peer != &in_plaintext;
 	if (c->engine != NULL)
 		return true;
-	enter(c, CONN_ENDED);
+	give_up(c);
 	return false;
+}
+
+static enum engine_offer
+offer_of(enum conf_listen_mode mode)
+{
+	switch (mode) {
+	case CONF_LISTEN_STARTTLS:
+		return ENGINE_OFFER_STARTTLS;
+	case CONF_LISTEN_STARTTLS_REQUIRED:
+		return ENGINE_OFFER_REQUIRED;
+	case CONF_LISTEN_TLS:
+	case CONF_LISTEN_PLAIN:
+		break;
+	}
+	return ENGINE_OFFER_NONE;
 }
 
 /* --- transport of the TLS session ------------------------------------------------------------- */
@@ -198,18 +260,26 @@ tls_write(void *arg, const void *p, size_t n)
 	return rc == 0 ? (ssize_t)n : rc;
 }
 
+/* Each handshake but a renegotiation has a session of its own, never one that was used before. */
 static void
-begin_handshake(struct conn *c)
+open_session(struct conn *c)
 {
 	const struct tls_transport t = { tls_read, tls_write, c };
 
-	engine_free(&c->engine); /* what it learnt in plaintext goes with it (RFC 3207 §4.2) */
 	c->handshake_us = ev_now_us();
 	c->tls = tls_session_new(c->service->cred, &t);
 	if (c->tls != NULL && c->service->tickets &&
 	    tls_session_offer_tickets(c->tls, &c->service->ticket) != 0)
 		tls_session_free(&c->tls);
-	enter(c, c->tls != NULL ? CONN_HANDSHAKE : CONN_ENDED);
+	if (c->tls == NULL)
+		give_up(c);
+}
+
+static void
+begin_handshake(struct conn *c)
+{
+	enter(c, CONN_EV_UPGRADE); /* what the engine learnt in plaintext goes with it (RFC 3207 §4.2) */
+	open_session(c);
 }
 
 /* --- events of the engine --------------------------------------------------------------------- */
@@ -220,23 +290,27 @@ tls_possible(const struct conn *c)
 	return c->service->cred != NULL && signer_available(&c->worker->signer);
 }
 
-/* Handles what the engine asks for; true when it asked for something. *go_tls, *close: what to do once
- * its output is on its way. */
-static bool
-handle_events(struct conn *c, bool *go_tls, bool *close)
+/* What to do once the engine's output is on its way. Each is told once, so that output must go. */
+struct asked {
+	bool go_tls;
+	bool close;
+	enum engine_close why;
+};
+
+static struct asked
+handle_events(struct conn *c)
 {
+	struct asked asked = { .go_tls = false };
 	struct engine_event ev;
-	bool any = false;
 
 	while (engine_event(c->engine, &ev)) {
-		any = true;
 		switch (ev.type) {
 		case ENGINE_EV_START_TLS:
-			*go_tls = tls_possible(c);
-			if (!*go_tls)
+			asked.go_tls = tls_possible(c);
+			if (!asked.go_tls)
 				COUNT(c, unavailable, 1);
-			engine_answer(c->engine, *go_tls ? ENGINE_ANSWER_OK
-							 : ENGINE_ANSWER_UNAVAILABLE, ev_now_ms());
+			engine_answer(c->engine, asked.go_tls ? ENGINE_ANSWER_OK
+							      : ENGINE_ANSWER_UNAVAILABLE, ev_now_ms());
 			break;
 		case ENGINE_EV_INJECTION:
 			COUNT(c, injections, 1);
@@ -244,26 +318,29 @@ handle_events(struct conn *c, bool *go_tls, bool *close)
 				"injection; the connection is closed and nothing of it was run");
 			break;
 		case ENGINE_EV_CLOSE:
-			*close = true;
+			asked.close = true;
+			asked.why = ev.why;
 			break;
 		}
 	}
-	return any;
+	return asked;
 }
 
 /* --- plaintext -------------------------------------------------------------------------------- */
 
-/* Moves the engine's output to the stream; true when all of it has gone. */
+/* Moves the engine's output to the stream; true when all of it has gone. last: nothing follows it in this state, so it
+ * goes whatever the peer has not read yet: there is room for one engine's output above STREAM_OUT_HIGH. */
 static bool
-pump_plain(struct conn *c)
+pump_plain(struct conn *c, bool last)
 {
 	struct span out;
 
+	_Static_assert(STREAM_OUT_HIGH + 3 * ENGINE_OUTPUT_MAX < STREAM_OUT_MAX, "the last words fit");
 	while ((out = engine_output(c->engine)).n > 0) {
-		if (stream_unsent(&c->stream) > STREAM_OUT_HIGH)
+		if (!last && stream_unsent(&c->stream) > STREAM_OUT_HIGH)
 			return false;
 		if (stream_put(&c->stream, out.p, out.n) != 0) {
-			enter(c, CONN_ENDED);
+			give_up(c);
 			return false;
 		}
 		engine_output_done(c->engine, out.n);
@@ -271,41 +348,39 @@ pump_plain(struct conn *c)
 	return true;
 }
 
+/* The peer says no more: the engine is told, and what it still has to say goes out in ENDING. */
 static bool
-tell_end_of_input(struct conn *c)
+end_of_input(struct conn *c, enum conn_event ev)
 {
-	if (c->input_ended)
-		return false;
-	c->input_ended = true;
 	engine_end_of_input(c->engine);
+	enter(c, ev);
 	return true;
 }
 
 static bool
 step_plain(struct conn *c)
 {
-	bool go_tls = false, close = false;
+	struct asked asked = handle_events(c);
 	struct span in;
 	size_t n;
 	int rc;
 
-	(void)handle_events(c, &go_tls, &close);
-	if (!pump_plain(c))
-		return c->state == CONN_ENDED;
-	if (close) {
+	if (!pump_plain(c, asked.close || asked.go_tls))
+		return c->at.state == CONN_ENDED;
+	if (asked.close) {
 		begin_close(c);
 		return true;
 	}
-	if (go_tls) {
+	if (asked.go_tls) {
 		begin_handshake(c);
 		return true;
 	}
 	if ((rc = stream_fill(&c->stream)) == PT_EAGAIN)
 		return false;
 	if (rc == PT_EEOF)
-		return tell_end_of_input(c);
+		return end_of_input(c, CONN_EV_END_OF_FILE);
 	if (rc != 0) {
-		enter(c, CONN_ENDED);
+		give_up(c);
 		return true;
 	}
 	in = stream_pending(&c->stream);
@@ -354,6 +429,66 @@ begin_secure(struct conn *c)
 }
 
 static bool
+established(struct conn *c)
+{
+	const struct tls_facts *facts = tls_session_facts(c->tls);
+
+	if (c->at.state == CONN_REHANDSHAKE) { /* the same engine, facts and identity go on */
+		COUNT(c, renegotiations, 1);
+		c->secure->peer.tls_cipher = facts->cipher;
+		c->secure->peer.tls_group = facts->group;
+		enter(c, CONN_EV_ESTABLISHED);
+		return true;
+	}
+	COUNT(c, tls_sessions, 1);
+	c->watched = true;
+	enter(c, CONN_EV_ESTABLISHED);
+	if (!begin_secure(c))
+		give_up(c);
+	return true;
+}
+
+static bool
+handshake_failed(struct conn *c)
+{
+	if (c->at.state == CONN_HANDSHAKE) {
+		conn_count_failure(c->service->count, tls_session_failure(c->tls),
+			tls_session_hello_seen(c->tls));
+		say_handshake_failed(c);
+	} else {
+		COUNT(c, renegotiations_refused, 1);
+		if (tls_session_failure(c->tls)->changed)
+			say(c, LOG_L_WARNING, "identity-changed", "a renegotiation came with another client "
+				"certificate, or with a first or no one; the connection is closed");
+		else
+			say_handshake_failed(c);
+	}
+	begin_close(c);
+	return true;
+}
+
+/* Octets that the client sent before its part of a renegotiation: they wait for its end. */
+static bool
+read_before_handshake(struct conn *c)
+{
+	uint8_t *p = c->worker->plain;
+	size_t n;
+	int rc;
+
+	switch (tls_session_recv(c->tls, p, sizeof c->worker->plain, &n)) {
+	case TLS_OK:
+		rc = buf_append(&c->plain, p, n);
+		explicit_bzero(p, n);
+		return rc == 0 || handshake_failed(c);
+	case TLS_WANT_READ:
+	case TLS_WANT_WRITE:
+		return false;
+	default:
+		return handshake_failed(c);
+	}
+}
+
+static bool
 step_handshake(struct conn *c)
 {
 	switch (tls_session_handshake(c->tls)) {
@@ -361,20 +496,11 @@ step_handshake(struct conn *c)
 	case TLS_WANT_WRITE:
 		return false;
 	case TLS_OK:
-		COUNT(c, tls_sessions, 1);
-		c->watched = true;
-		if (!begin_secure(c)) {
-			enter(c, CONN_ENDED);
-			return true;
-		}
-		enter(c, CONN_SECURE);
-		return true;
+		return established(c);
+	case TLS_DATA:
+		return read_before_handshake(c);
 	default:
-		conn_count_failure(c->service->count, tls_session_failure(c->tls),
-			tls_session_hello_seen(c->tls));
-		say_handshake_failed(c);
-		begin_close(c);
-		return true;
+		return handshake_failed(c);
 	}
 }
 
@@ -392,24 +518,26 @@ send_secure(struct conn *c, struct span out, size_t *n_out)
 	return status == TLS_OK ? tls_session_send(c->tls, out, n_out) : status;
 }
 
-/* The engine's output into the session; true when all of it has gone. */
+/* The engine's output into the session; true when all of it has gone. last: as in pump_plain(). */
 static bool
-pump_secure(struct conn *c)
+pump_secure(struct conn *c, bool last)
 {
 	struct span out;
 	size_t n;
 
 	while ((out = engine_output(c->engine)).n > 0) {
-		if (stream_unsent(&c->stream) > STREAM_OUT_HIGH)
+		if (!last && stream_unsent(&c->stream) > STREAM_OUT_HIGH)
 			return false;
 		switch (send_secure(c, out, &n)) {
 		case TLS_OK:
 			engine_output_done(c->engine, n);
 			break;
 		case TLS_WANT_WRITE:
-			return false;
+			if (!last)
+				return false;
+			/* fall through */
 		default:
-			enter(c, CONN_ENDED);
+			give_up(c);
 			return false;
 		}
 	}
@@ -423,56 +551,116 @@ offer(struct conn *c, const uint8_t *p, size_t n)
 	size_t taken = engine_input(c->engine, p, n, ev_now_ms());
 
 	if (taken < n && buf_append(&c->plain, p + taken, n - taken) != 0)
-		enter(c, CONN_ENDED);
+		give_up(c);
+	return true;
+}
+
+/* The client wants a handshake anew in its session (TLS 1.2). */
+static bool
+renegotiate(struct conn *c)
+{
+	const struct conf_tls *tls = c->service->conf->tls;
+	const struct conf_rate *rate = &tls->renegotiation;
+	char text[160];
+	const char *why;
+
+	if (rate->count == 0)
+		why = "which is off";
+	else if (!rate_take(&c->renegotiations, (uint32_t)rate->count, rate->window_ms, ev_now_ms()))
+		why = "once more than is allowed";
+	else if (!tls_session_renegotiate(c->tls, tls->verify == CONF_VERIFY_ALWAYS))
+		why = "but has no secure renegotiation (RFC 5746)";
+	else {
+		enter(c, CONN_EV_RENEGOTIATE);
+		return true;
+	}
+	COUNT(c, renegotiations_refused, 1);
+	snprintf(text, sizeof text, "the client asked for a renegotiation, %s; the connection is closed",
+		why);
+	say(c, LOG_L_NOTICE, "renegotiation", text);
+	tls_session_refuse(c->tls);
+	begin_close(c);
+	return true;
+}
+
+/* Counts the key updates that the last read brought; false: too many. */
+static bool
+key_updates_allowed(struct conn *c)
+{
+	unsigned n = tls_session_key_updates(c->tls);
+
+	while (c->key_updates_seen != n) {
+		c->key_updates_seen++;
+		if (!rate_take(&c->key_updates, CONN_KEY_UPDATES_MAX, CONN_KEY_UPDATES_WINDOW_MS,
+			    ev_now_ms()))
+			return false;
+	}
+	return true;
+}
+
+static bool
+key_update_flood(struct conn *c)
+{
+	COUNT(c, key_update_floods, 1);
+	say(c, LOG_L_NOTICE, "key-updates", "too many key updates; the connection is closed");
+	begin_close(c);
 	return true;
 }
 
 static bool
 read_secure(struct conn *c)
 {
+	enum tls_status status;
 	size_t n;
 
-	switch (tls_session_recv(c->tls, c->worker->plain, sizeof c->worker->plain, &n)) {
+	status = tls_session_recv(c->tls, c->worker->plain, sizeof c->worker->plain, &n);
+	if (!key_updates_allowed(c) && status != TLS_FLOOD) {
+		tls_session_alert(c->tls, TLS_ALERT_UNEXPECTED_MESSAGE);
+		status = TLS_FLOOD;
+	}
+	switch (status) {
 	case TLS_OK:
 		offer(c, c->worker->plain, n);
-		explicit_bzero(c->worker->plain, n); /* the next connection uses it */
-		return true;
+		break;
 	case TLS_WANT_READ:
 	case TLS_WANT_WRITE:
 		return false;
 	case TLS_CLOSED:
-		c->clean = true;
-		return tell_end_of_input(c);
+		return end_of_input(c, CONN_EV_CLOSE_NOTIFY);
 	case TLS_TRUNCATED:
 		COUNT(c, truncated, 1);
 		say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
 		begin_close(c);
 		return true;
 	case TLS_RENEGOTIATE:
-		say(c, LOG_L_NOTICE, "renegotiation", "the client asked for a renegotiation, which is "
-			"off; the connection is closed");
+		return renegotiate(c);
+	case TLS_FLOOD:
+		key_update_flood(c);
+		break;
+	case TLS_CANCELED: /* Java's close() in TLS 1.3: the session cannot be used, and the client goes */
 		begin_close(c);
 		return true;
+	case TLS_DATA:
 	case TLS_FAILED:
 		say_session_failed(c);
 		begin_close(c);
 		return true;
 	}
-	return false;
+	explicit_bzero(c->worker->plain, n); /* the next connection uses it */
+	return true;
 }
 
 static bool
 step_secure(struct conn *c)
 {
-	bool go_tls = false, close = false;
+	struct asked asked = handle_events(c);
 	struct span kept;
 	size_t n;
 
-	(void)handle_events(c, &go_tls, &close);
-	PT_ASSERT(!go_tls); /* not offered inside TLS */
-	if (!pump_secure(c))
-		return c->state == CONN_ENDED;
-	if (close) {
+	PT_ASSERT(!asked.go_tls); /* not offered inside TLS */
+	if (!pump_secure(c, asked.close))
+		return c->at.state == CONN_ENDED;
+	if (asked.close) {
 		begin_close(c);
 		return true;
 	}
@@ -481,12 +669,62 @@ step_secure(struct conn *c)
 		buf_consume(&c->plain, n);
 		return n > 0;
 	}
-	if (c->input_ended)
-		return false;
 	/* nothing read and nothing decrypted: asking GnuTLS would cost two allocations */
 	if (stream_pending(&c->stream).n == 0 && c->stream.dry && !tls_session_has_pending(c->tls))
 		return false;
 	return read_secure(c);
+}
+
+/* --- back to plaintext ------------------------------------------------------------------------ */
+
+static bool
+may_restart(struct conn *c)
+{
+	const struct conf_service *conf = c->service->conf;
+
+	if (!(c->at.flags & CONN_F_STARTTLS) || !(c->at.flags & CONN_F_CLEAN) ||
+	    conf->after_close != CONF_AFTER_CLOSE_PLAINTEXT || conf->restarts.count == 0)
+		return false;
+	if (rate_take(&c->restarts, (uint32_t)conf->restarts.count, conf->restarts.window_ms, ev_now_ms()))
+		return true;
+	COUNT(c, restarts_refused, 1);
+	say(c, LOG_L_NOTICE, "restarts", "the client went back to plaintext more often than is allowed; "
+		"the connection is closed");
+	return false;
+}
+
+/* The engine has said all. Our close_notify stands behind that and before everything in plaintext, because
+ * the stream keeps the order; then nothing of the session is left. What came behind the peer's
+ * close_notify is still in the stream, and is the new engine's first input. */
+static void
+restart(struct conn *c)
+{
+	if (tls_session_bye(c->tls) != TLS_OK) {
+		give_up(c);
+		return;
+	}
+	enter(c, CONN_EV_BYE);
+	enter(c, CONN_EV_RESTART);
+	COUNT(c, restarts, 1);
+	(void)new_engine(c, ENGINE_RESTARTED, offer_of(c->listen->mode), &in_plaintext);
+}
+
+/* The engine knows that its input has ended; until it closes, it may speak. */
+static bool
+step_ending(struct conn *c)
+{
+	struct asked asked = handle_events(c);
+
+	if (!(c->tls != NULL ? pump_secure(c, asked.close) : pump_plain(c, asked.close)))
+		return c->at.state == CONN_ENDED;
+	if (!asked.close)
+		return false;
+	/* any other reason, such as the server's goodbye, ends the connection and not just the session */
+	if (asked.why == ENGINE_CLOSE_END_OF_INPUT && may_restart(c))
+		restart(c);
+	else
+		begin_close(c);
+	return true;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -497,8 +735,10 @@ step_closing(struct conn *c)
 	size_t n;
 	int rc;
 
-	if (c->stream.broken || (c->clean && stream_unsent(&c->stream) == 0)) {
-		enter(c, CONN_ENDED);
+	/* who said close_notify and has sent nothing since is not waited for */
+	if (c->stream.broken || ((c->at.flags & CONN_F_CLEAN) && stream_unsent(&c->stream) == 0 &&
+		    stream_pending(&c->stream).n == 0 && c->stream.dry)) {
+		give_up(c);
 		return true;
 	}
 	if (stream_unsent(&c->stream) > 0)
@@ -510,7 +750,7 @@ step_closing(struct conn *c)
 	rc = stream_discard(&c->stream, CONN_LINGER_OCTETS - c->discarded, &n);
 	c->discarded += n;
 	if (rc != 0 || c->discarded >= CONN_LINGER_OCTETS) {
-		enter(c, CONN_ENDED);
+		give_up(c);
 		return true;
 	}
 	return false;
@@ -521,9 +761,10 @@ conn_free(struct conn *c)
 {
 	struct worker *w = c->worker;
 
-	if (c->state == CONN_HANDSHAKE)
-		TAILQ_REMOVE(&w->handshakes, c, handshakes);
-	drop_session(c);
+	drop(c, CONN_F_HAS);
+	rate_fini(&c->restarts);
+	rate_fini(&c->renegotiations);
+	rate_fini(&c->key_updates);
 	ev_io_fini(&c->io);
 	ev_timer_fini(&c->timer);
 	COUNT(c, octets_in, c->stream.octets_in);
@@ -556,11 +797,14 @@ handshake_deadline(const struct conn *c)
 static void
 handshake_late(struct conn *c)
 {
-	conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
+	if (c->at.state == CONN_REHANDSHAKE)
+		COUNT(c, renegotiations_refused, 1);
+	else
+		conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
 	say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
 		? "TLS handshake not finished in time"
 		: "TLS handshake not begun in time: no complete ClientHello came");
-	enter(c, CONN_ENDED);
+	give_up(c);
 }
 
 void
@@ -585,7 +829,8 @@ conn_sweep_handshakes(struct worker *w, uint64_t now_ms)
 static void
 arm(struct conn *c, uint64_t now_ms)
 {
-	if (c->deadline_ms == UINT64_MAX || (c->timer_ms != 0 && c->timer_ms <= c->deadline_ms))
+	PT_ASSERT(c->deadline_ms != UINT64_MAX); /* every connection has one */
+	if (c->timer_ms != 0 && c->timer_ms <= c->deadline_ms)
 		return;
 	c->timer_ms = c->deadline_ms > now_ms ? c->deadline_ms : now_ms + 1;
 	ev_timer_set(&c->timer, c->timer_ms - now_ms);
@@ -604,21 +849,20 @@ timer_fired(void *arg)
 static void
 tick(struct conn *c, uint64_t now_ms)
 {
-	switch (c->state) {
-	case CONN_PLAIN:
-	case CONN_SECURE:
+	switch (conn_state_clock(c->at.state)) {
+	case CONN_CLOCK_ENGINE:
 		c->deadline_ms = engine_tick(c->engine, now_ms);
 		break;
-	case CONN_HANDSHAKE:
+	case CONN_CLOCK_HANDSHAKE:
 		c->deadline_ms = handshake_deadline(c);
 		if (c->deadline_ms <= now_ms)
 			handshake_late(c);
 		break;
-	case CONN_CLOSING:
+	case CONN_CLOCK_LINGER:
 		if (c->deadline_ms <= now_ms)
-			enter(c, CONN_ENDED);
+			give_up(c);
 		break;
-	case CONN_ENDED:
+	case CONN_CLOCK_NONE:
 		break;
 	}
 }
@@ -628,16 +872,21 @@ tick(struct conn *c, uint64_t now_ms)
 static bool
 step(struct conn *c)
 {
-	switch (c->state) {
+	check(c);
+	switch (c->at.state) {
 	case CONN_PLAIN:
 		return step_plain(c);
 	case CONN_HANDSHAKE:
+	case CONN_REHANDSHAKE:
 		return step_handshake(c);
 	case CONN_SECURE:
 		return step_secure(c);
+	case CONN_ENDING:
+		return step_ending(c);
 	case CONN_CLOSING:
 		return step_closing(c);
 	case CONN_ENDED:
+	case CONN_STATE_COUNT:
 		break;
 	}
 	return false;
@@ -647,10 +896,10 @@ step(struct conn *c)
 static bool
 may_read(const struct conn *c)
 {
-	if (c->stream.eof)
+	if (c->stream.eof || conn_state_input(c->at.state) == CONN_IN_NOT)
 		return false;
-	if (c->state == CONN_PLAIN || c->state == CONN_SECURE)
-		return engine_output(c->engine).n == 0 && buf_size(&c->plain) == 0 && !c->input_ended;
+	if (conn_state_clock(c->at.state) == CONN_CLOCK_ENGINE)
+		return engine_output(c->engine).n == 0 && buf_size(&c->plain) == 0;
 	return true;
 }
 
@@ -658,8 +907,7 @@ may_read(const struct conn *c)
 static void
 run(struct conn *c, bool readable)
 {
-	size_t unsent = stream_unsent(&c->stream);
-	uint64_t now = ev_now_ms();
+	uint64_t now = ev_now_ms(), sent = c->stream.octets_out;
 	unsigned want = 0;
 	int i;
 
@@ -668,20 +916,20 @@ run(struct conn *c, bool readable)
 	for (i = 0; i < CONN_TURNS_MAX; i++)
 		if (!step(c))
 			break;
-	if (stream_leave(&c->stream) != 0 || (c->stream.broken && c->state != CONN_ENDED))
-		enter(c, CONN_ENDED);
+	if (stream_leave(&c->stream) != 0 || c->stream.broken)
+		give_up(c);
 	/* what waited for the last octets to go may be done now */
-	if (c->state == CONN_CLOSING && stream_unsent(&c->stream) == 0) {
+	if (c->at.state == CONN_CLOSING && stream_unsent(&c->stream) == 0) {
 		stream_enter(&c->stream, !c->stream.dry);
 		(void)step_closing(c);
 		if (stream_leave(&c->stream) != 0)
-			enter(c, CONN_ENDED);
+			give_up(c);
 	}
-	if (c->state == CONN_ENDED) {
+	if (c->at.state == CONN_ENDED) {
 		conn_free(c);
 		return;
 	}
-	if (c->state == CONN_CLOSING && stream_unsent(&c->stream) < unsent)
+	if (conn_state_clock(c->at.state) == CONN_CLOCK_LINGER && c->stream.octets_out > sent)
 		c->deadline_ms = now + c->worker->conf->linger_ms; /* it does read */
 	if (stream_unsent(&c->stream) > 0)
 		want |= EV_IO_WRITE;
@@ -690,8 +938,8 @@ run(struct conn *c, bool readable)
 	ev_io_want(&c->io, want);
 	tick(c, now);
 	/* turns used up, or time made output: once more, after the others */
-	if (i == CONN_TURNS_MAX || c->state == CONN_ENDED ||
-	    ((c->state == CONN_PLAIN || c->state == CONN_SECURE) && engine_output(c->engine).n > 0 &&
+	if (i == CONN_TURNS_MAX || c->at.state == CONN_ENDED ||
+	    (conn_state_clock(c->at.state) == CONN_CLOCK_ENGINE && engine_output(c->engine).n > 0 &&
 		    stream_unsent(&c->stream) == 0))
 		c->deadline_ms = now;
 	arm(c, now);
@@ -726,16 +974,12 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 	TAILQ_INSERT_TAIL(&w->conns, c, all);
 	COUNT(c, connections, 1);
 	COUNT(c, accepted, 1);
-	enter(c, CONN_PLAIN);
-	if (l->conf->mode == CONF_LISTEN_TLS) {
-		begin_handshake(c);
-	} else {
-		(void)new_engine(c, ENGINE_GREET,
-			l->conf->mode == CONF_LISTEN_PLAIN ? ENGINE_OFFER_NONE
-			: l->conf->mode == CONF_LISTEN_STARTTLS ? ENGINE_OFFER_STARTTLS
-								: ENGINE_OFFER_REQUIRED,
-			&in_plaintext);
-	}
+	place(c, conn_state_start(l->conf->mode == CONF_LISTEN_TLS,
+		offer_of(l->conf->mode) != ENGINE_OFFER_NONE));
+	if (l->conf->mode == CONF_LISTEN_TLS)
+		open_session(c);
+	else
+		(void)new_engine(c, ENGINE_GREET, offer_of(l->conf->mode), &in_plaintext);
 	run(c, l->conf->mode == CONF_LISTEN_TLS); /* elsewhere we speak first */
 	return c;
 }
@@ -743,10 +987,12 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 void
 conn_goodbye(struct conn *c)
 {
-	if (c->state == CONN_PLAIN || c->state == CONN_SECURE)
+	enum conn_clock clock = conn_state_clock(c->at.state);
+
+	if (clock == CONN_CLOCK_ENGINE)
 		engine_bye(c->engine, ENGINE_BYE_SHUTDOWN);
-	else if (c->state == CONN_HANDSHAKE)
-		enter(c, CONN_ENDED);
+	else if (clock == CONN_CLOCK_HANDSHAKE)
+		give_up(c);
 	run(c, true);
 }
 

@@ -1,25 +1,18 @@
-/* proc/conn.h - the life of one client connection (design: greeting, plaintext, upgrade, handshake,
- * judged, secure, closing). The one place where stream, TLS session and engine meet. */
+/* proc/conn.h - the life of one client connection: greeting, plaintext, upgrade, handshake, judged, secure,
+ * back to plaintext, closing. The one place where stream, TLS session and engine meet. */
 #ifndef PROC_CONN_H
 #define PROC_CONN_H
 
+#include "proc/conn_state.h"
 #include "proc/worker.h"
 
 #define CONN_LINGER_OCTETS (256 * 1024) /* discarded at most from a peer that we have said goodbye to */
 #define CONN_TURNS_MAX 64               /* steps in one wake-up; then the others get their turn */
 
-#define CONN_STATES(X)                                                                             \
-	X(PLAIN)     /* an engine in plaintext */                                                  \
-	X(HANDSHAKE) /* a TLS session without an engine */                                         \
-	X(SECURE)    /* an engine in a TLS session */                                              \
-	X(CLOSING)   /* the last octets go out, what comes in is discarded */                      \
-	X(ENDED)     /* to be freed */
-
-enum conn_state {
-#define CONN_STATE_ENUM(name) CONN_##name,
-	CONN_STATES(CONN_STATE_ENUM)
-#undef CONN_STATE_ENUM
-};
+/* Key updates that one connection may send; more is no use of them but work for us. (A record of TLS 1.3 takes
+ * 2^24 GiB before a key is worn out; GnuTLS itself refuses more than 8 in a second.) */
+#define CONN_KEY_UPDATES_MAX 10
+#define CONN_KEY_UPDATES_WINDOW_MS (10 * 1000)
 
 /* A connection that was accepted (fd is taken) and counted in nothing yet. key: of its address. NULL when
  * out of memory (fd is closed then). Greets at once. */

@@ -34,6 +34,11 @@
 	X(injections, "octets behind STARTTLS")                                                    \
 	X(truncated, "TLS sessions that ended without close_notify")                               \
 	X(unavailable, "STARTTLS refused because the keyholder was away")                          \
+	X(restarts, "returns to plaintext after close_notify")                                     \
+	X(restarts_refused, "connections ended because they went back too often")                  \
+	X(renegotiations, "renegotiations completed")                                              \
+	X(renegotiations_refused, "renegotiations refused, or failed; each ends its connection")   \
+	X(key_update_floods, "connections ended because of too many key updates")                  \
 	X(octets_in, "octets received")                                                            \
 	X(octets_out, "octets sent")
 

@@ -7,12 +7,14 @@
 #include <string.h>
 
 /* AEAD only; X25519 first, since every client offers a share of it (else one round trip more);
- * AES-128-GCM first, since its SHA-256 is the fast one; no SHA-1 signatures. */
+ * AES-128-GCM first, since its SHA-256 is the fast one; no SHA-1 signatures.
+ * No %SAFE_RENEGOTIATION, which would turn away clients that speak TLS 1.3 alone and so do not announce
+ * RFC 5746 (Java): it is asked for where it counts, before a renegotiation. */
 #define PRIORITY_COMMON                                                                            \
 	"-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD:"                 \
 	"-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:+DHE-RSA:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:"      \
 	"+GROUP-SECP384R1:+GROUP-FFDHE2048:+GROUP-FFDHE3072:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1:"      \
-	"%SAFE_RENEGOTIATION:%SERVER_PRECEDENCE"
+	"%SERVER_PRECEDENCE"
 
 struct remote_key { /* one per chain; GnuTLS frees it with the key */
 	struct tls_cred *cred; /* borrowed: outlived by the credentials that own the key */

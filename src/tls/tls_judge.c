@@ -338,14 +338,22 @@ tls_peer_read(gnutls_session_t g, struct tls_peer *peer)
 	return rc;
 }
 
+/* Who it was is nobody's business when the session is over. */
+static void
+wipe(char *s)
+{
+	if (s != NULL)
+		freezero(s, strlen(s));
+}
+
 void
 tls_peer_fini(struct tls_peer *peer)
 {
 	size_t i;
 
 	for (i = 0; i < peer->nsans; i++)
-		free(peer->sans[i]);
+		wipe(peer->sans[i]);
 	free(peer->sans);
-	free(peer->subject);
+	wipe(peer->subject);
 	memset(peer, 0, sizeof *peer);
 }

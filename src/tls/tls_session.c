@@ -4,9 +4,13 @@
 #include "tls/tls_judge.h"
 
 #include <errno.h>
+#include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define LEAF_HASH 32 /* SHA-256 */
+#define NO_CERTIFICATES 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
+#define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
 #define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
 #define HELLO_MAX (TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX) /* octets of a ClientHello with a ticket */
@@ -18,8 +22,13 @@ struct tls_session {
 	struct tls_peer peer; /* subject and names of the client certificate */
 	struct tls_facts facts;
 	struct tls_failure failure;
+	unsigned key_updates; /* received */
+	uint8_t leaf[LEAF_HASH];     /* of the client's certificate; zeros: none */
+	enum tls_verdict verdict;    /* of the handshake under way */
 	bool done;       /* handshake complete, facts valid */
+	bool again;      /* done once, and another handshake is under way */
 	bool hello_seen;
+	bool shown;      /* a certificate, in this handshake */
 	bool judged;     /* in this handshake, by the callback */
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
@@ -70,6 +79,7 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 	return sum;
 }
 
+/* GnuTLS has one hook for a session: all that handshake messages tell us is noted here. */
 static int
 message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
 	     const gnutls_datum_t *msg)
@@ -91,6 +101,10 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 		gnutls_handshake_set_max_packet_length(g, HANDSHAKE_MAX);
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
 		s->tickets_given++;
+	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
+		s->shown = msg->size > NO_CERTIFICATES;
+	if (type == KEY_UPDATE && incoming)
+		s->key_updates++;
 	return 0;
 }
 
@@ -109,16 +123,24 @@ refuses(enum tls_client_cert mode, enum tls_verdict v)
 	return true;
 }
 
+/* In a renegotiation GnuTLS goes on showing the chain of the first handshake when the client sends none now. */
+static enum tls_verdict
+verdict_now(struct tls_session *s)
+{
+	return s->again && !s->shown ? TLS_VERDICT_NONE
+				    : tls_judge(s->g, s->cred, &s->facts.known);
+}
+
 /* The gate of optional and require, inside the handshake so that a refused client gets its alert in
  * time. In TLS 1.2 the peer has not yet proved that it has the key: no identity comes from here. */
 static int
 verify_callback(gnutls_session_t g)
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
-	enum tls_verdict v = tls_judge(g, s->cred, &s->facts.known);
+	enum tls_verdict v = verdict_now(s);
 
 	s->judged = true;
-	s->facts.verdict = v;
+	s->verdict = v;
 	if (!refuses(s->cred->client_cert, v))
 		return 0;
 	s->failure.verdict = v;
@@ -212,6 +234,9 @@ fail(struct tls_session *s, int code)
 	unsigned alert = 0;
 	int level;
 
+	if (code == GNUTLS_E_SESSION_USER_ID_CHANGED) /* GnuTLS compares the leaf, too */
+		s->failure.changed = true;
+	s->again = false;
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
 	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
@@ -230,8 +255,12 @@ fail(struct tls_session *s, int code)
 		s->dead = true;
 		return TLS_FAILED;
 	}
-	if (s->failure.verdict != TLS_VERDICT_TRUSTED)
+	if (s->failure.changed)
+		alert = GNUTLS_A_ACCESS_DENIED;
+	else if (s->failure.verdict != TLS_VERDICT_TRUSTED)
 		alert = tls_verdict_alert(s->failure.verdict, tls_minor(s));
+	else if (code == GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS)
+		alert = GNUTLS_A_UNEXPECTED_MESSAGE;
 	else if (code == GNUTLS_E_PK_SIGN_FAILED)
 		alert = GNUTLS_A_INTERNAL_ERROR; /* the keyholder is away */
 	else if ((level = gnutls_error_to_alert(code, NULL)) > 0)
@@ -246,6 +275,37 @@ want(const struct tls_session *s)
 	return gnutls_record_get_direction(s->g) == 0 ? TLS_WANT_READ : TLS_WANT_WRITE;
 }
 
+/* Which certificate the client has shown, in few octets: zeros for none. */
+static int
+hash_leaf(const struct tls_session *s, uint8_t out[LEAF_HASH])
+{
+	const gnutls_datum_t *raw;
+	unsigned n = 0;
+
+	memset(out, 0, LEAF_HASH);
+	if ((raw = gnutls_certificate_get_peers(s->g, &n)) == NULL || n == 0)
+		return 0;
+	return gnutls_hash_fast(GNUTLS_DIG_SHA256, raw[0].data, raw[0].size, out);
+}
+
+/* A renegotiation has returned 0. What was said and done before belongs to whom the first handshake proved:
+ * nobody may take it over, and an anonymous session does not become somebody's. This also meets a
+ * client that does not show its certificate any more, and one whose certificate has expired meanwhile. */
+static enum tls_status
+judge_again(struct tls_session *s)
+{
+	uint8_t leaf[LEAF_HASH];
+
+	s->again = false;
+	if (hash_leaf(s, leaf) != 0)
+		return fail(s, GNUTLS_E_INTERNAL_ERROR);
+	if (memcmp(leaf, s->leaf, sizeof leaf) != 0 || s->verdict != s->facts.verdict)
+		return fail(s, GNUTLS_E_SESSION_USER_ID_CHANGED);
+	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
+	s->facts.group = gnutls_group_get_name(gnutls_group_get(s->g));
+	return TLS_OK;
+}
+
 /* The handshake has returned 0. What the callback did not judge is judged now: under request, where
  * the verdict is an attribute, and after a resumed handshake, which asks no callback. */
 static enum tls_status
@@ -253,13 +313,22 @@ judge(struct tls_session *s)
 {
 	const char *group = gnutls_group_get_name(gnutls_group_get(s->g));
 
-	s->facts.resumed = s->failure.resumed = gnutls_session_is_resumed(s->g) != 0;
-	if (!s->judged || s->facts.resumed)
-		s->facts.verdict = tls_judge(s->g, s->cred, &s->facts.known);
-	if (refuses(s->cred->client_cert, s->facts.verdict)) {
-		s->failure.verdict = s->facts.verdict;
+	bool resumed = gnutls_session_is_resumed(s->g) != 0;
+
+	if (!s->again)
+		s->facts.resumed = s->failure.resumed = resumed;
+	/* a renegotiation that resumes comes without a certificate: verify always takes it for none */
+	if (!s->judged || (resumed && !s->again))
+		s->verdict = verdict_now(s);
+	if (refuses(s->cred->client_cert, s->verdict)) {
+		s->failure.verdict = s->verdict;
 		return fail(s, GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR);
 	}
+	if (s->again)
+		return judge_again(s);
+	s->facts.verdict = s->verdict;
+	if (hash_leaf(s, s->leaf) != 0)
+		return fail(s, GNUTLS_E_INTERNAL_ERROR);
 	if (tls_peer_read(s->g, &s->peer) != 0)
 		return fail(s, GNUTLS_E_MEMORY_ERROR);
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
@@ -288,13 +357,15 @@ tls_session_handshake(struct tls_session *s)
 {
 	int rc;
 
-	PT_ASSERT(!s->done);
+	PT_ASSERT(!s->done || s->again);
 	do {
 		s->fed = false;
 		rc = gnutls_handshake(s->g);
 	} while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
 		return want(s);
+	if (rc == GNUTLS_E_GOT_APPLICATION_DATA && s->again)
+		return TLS_DATA;
 	return rc == 0 ? judge(s) : fail(s, rc);
 }
 
@@ -304,15 +375,36 @@ tls_session_hello_seen(const struct tls_session *s)
 	return s->hello_seen;
 }
 
-/* Renegotiation (TLS 1.2) is off: say so and end. The ClientHello stays queued in GnuTLS, so nothing
- * can follow it anyway. */
-static enum tls_status
-refuse_renegotiation(struct tls_session *s)
+bool
+tls_session_renegotiate(struct tls_session *s, bool verify_again)
+{
+	PT_ASSERT(s->done && !s->again);
+	if (!gnutls_safe_renegotiation_status(s->g))
+		return false;
+	s->again = true;
+	s->shown = false;
+	/* not asked again, the verdict stays: GnuTLS keeps the chain of the first handshake */
+	s->judged = !verify_again;
+	if (verify_again)
+		tls_judge_prepare(s->g, s->cred);
+	else
+		gnutls_certificate_server_set_request(s->g, GNUTLS_CERT_IGNORE);
+	return true;
+}
+
+/* The ClientHello stays queued in GnuTLS, so nothing can follow it anyway. */
+void
+tls_session_refuse(struct tls_session *s)
 {
 	(void)gnutls_alert_send(s->g, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION);
 	s->failure.code = GNUTLS_E_REHANDSHAKE;
 	s->failure.text = gnutls_strerror(GNUTLS_E_REHANDSHAKE);
-	return TLS_RENEGOTIATE;
+}
+
+unsigned
+tls_session_key_updates(const struct tls_session *s)
+{
+	return s->key_updates;
 }
 
 enum tls_status
@@ -334,12 +426,17 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 		return TLS_CLOSED;
 	if (r == GNUTLS_E_AGAIN)
 		return TLS_WANT_READ;
-	if (r == GNUTLS_E_REHANDSHAKE)
-		return refuse_renegotiation(s);
+	if (r == GNUTLS_E_REHANDSHAKE && !s->again)
+		return TLS_RENEGOTIATE;
 	/* Java's close() sends user_canceled before close_notify: an orderly end, but of all */
 	if (r == GNUTLS_E_FATAL_ALERT_RECEIVED && gnutls_alert_get(s->g) == GNUTLS_A_USER_CANCELED) {
 		s->dead = true;
-		return TLS_CLOSED;
+		return TLS_CANCELED;
+	}
+	/* GnuTLS allows eight key updates in a second (of one record's time) and has no other use of this */
+	if (r == GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS && s->key_updates > 0) {
+		(void)fail(s, (int)r);
+		return TLS_FLOOD;
 	}
 	return fail(s, (int)r);
 }
@@ -356,7 +453,7 @@ tls_session_send(struct tls_session *s, struct span data, size_t *n_out)
 	ssize_t r;
 
 	*n_out = 0;
-	PT_ASSERT(s->done);
+	PT_ASSERT(s->done && !s->again);
 	if (s->dead)
 		return TLS_FAILED;
 	do /* a record under way is finished first; its length is that of the original call */
@@ -402,7 +499,10 @@ tls_session_bye(struct tls_session *s)
 	if (rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED)
 		return TLS_WANT_WRITE;
 	s->bye_sent = true;
-	return TLS_OK;
+	if (rc == 0)
+		return TLS_OK;
+	s->dead = true;
+	return TLS_FAILED;
 }
 
 const struct tls_facts *

@@ -29,10 +29,16 @@ enum tls_status {
 	TLS_WANT_READ,   /* call again when octets have come */
 	TLS_WANT_WRITE,  /* call again when octets have gone */
 	TLS_CLOSED,      /* close_notify: the peer's orderly end of input */
+	TLS_CANCELED,    /* user_canceled: an orderly end, but of the connection */
 	TLS_TRUNCATED,   /* the transport ended without close_notify */
-	TLS_RENEGOTIATE, /* the peer wants a handshake anew; it has been told no */
+	TLS_RENEGOTIATE, /* the peer wants a handshake anew: tls_session_renegotiate() or _refuse() */
+	TLS_DATA,        /* application data stands before the handshake: tls_session_recv() first */
+	TLS_FLOOD,       /* too many key updates at once; our alert is on its way */
 	TLS_FAILED,      /* see tls_session_failure(); our alert is on its way */
 };
+
+/* Alerts that a caller has reason to send (RFC 8446 §6.2). */
+#define TLS_ALERT_UNEXPECTED_MESSAGE 10
 
 struct tls_session;
 
@@ -48,6 +54,19 @@ void tls_session_free(struct tls_session **s);
 
 /* Goes on with the handshake: TLS_OK when it is complete and the client certificate is judged. */
 enum tls_status tls_session_handshake(struct tls_session *s) PT_MUST_USE;
+
+/* Accepts what TLS_RENEGOTIATE asked for: tls_session_handshake() goes on with it, and until that is done nothing
+ * can be sent. verify_again: the client is asked for its certificate again, and that is judged; otherwise
+ * none is asked for. Either way the certificate must be the one that the session has (or none, as before),
+ * with the same verdict: the handshake fails otherwise. False: not possible, because the session has
+ * no secure renegotiation (RFC 5746); refuse it. */
+bool tls_session_renegotiate(struct tls_session *s, bool verify_again) PT_MUST_USE;
+
+/* Refuses it with the warning no_renegotiation. The session can only be ended then. */
+void tls_session_refuse(struct tls_session *s);
+
+/* How many key updates (RFC 8446 §4.6.3) the peer has sent so far. */
+unsigned tls_session_key_updates(const struct tls_session *s);
 
 /* The client's first flight (ClientHello) has been read completely. */
 bool tls_session_hello_seen(const struct tls_session *s);
@@ -100,6 +119,7 @@ struct tls_failure {
 	unsigned alert_got;    /* number of the alert that the peer sent; 0: none */
 	bool resumed;          /* it was a resumed session */
 	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
+	bool changed;          /* a renegotiation came with another certificate or verdict */
 	bool signature;        /* our own signature could not be had */
 };
 const struct tls_failure *tls_session_failure(const struct tls_session *s);

@@ -14,18 +14,25 @@ buf_init(struct buf *b, size_t max_octets)
 	*b = (struct buf){ .max = max_octets };
 }
 
+static void
+wipe(struct buf *b)
+{
+	if (b->base == NULL)
+		return;
+	explicit_bzero(b->base, b->cap);
+	free(b->base);
+}
+
 void
 buf_fini(struct buf *b)
 {
-	free(b->base);
+	wipe(b);
 	*b = (struct buf){ .max = b->max };
 }
 
 void
 buf_wipe(struct buf *b)
 {
-	if (b->base != NULL)
-		explicit_bzero(b->base, b->cap);
 	buf_fini(b);
 }
 
@@ -49,9 +56,7 @@ make_room(struct buf *b, size_t n)
 			return PT_ENOMEM;
 		if (buf_size(b) > 0)
 			memcpy(base, b->base + b->off, buf_size(b));
-		if (b->base != NULL) /* buf_wipe() cannot reach it any more, and it may be a key */
-			explicit_bzero(b->base, b->len);
-		free(b->base);
+		wipe(b); /* nobody can reach it any more, and it may be a key */
 		b->base = base;
 		b->cap = cap;
 	}

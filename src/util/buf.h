@@ -18,10 +18,11 @@ struct buf {
 /* Empty, with a maximum in octets. Allocates nothing; cannot fail. */
 void buf_init(struct buf *b, size_t max_octets);
 
-/* Frees what it holds and leaves it empty and usable. */
+/* Wipes and frees what it holds and leaves it empty and usable. Always wiped, also when it grows or has been
+ * drained: what came inside TLS must not be found in the process when its session is over. */
 void buf_fini(struct buf *b);
 
-/* The same, wiped first: for octets that were secret. What growing leaves behind is wiped always. */
+/* The same, by the name that says that it matters here: for keys. */
 void buf_wipe(struct buf *b);
 
 static inline size_t

@@ -337,6 +337,26 @@ def many_never_read(server):
     h.check(grown < 50 * 96, f'the workers grew by {grown} KiB for 50 clients')
 
 
+def goodbye_to_a_peer_that_never_reads(server):
+    """The server's last words find no room at first: the connection ends all the same, and does not stay for
+    ever with an engine that has closed."""
+    before = server.service('quick')['connections']
+    with server.client('quick') as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sock.setblocking(False)
+        talker, quiet = Talker(client), 0
+        end = time.monotonic() + 10
+        while quiet < 3 and time.monotonic() < end:
+            try:
+                talker.send()
+                quiet = 0
+            except BlockingIOError:
+                quiet += 1
+                time.sleep(0.05)
+        # its idle time is over: BYE, and `linger` later the end
+        h.within(h.TIMEOUT, lambda: server.service('quick')['connections'] == before, 'the end')
+
+
 def octet_by_octet(server):
     with server.connect() as client:
         client.reply()
@@ -413,6 +433,7 @@ def main():
         topic.case('a peer that never reads, plaintext', never_reads, server, 'plain')
         topic.case('a peer that never reads, TLS', never_reads, server, 'line')
         topic.case('50 peers that never read', many_never_read, server)
+        topic.case('goodbye to a peer that never reads', goodbye_to_a_peer_that_never_reads, server)
         topic.case('one octet at a time, handshake included', octet_by_octet, server)
         topic.case('nobody is left', nobody_is_left, server)
     topic.done()

@@ -64,18 +64,11 @@ test_absent_directives(void)
 		{ TOP, "status 127.0.0.1:8080" },
 		{ TOP, "proxy on" },
 		{ IN_TLS, "name mail.example.net { certificate /b }" },
-		{ IN_TLS, "verify once" },
-		{ IN_TLS, "renegotiation off" },
-		{ IN_TLS, "renegotiation 3 per 10m" },
 		{ IN_TLS, "ocsp /ec.ocsp" },
 		{ IN_OVERRIDE, "name mail.example.net { certificate /b }" },
-		{ IN_OVERRIDE, "verify always" },
-		{ IN_OVERRIDE, "renegotiation off" },
 		{ IN_OVERRIDE, "ocsp /ec.ocsp" },
 		{ IN_IDENTITY, "impersonate /etc/postern/impersonate" },
 		{ IN_SERVICE, "login certificate password" },
-		{ IN_SERVICE, "after-close plaintext" },
-		{ IN_SERVICE, "restarts 3 per 10m" },
 		{ IN_SERVICE, "recorder 100" },
 		{ IN_SERVICE, "command /usr/bin/bc -q" },
 		{ IN_SERVICE, "user nobody" },
@@ -111,6 +104,8 @@ test_absent_words(void)
 		  { "registry", "cn", "spki /table", "fingerprint /table", "san-uri",
 		    "san-utf8-email" } },
 		{ IN_TLS, "protocols", { "1.0", "1.1", "1.4", "ssl3", "tls1.3" } },
+		{ IN_TLS, "verify", { "never", "on", "twice" } },
+		{ IN_SERVICE, "after-close", { "starttls", "close", "restart" } },
 		{ IN_TLS, "client-certificate", { "yes", "on", "optional_no_ca", "ask" } },
 		{ TOP, "log", { "journal", "console", "none", "/var/log/x" } },
 	};
@@ -190,6 +185,11 @@ test_defaults(void)
 	CU_ASSERT_EQUAL(s->max_connections, 10000);
 	CU_ASSERT_EQUAL(s->max_per_address, 100);
 	CU_ASSERT_EQUAL(s->idle_timeout_ms, 5 * 60 * 1000);
+	CU_ASSERT_EQUAL(t->verify, CONF_VERIFY_ONCE);
+	CU_ASSERT_EQUAL(t->renegotiation.count, 0);
+	CU_ASSERT_EQUAL(s->after_close, CONF_AFTER_CLOSE_PLAINTEXT);
+	CU_ASSERT_EQUAL(s->restarts.count, 3);
+	CU_ASSERT_EQUAL(s->restarts.window_ms, 600 * 1000);
 	CU_ASSERT_STRING_EQUAL(s->tls->name, "t");
 	CU_ASSERT(conf_tls_same_credentials(t, s->tls));
 	conf_free(&conf);
@@ -260,6 +260,8 @@ test_walk(void)
 	    "1 v [tls main] client-certificate <request>\n"
 	    "1 v [tls main] client-ca </etc/postern/c> </etc/postern/d e> repeats\n"
 	    "1 v [tls main] crl-grace <7d>\n"
+	    "1 v [tls main] verify <once>\n"
+	    "1 v [tls main] renegotiation <off>\n"
 	    "1 v [tls main] handshake-timeout <30s>\n"
 	    "1 v [tls main] first-flight-timeout <10s>\n"
 	    "1 v [tls main] tickets <on>\n"
@@ -274,6 +276,8 @@ test_walk(void)
 	    "1 v [service s] max-connections <10000> number\n"
 	    "1 v [service s] max-per-address <100> number\n"
 	    "1 v [service s] idle-timeout <5m>\n"
+	    "1 v [service s] after-close <plaintext>\n"
+	    "1 v [service s] restarts <3> <per> <10m>\n"
 	    "0 } [] service <s> repeats\n";
 	struct conf *conf = parse(walked);
 	struct walk w = { .items = 0 };

@@ -507,10 +507,10 @@ test_client_alert(void)
 		CU_ASSERT_EQUAL(tls_session_failure(duet.server)->alert_sent, 0);
 		duet_fini(&duet);
 	}
-	/* Java's close() in TLS 1.3 begins with user_canceled: an orderly end */
+	/* Java's close() in TLS 1.3 begins with user_canceled: an orderly end, but of the connection */
 	established(&duet, true);
 	gnutls_alert_send(duet.client, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED);
-	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_CLOSED);
+	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_CANCELED);
 	CU_ASSERT_EQUAL(tls_session_bye(duet.server), TLS_OK);
 	duet_fini(&duet);
 	/* in the handshake */
@@ -551,11 +551,157 @@ test_renegotiation(void)
 	established(&duet, false);
 	CU_ASSERT_EQUAL(gnutls_handshake(duet.client), GNUTLS_E_AGAIN);
 	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_RENEGOTIATE);
+	tls_session_refuse(duet.server);
 	rc = gnutls_handshake(duet.client);
 	CU_ASSERT_EQUAL(rc, GNUTLS_E_WARNING_ALERT_RECEIVED);
 	CU_ASSERT_EQUAL(gnutls_alert_get(duet.client), GNUTLS_A_NO_RENEGOTIATION);
 	CU_ASSERT_EQUAL(tls_session_bye(duet.server), TLS_OK);
 	CU_ASSERT_TRUE(duet.to_client.len > 0);
+	duet_fini(&duet);
+}
+
+/* The client begins anew, with another certificate or none; the server takes it up. */
+static void
+renegotiate(struct duet *d, enum kind then, bool verify_again)
+{
+	uint8_t octets[16];
+	size_t n;
+	int i;
+
+	gnutls_certificate_free_keys(d->client_cred);
+	if (client[then] != NULL)
+		CU_ASSERT_TRUE_FATAL(gnutls_certificate_set_x509_key(d->client_cred, &client[then]->crt, 1,
+			client[then]->key) >= 0);
+	d->client_rc = gnutls_handshake(d->client);
+	CU_ASSERT_EQUAL_FATAL(d->client_rc, GNUTLS_E_AGAIN);
+	CU_ASSERT_EQUAL_FATAL(tls_session_recv(d->server, octets, sizeof octets, &n), TLS_RENEGOTIATE);
+	CU_ASSERT_TRUE_FATAL(tls_session_renegotiate(d->server, verify_again));
+	d->status = TLS_WANT_READ;
+	for (i = 0; i < 32; i++) {
+		if (d->status == TLS_WANT_READ || d->status == TLS_WANT_WRITE)
+			d->status = tls_session_handshake(d->server);
+		if (d->client_rc == GNUTLS_E_AGAIN)
+			d->client_rc = gnutls_handshake(d->client);
+	}
+}
+
+/* The certificate and its verdict stay what they were, or the session ends with alert 49. */
+static void
+test_renegotiation_identity(void)
+{
+	static const struct {
+		enum kind first, then;
+		bool verify_again, goes_on;
+	} rows[] = {
+		{ TRUSTED, TRUSTED, false, true }, { TRUSTED, TRUSTED, true, true },
+		{ ABSENT, ABSENT, false, true },   { ABSENT, ABSENT, true, true },
+		{ EXPIRED, EXPIRED, true, true },  { UNKNOWN_CA, UNKNOWN_CA, true, true },
+		/* not asked: nothing comes, nothing changes */
+		{ TRUSTED, TRUSTED_RSA, false, true }, { TRUSTED, ABSENT, false, true },
+		{ ABSENT, TRUSTED, false, true },
+		{ TRUSTED, TRUSTED_RSA, true, false }, { TRUSTED, ABSENT, true, false },
+		{ TRUSTED, UNKNOWN_CA, true, false },  { ABSENT, TRUSTED, true, false },
+		{ ABSENT, EXPIRED, true, false },      { EXPIRED, TRUSTED, true, false },
+	};
+	struct tls_cred *cred = cred_for(TLS_CLIENT_CERT_REQUEST);
+	const struct tls_facts *facts;
+	uint8_t octets[16];
+	char *subject;
+	size_t i, n;
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		duet_init(&duet, cred, DUET_TLS12, client[rows[i].first], NULL, NULL);
+		duet_handshake(&duet);
+		CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+		facts = tls_session_facts(duet.server);
+		subject = facts->subject != NULL ? strdup(facts->subject) : NULL;
+		renegotiate(&duet, rows[i].then, rows[i].verify_again);
+		CU_ASSERT_EQUAL(duet.status, rows[i].goes_on ? TLS_OK : TLS_FAILED);
+		CU_ASSERT_EQUAL(tls_session_failure(duet.server)->changed, !rows[i].goes_on);
+		CU_ASSERT_EQUAL(tls_session_failure(duet.server)->alert_sent, rows[i].goes_on ? 0 : 49);
+		facts = tls_session_facts(duet.server); /* those of the first handshake, whatever came */
+		CU_ASSERT_EQUAL(facts->subject != NULL, subject != NULL);
+		if (subject != NULL)
+			CU_ASSERT_STRING_EQUAL(facts->subject, subject);
+		free(subject);
+		if (rows[i].goes_on) {
+			CU_ASSERT_EQUAL(gnutls_record_send(duet.client, "x", 1), 1);
+			CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_OK);
+			CU_ASSERT_EQUAL(tls_session_send(duet.server, span_str("y"), &n), TLS_OK);
+			CU_ASSERT_EQUAL(duet_client_recv(&duet, octets, sizeof octets), 1);
+		} else {
+			CU_ASSERT_EQUAL(tls_session_send(duet.server, span_str("y"), &n), TLS_FAILED);
+		}
+		duet_fini(&duet);
+	}
+	tls_cred_unref(&cred);
+}
+
+/* What stands before the ClientHello is read before it; what is put between the messages of a handshake
+ * ends the session. */
+static void
+test_renegotiation_data(void)
+{
+	struct tls_cred *cred = cred_for(TLS_CLIENT_CERT_REQUEST);
+	uint8_t octets[16];
+	size_t n;
+
+	duet_init(&duet, cred, DUET_TLS12, client[TRUSTED], NULL, NULL);
+	duet_handshake(&duet);
+	CU_ASSERT_EQUAL(gnutls_record_send(duet.client, "x", 1), 1);
+	CU_ASSERT_EQUAL(gnutls_handshake(duet.client), GNUTLS_E_AGAIN);
+	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_OK);
+	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_RENEGOTIATE);
+	CU_ASSERT_TRUE(tls_session_renegotiate(duet.server, true));
+	CU_ASSERT_EQUAL(tls_session_handshake(duet.server), TLS_WANT_READ);
+	CU_ASSERT_EQUAL(gnutls_record_send(duet.client, "z", 1), 1);
+	CU_ASSERT_EQUAL(tls_session_handshake(duet.server), TLS_FAILED);
+	CU_ASSERT_EQUAL(tls_session_failure(duet.server)->alert_sent, TLS_ALERT_UNEXPECTED_MESSAGE);
+	duet_fini(&duet);
+	tls_cred_unref(&cred);
+}
+
+static void
+test_renegotiation_insecure(void)
+{
+	struct tls_cred *cred = cred_for(TLS_CLIENT_CERT_REQUEST);
+	uint8_t octets[16];
+	size_t n;
+
+	duet_init(&duet, cred, DUET_TLS12 ":%DISABLE_SAFE_RENEGOTIATION", client[TRUSTED], NULL, NULL);
+	duet_handshake(&duet);
+	CU_ASSERT_EQUAL(duet.status, TLS_OK);
+	CU_ASSERT_EQUAL(gnutls_handshake(duet.client), GNUTLS_E_AGAIN);
+	CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_RENEGOTIATE);
+	CU_ASSERT_FALSE(tls_session_renegotiate(duet.server, false));
+	tls_session_refuse(duet.server);
+	CU_ASSERT_EQUAL(tls_session_bye(duet.server), TLS_OK);
+	duet_fini(&duet);
+	tls_cred_unref(&cred);
+}
+
+/* Each is counted; GnuTLS's own limit comes as a flood. */
+static void
+test_key_updates_counted(void)
+{
+	enum tls_status status = TLS_WANT_READ;
+	uint8_t octets[16];
+	unsigned i;
+	size_t n;
+
+	established(&duet, true);
+	CU_ASSERT_EQUAL(tls_session_key_updates(duet.server), 0);
+	for (i = 1; i <= 5; i++) {
+		CU_ASSERT_EQUAL(gnutls_session_key_update(duet.client, 0), 0);
+		CU_ASSERT_EQUAL(tls_session_recv(duet.server, octets, sizeof octets, &n), TLS_WANT_READ);
+		CU_ASSERT_EQUAL(tls_session_key_updates(duet.server), i);
+	}
+	for (i = 0; i < 20 && status == TLS_WANT_READ; i++) {
+		CU_ASSERT_EQUAL(gnutls_session_key_update(duet.client, 0), 0);
+		status = tls_session_recv(duet.server, octets, sizeof octets, &n);
+	}
+	CU_ASSERT_EQUAL(status, TLS_FLOOD);
+	CU_ASSERT_EQUAL(tls_session_failure(duet.server)->alert_sent, TLS_ALERT_UNEXPECTED_MESSAGE);
 	duet_fini(&duet);
 }
 
@@ -676,6 +822,10 @@ static const struct test_row rows[] = {
 	{ "alerts from the client", test_client_alert },
 	{ "an alert of ours", test_our_alert },
 	{ "renegotiation", test_renegotiation },
+	{ "renegotiation: who it is", test_renegotiation_identity },
+	{ "renegotiation: data within", test_renegotiation_data },
+	{ "renegotiation: insecure", test_renegotiation_insecure },
+	{ "key updates counted", test_key_updates_counted },
 	{ "key update", test_key_update },
 	{ "the largest client chain", test_chain_size },
 	{ "versions and ciphers", test_versions },

@@ -101,7 +101,7 @@ test_buf_keeps_order(void)
 			break;
 	}
 	CU_ASSERT_EQUAL(buf_size(&b), in - out);
-	buf_wipe(&b);
+	buf_fini(&b);
 	CU_ASSERT_EQUAL(buf_size(&b), 0);
 }
 
