@@ -386,7 +386,7 @@ step_plain(struct conn *c)
 	in = stream_pending(&c->stream);
 	n = engine_input(c->engine, in.p, in.n, ev_now_ms());
 	stream_take(&c->stream, n);
-	return true;
+	return n > 0 || engine_output(c->engine).n > 0; /* else it waits for what we do not have */
 }
 
 /* --- TLS -------------------------------------------------------------------------------------- */
