@@ -2,6 +2,9 @@
 #include "cli/cli_load.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -55,4 +58,82 @@ cli_load(const struct cli *cli, struct conf **conf_out)
 		code = cli_fail(cli, CLI_FAILED, "reading %s: %s", cli->conf_file, pt_strerror(rc));
 	conf_errors_free(&errors);
 	return code;
+}
+
+bool
+cli_load_is_clean(const struct cli *cli)
+{
+	struct conf_errors *errors = conf_errors_new();
+	struct conf *conf = NULL;
+	bool clean;
+
+	clean = errors != NULL && conf_load(cli->conf_file, &conf, errors) == 0;
+	conf_free(&conf);
+	conf_errors_free(&errors);
+	return clean;
+}
+
+/* The word behind the last "socket" of a line, without its quotes; false if there is none. */
+static bool
+socket_word(char *line, char **word_out)
+{
+	char *p = line, *word, *to;
+
+	*word_out = NULL;
+	while ((p = strstr(p, "socket")) != NULL) {
+		if (strcspn(line, "#") < (size_t)(p - line))
+			break; /* a comment */
+		p += strlen("socket");
+		if (*p != ' ' && *p != '\t')
+			continue;
+		p += strspn(p, " \t");
+		word = to = p;
+		if (*p == '"') {
+			for (p++; *p != '"' && *p != '\0'; p++) {
+				if (*p == '\\' && p[1] != '\0')
+					p++;
+				*to++ = *p;
+			}
+		} else {
+			to = p += strcspn(p, " \t\r\n{}#");
+		}
+		if (*p != '\0')
+			p++;
+		*to = '\0';
+		*word_out = word;
+	}
+	return *word_out != NULL;
+}
+
+static char *
+in_folder_of(const char *file, const char *path)
+{
+	char *copy, *real, *out = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	if ((real = realpath(file, NULL)) == NULL)
+		return NULL;
+	copy = dirname(real);
+	if (asprintf(&out, "%s/%s", copy, path) < 0)
+		out = NULL;
+	free(real);
+	return out;
+}
+
+char *
+cli_guess_socket(const struct cli *cli)
+{
+	char line[4096], *word, *guess = strdup(RUNSTATEDIR "/postern/control");
+	FILE *f = fopen(cli->conf_file, "re");
+
+	while (f != NULL && guess != NULL && fgets(line, sizeof line, f) != NULL) {
+		if (!socket_word(line, &word))
+			continue;
+		free(guess);
+		guess = in_folder_of(cli->conf_file, word);
+	}
+	if (f != NULL)
+		fclose(f);
+	return guess;
 }

@@ -9,4 +9,12 @@
  * mistakes have been told exactly as the parser words them. */
 enum cli_exit cli_load(const struct cli *cli, struct conf **conf_out);
 
+/* Where the running server listens for us, when the file on disk has mistakes (an edit under way must not hide
+ * a server that runs well): the last "socket PATH" in it, else the default. An absolute path, owned by the
+ * caller; NULL when out of memory. */
+char *cli_guess_socket(const struct cli *cli);
+
+/* The file can be read and has no mistakes; nothing is told. */
+bool cli_load_is_clean(const struct cli *cli);
+
 #endif

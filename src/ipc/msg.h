@@ -58,7 +58,7 @@
 /* A new end for log frames, after control was started again. */
 #define MSG_LOG_END(F) F(u8, unused)
 /* A channel to another process: to a worker the keyholder's; to the keyholder a worker's (slot). */
-#define MSG_CHANNEL(F) F(u8, role) F(u32, slot)
+#define MSG_CHANNEL(F) F(u8, role) F(u32, slot) F(u64, generation)
 /* A listening socket: index of the service, and of the listen directive in it. */
 #define MSG_LISTENER(F) F(u32, service) F(u32, listen)
 /* A credential generation begins: what follows belongs to it until CRED_END. */

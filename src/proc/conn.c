@@ -3,12 +3,11 @@
  * An octet's way: kernel -> stream (the worker's scratch) -> TLS session -> engine, and back. Each wake-up
  * runs steps until nothing moves, between one stream_enter() and one stream_leave(): one read, one
  * write. A state changes in enter() only, by the table of conn_state.c. */
-#include "proc/conn.h"
+#include "proc/conn_impl.h"
 
 #include "proc/conn_count.h"
 #include "proc/identity.h"
 #include "util/log.h"
-#include "util/rate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,105 +15,9 @@
 
 #define CROWDED_DIVISOR 4 /* deadlines of handshakes shrink to a quarter above 80 % of a limit */
 
-#define COUNT(c, what, n)                                                                          \
-	atomic_fetch_add_explicit(&(c)->service->count->what, (uint64_t)(int64_t)(n),              \
-		memory_order_relaxed)
-
-/* What exists only while TLS is up. */
-struct secure {
-	struct engine_peer peer;
-	char *identity;
-};
-
-struct conn {
-	TAILQ_ENTRY(conn) all;
-	TAILQ_ENTRY(conn) handshakes;
-	struct worker *worker;
-	struct service *service;
-	const struct conf_listen *listen;
-	struct conn_at at;
-	bool shut;          /* our side of the socket is closed */
-	bool inside;        /* the engine is one of the TLS session */
-	bool watched;       /* counted in tls_sessions */
-	uint8_t peer[sizeof(struct sockaddr_in6)];
-	uint64_t key;
-	uint64_t since_ms;    /* of this state */
-	uint64_t handshake_us; /* when the handshake began */
-	uint64_t deadline_ms; /* of this state, or the engine's */
-	uint64_t timer_ms;    /* when the timer fires; 0: not set */
-	size_t discarded;
-	struct engine *engine;
-	struct tls_session *tls;
-	struct secure *secure;
-	struct buf plain; /* decrypted and not taken by the engine */
-	struct rate restarts, renegotiations, key_updates; /* of all sessions of this connection */
-	unsigned key_updates_seen; /* of this session */
-	struct stream stream;
-	struct ev_io io;
-	struct ev_timer timer;
-};
-
 static const struct engine_peer in_plaintext = { .tls = false };
 
 static void run(struct conn *c, bool readable);
-
-/* --- the log ---------------------------------------------------------------------------------- */
-
-static const char *
-peer_text(const struct conn *c, char out[ADDR_TEXT_MAX])
-{
-	union addr a = { .sa.sa_family = AF_UNSPEC };
-
-	memcpy(&a, c->peer, sizeof c->peer);
-	return addr_text(&a, sizeof c->peer, out);
-}
-
-static void
-say(const struct conn *c, enum log_level level, const char *code, const char *what)
-{
-	char peer[ADDR_TEXT_MAX];
-	const struct log_field f[] = {
-		{ "service", c->service->conf->name },
-		{ "peer", peer_text(c, peer) },
-		{ "code", code },
-	};
-
-	log_fields(level, f, PT_COUNT(f), "%s", what);
-}
-
-static void
-say_handshake_failed(const struct conn *c)
-{
-	const struct tls_failure *f = tls_session_failure(c->tls);
-	char text[256];
-
-	if (f->verdict != TLS_VERDICT_TRUSTED)
-		snprintf(text, sizeof text, "TLS handshake refused: client certificate %s%s (alert %u "
-			"sent)", tls_verdict_name(f->verdict), f->resumed ? " in a resumed session" : "",
-			f->alert_sent);
-	else if (f->alert_got != 0)
-		snprintf(text, sizeof text, "TLS handshake ended by the client with alert %u",
-			f->alert_got);
-	else if (f->alert_sent != 0)
-		snprintf(text, sizeof text, "TLS handshake failed: %s (alert %u sent)", f->text,
-			f->alert_sent);
-	else
-		snprintf(text, sizeof text, "TLS handshake failed: %s",
-			f->text != NULL ? f->text : "the connection ended");
-	say(c, LOG_L_NOTICE, f->verdict != TLS_VERDICT_TRUSTED ? "certificate-refused"
-							       : "handshake-failed", text);
-}
-
-static void
-say_session_failed(const struct conn *c)
-{
-	const struct tls_failure *f = tls_session_failure(c->tls);
-	char text[256];
-
-	snprintf(text, sizeof text, "TLS session failed: %s (alert sent %u, received %u)",
-		f->text != NULL ? f->text : "unknown", f->alert_sent, f->alert_got);
-	say(c, LOG_L_NOTICE, "session-failed", text);
-}
 
 /* --- states ----------------------------------------------------------------------------------- */
 
@@ -314,7 +217,7 @@ handle_events(struct conn *c)
 			break;
 		case ENGINE_EV_INJECTION:
 			COUNT(c, injections, 1);
-			say(c, LOG_L_WARNING, "injection", "octets behind STARTTLS in the same read: an "
+			conn_say(c, LOG_L_WARNING, "injection", "octets behind STARTTLS in the same read: an "
 				"injection; the connection is closed and nothing of it was run");
 			break;
 		case ENGINE_EV_CLOSE:
@@ -410,7 +313,7 @@ begin_secure(struct conn *c)
 			return false;
 		break;
 	case IDENTITY_AMBIGUOUS:
-		say(c, LOG_L_NOTICE, "identity-ambiguous", "the certificate names two different users: "
+		conn_say(c, LOG_L_NOTICE, "identity-ambiguous", "the certificate names two different users: "
 			"nobody is logged in; give each user a certificate of their own");
 		verdict = TLS_VERDICT_UNMAPPED;
 		break;
@@ -454,14 +357,14 @@ handshake_failed(struct conn *c)
 	if (c->at.state == CONN_HANDSHAKE) {
 		conn_count_failure(c->service->count, tls_session_failure(c->tls),
 			tls_session_hello_seen(c->tls));
-		say_handshake_failed(c);
+		conn_say_handshake_failed(c);
 	} else {
 		COUNT(c, renegotiations_refused, 1);
 		if (tls_session_failure(c->tls)->changed)
-			say(c, LOG_L_WARNING, "identity-changed", "a renegotiation came with another client "
+			conn_say(c, LOG_L_WARNING, "identity-changed", "a renegotiation came with another client "
 				"certificate, or with a first or no one; the connection is closed");
 		else
-			say_handshake_failed(c);
+			conn_say_handshake_failed(c);
 	}
 	begin_close(c);
 	return true;
@@ -577,7 +480,7 @@ renegotiate(struct conn *c)
 	COUNT(c, renegotiations_refused, 1);
 	snprintf(text, sizeof text, "the client asked for a renegotiation, %s; the connection is closed",
 		why);
-	say(c, LOG_L_NOTICE, "renegotiation", text);
+	conn_say(c, LOG_L_NOTICE, "renegotiation", text);
 	tls_session_refuse(c->tls);
 	begin_close(c);
 	return true;
@@ -602,7 +505,7 @@ static bool
 key_update_flood(struct conn *c)
 {
 	COUNT(c, key_update_floods, 1);
-	say(c, LOG_L_NOTICE, "key-updates", "too many key updates; the connection is closed");
+	conn_say(c, LOG_L_NOTICE, "key-updates", "too many key updates; the connection is closed");
 	begin_close(c);
 	return true;
 }
@@ -629,7 +532,7 @@ read_secure(struct conn *c)
 		return end_of_input(c, CONN_EV_CLOSE_NOTIFY);
 	case TLS_TRUNCATED:
 		COUNT(c, truncated, 1);
-		say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
+		conn_say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
 		begin_close(c);
 		return true;
 	case TLS_RENEGOTIATE:
@@ -642,7 +545,7 @@ read_secure(struct conn *c)
 		return true;
 	case TLS_DATA:
 	case TLS_FAILED:
-		say_session_failed(c);
+		conn_say_session_failed(c);
 		begin_close(c);
 		return true;
 	}
@@ -688,7 +591,7 @@ may_restart(struct conn *c)
 	if (rate_take(&c->restarts, (uint32_t)conf->restarts.count, conf->restarts.window_ms, ev_now_ms()))
 		return true;
 	COUNT(c, restarts_refused, 1);
-	say(c, LOG_L_NOTICE, "restarts", "the client went back to plaintext more often than is allowed; "
+	conn_say(c, LOG_L_NOTICE, "restarts", "the client went back to plaintext more often than is allowed; "
 		"the connection is closed");
 	return false;
 }
@@ -801,7 +704,7 @@ handshake_late(struct conn *c)
 		COUNT(c, renegotiations_refused, 1);
 	else
 		conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
-	say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
+	conn_say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
 		? "TLS handshake not finished in time"
 		: "TLS handshake not begun in time: no complete ClientHello came");
 	give_up(c);

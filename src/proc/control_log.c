@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,9 +59,15 @@ ask_to_reopen(struct control *c)
 static void
 put_line(struct control *c, const char *line, size_t n)
 {
+	struct iovec cut[2] = { { (void *)(uintptr_t)line, PIPE_BUF - 1 }, { (void *)(uintptr_t)"\n", 1 } };
 	ssize_t r = -1;
 
-	if (c->target.fd >= 0 && writable(c->target.fd))
+	/* stderr may be a pipe: "writable" promises no more than that much without waiting */
+	if (c->target.kind == CONF_LOG_STDERR && n > PIPE_BUF && c->target.fd >= 0 &&
+	    writable(c->target.fd)) {
+		r = writev(c->target.fd, cut, 2);
+		n = PIPE_BUF;
+	} else if (c->target.fd >= 0 && writable(c->target.fd))
 		r = c->target.kind == CONF_LOG_SYSLOG
 			? send(c->target.fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT)
 			: write(c->target.fd, line, n);

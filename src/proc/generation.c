@@ -209,10 +209,12 @@ generation_new(struct conf *conf, uint64_t number, const struct generation *prev
 		rc = open_listeners(g, prev, diag);
 	if (rc == PT_ENOMEM)
 		diag_set(diag, rc, "%s", pt_strerror(rc));
-	if (rc == 0)
+	if (rc == 0) {
 		*gen_out = g;
-	else
-		generation_free(&g);
+		return 0;
+	}
+	generation_remove_sockets(g, prev);
+	generation_free(&g);
 	return rc;
 }
 
@@ -242,6 +244,24 @@ generation_close_listeners(struct generation *g)
 
 	for (i = 0; i < g->nlisteners; i++)
 		close_fd(&g->listeners[i].fd);
+}
+
+void
+generation_remove_sockets(const struct generation *g, const struct generation *keep)
+{
+	const char *text;
+	size_t i, k;
+
+	for (i = 0; i < g->nlisteners; i++) {
+		text = g->listeners[i].text;
+		if (g->listeners[i].fd < 0 || text == NULL || strncmp(text, "unix:", 5) != 0)
+			continue;
+		for (k = 0; keep != NULL && k < keep->nlisteners; k++)
+			if (strcmp(keep->listeners[k].text, text) == 0)
+				break;
+		if (keep == NULL || k == keep->nlisteners)
+			unlink(text + 5);
+	}
 }
 
 void

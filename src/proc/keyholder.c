@@ -3,7 +3,7 @@
  * Holds: every server key of every live generation, a channel to the parent, one to each worker. Gave up:
  * user, root folder, files, network, exec. It parses key and certificate files (by descriptor, from
  * the parent), hands the certificates found there back without the keys, and signs what workers ask
- * for: with keys of a loaded generation, never more than TLS_SIGN_DATA_MAX octets. A key never
+ * for: with keys of the worker's own generation, never more than TLS_SIGN_DATA_MAX octets. A key never
  * leaves this process. */
 #include "proc/keyholder.h"
 
@@ -40,6 +40,12 @@ struct keyholder {
 	TAILQ_HEAD(, held_generation) generations;
 	unsigned nlinks;
 	bool stopping; /* end when the last worker has gone over to the next keyholder */
+};
+
+/* A worker may name the keys of its own generation and no others. */
+struct worker_link {
+	struct keyholder *keyholder;
+	uint64_t generation;
 };
 
 static struct held_generation *
@@ -233,7 +239,8 @@ static int
 on_sign(void *self, void *peer, struct frame *f)
 {
 	uint8_t sig[TLS_SIGNATURE_MAX];
-	struct keyholder *k = self;
+	const struct worker_link *wl = self;
+	struct keyholder *k = wl->keyholder;
 	struct held_generation *g;
 	struct link *l = peer;
 	struct msg_signed r = { 0 };
@@ -245,7 +252,8 @@ on_sign(void *self, void *peer, struct frame *f)
 	if (msg_sign_decode(f, &m) != 0 || m.data.n > TLS_SIGN_DATA_MAX || m.hashed > 1)
 		return PT_EPROTO;
 	/* a generation may just have been released: no answer but "no" */
-	if ((g = generation_get(k, m.generation)) != NULL && g->loaded && m.key < g->nkeys &&
+	if (m.generation == wl->generation && (g = generation_get(k, m.generation)) != NULL &&
+	    g->loaded && m.key < g->nkeys &&
 	    tls_key_sign(g->keys[m.key].key, m.algorithm, m.hashed != 0, m.data, sig, &n) == 0)
 		r = (struct msg_signed){ .ok = 1, .signature = { sig, n } };
 	PT_ASSERT(msg_signed_encode(&r, id, f) == 0);
@@ -263,8 +271,10 @@ static const struct ipc_rule worker_rules[] = {
 static void
 worker_gone(void *self, struct link *l, int rc)
 {
-	struct keyholder *k = self;
+	struct worker_link *wl = self;
+	struct keyholder *k = wl->keyholder;
 
+	free(wl);
 	if (rc == PT_EPROTO)
 		log_msg(LOG_L_ERROR, "a worker broke the protocol; it gets no more signatures");
 	link_free(&l);
@@ -277,14 +287,19 @@ static int
 on_channel(void *self, void *peer, struct frame *f)
 {
 	struct keyholder *k = self;
+	struct worker_link *wl;
 	struct msg_channel m;
 
 	(void)peer;
 	if (msg_channel_decode(f, &m) != 0 || m.role != ROLE_WORKER)
 		return PT_EPROTO;
-	if (link_new(&k->child, frame_take_fd(f), ROLE_WORKER, worker_rules, PT_COUNT(worker_rules), k,
+	PT_ASSERT((wl = malloc(sizeof *wl)) != NULL);
+	*wl = (struct worker_link){ k, m.generation };
+	if (link_new(&k->child, frame_take_fd(f), ROLE_WORKER, worker_rules, PT_COUNT(worker_rules), wl,
 		    worker_gone) != NULL)
 		k->nlinks++;
+	else
+		free(wl);
 	return 0;
 }
 

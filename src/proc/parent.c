@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,8 +63,8 @@ lock_pid_file(struct parent *p, const char *path, struct diag *diag)
 
 	make_folder_of(path);
 	if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0644)) < 0)
-		return diag_set(diag, PT_EPERM, "cannot write the pid file %s: %s", path,
-			strerror(errno));
+		return diag_set(diag, PT_EPERM, "cannot write the pid file %s: %s; \"postern setup\" makes "
+			"its folder", path, strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 		if (read(fd, pid, sizeof pid - 1) < 0)
 			pid[0] = '\0';
@@ -338,6 +339,8 @@ parent_exit(struct parent *p, int code)
 		unlink(p->control_path);
 	if (p->pid_file != NULL)
 		unlink(p->pid_file);
+	if (p->check_pid > 0)
+		kill(p->check_pid, SIGKILL);
 	exit(code);
 }
 
@@ -350,6 +353,18 @@ raise_descriptors(void)
 		r.rlim_cur = r.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &r);
 	}
+}
+
+static int
+find_accounts(struct diag *diag)
+{
+	unsigned role;
+
+	for (role = ROLE_KEYHOLDER; role < ROLE_COUNT; role++)
+		if (getpwnam(confine_user((enum role)role)) == NULL)
+			return diag_set(diag, PT_ENOENT, "the account %s does not exist: run \"postern "
+				"setup\" as root first", confine_user((enum role)role));
+	return 0;
 }
 
 /* What a first start needs before there are children. */
@@ -371,6 +386,12 @@ prepare(struct parent *p, struct diag *diag)
 		diag_set(diag, rc, "mistakes in %s; nothing was started", p->conf_path);
 	}
 	conf_errors_free(&errors);
+	/* before anything is made: what "postern setup" has to do first */
+	if (rc == 0 && conf->nservices == 0)
+		rc = diag_set(diag, PT_EINVAL, "%s has no service: there is nothing to serve; run \"postern "
+			"setup\" to get one, or add a service block", p->conf_path);
+	if (rc == 0 && p->is_root)
+		rc = find_accounts(diag);
 	if (rc == 0 && (rc = lock_pid_file(p, conf->pid_file, diag)) == 0 &&
 	    (rc = open_root(p, conf, diag)) == 0)
 		rc = parent_open_control(p, conf, diag);

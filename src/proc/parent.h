@@ -64,6 +64,9 @@ int generation_new(struct conf *conf, uint64_t number, const struct generation *
 		   struct generation **gen_out, struct diag *diag) PT_MUST_USE;
 void generation_close_listeners(struct generation *g);
 
+/* Removes the files of its unix sockets, but those that keep (NULL: none) has too. */
+void generation_remove_sockets(const struct generation *g, const struct generation *keep);
+
 /* The key of session tickets, if a service gives any; without one its workers give none. */
 void generation_load_ticket_key(struct generation *g, const struct generation *prev);
 void generation_free(struct generation **g);
@@ -149,6 +152,7 @@ struct parent {
 	struct respawn worker_respawn[TABLE_SLOTS_MAX], keyholder_respawn, control_respawn;
 
 	pid_t check_pid; /* the new binary's -n, before an upgrade; 0: none */
+	struct ev_timer check_timer; /* it may hang on a file system that does */
 	bool upgrade_wanted;
 	struct ev_timer upgrade_timer; /* between the check and the exec */
 	pid_t probe_pid;

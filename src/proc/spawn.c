@@ -143,6 +143,14 @@ out:
 
 /* --- control ---------------------------------------------------------------------------------- */
 
+/* What becomes of messages meanwhile: in the background stderr is nobody's. */
+static const char *
+without_target(const struct parent *p)
+{
+	return p->foreground ? "messages go to stderr"
+			     : "messages are lost until it is there (it is tried every 10 s)";
+}
+
 void
 spawn_log_target(struct parent *p)
 {
@@ -150,6 +158,7 @@ spawn_log_target(struct parent *p)
 		: p->staging != NULL ? p->staging->conf : NULL;
 	struct sockaddr_un un = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
 	enum conf_log kind = CONF_LOG_STDERR;
+	bool failed;
 	int fd = -1;
 
 	ev_timer_clear(&p->log_timer);
@@ -160,8 +169,8 @@ spawn_log_target(struct parent *p)
 	if (kind == CONF_LOG_FILE) {
 		fd = open(conf->log_file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 		if (fd < 0 && !p->log_failed)
-			log_msg(LOG_L_ERROR, "cannot open the log %s: %s; messages go to stderr",
-				conf->log_file, strerror(errno));
+			log_msg(LOG_L_ERROR, "cannot open the log %s: %s; %s", conf->log_file,
+				strerror(errno), without_target(p));
 	} else if (kind == CONF_LOG_SYSLOG) {
 		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 		if (fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof un) != 0) {
@@ -169,10 +178,14 @@ spawn_log_target(struct parent *p)
 			fd = -1;
 		}
 		if (fd < 0 && !p->log_failed)
-			log_msg(LOG_L_ERROR, "no syslog daemon listens at /dev/log: messages go to "
-				"stderr; see \"log\" in postern.conf(5)");
+			log_msg(LOG_L_ERROR, "no syslog daemon listens at /dev/log: %s; see \"log\" "
+				"in postern.conf(5)", without_target(p));
 	}
-	p->log_failed = fd < 0 && kind != CONF_LOG_STDERR;
+	failed = fd < 0 && kind != CONF_LOG_STDERR;
+	if (failed != p->log_failed) {
+		p->log_failed = failed;
+		supervise_tell_state(p);
+	}
 	if (p->log_failed) /* said once; tried until it works */
 		ev_timer_set(&p->log_timer, LOG_RETRY_MS);
 	if (fd < 0) {
@@ -302,7 +315,8 @@ connect_worker(struct parent *p, struct proc *worker)
 			(int)worker->pid, strerror(errno));
 		return;
 	}
-	SEND(p->keyholder, channel, fds[0], .role = ROLE_WORKER, .slot = worker->slot);
+	SEND(p->keyholder, channel, fds[0], .role = ROLE_WORKER, .slot = worker->slot,
+		.generation = worker->generation);
 	SEND(worker, channel, fds[1], .role = ROLE_KEYHOLDER, .slot = 0);
 	close(fds[0]);
 	close(fds[1]);

@@ -70,6 +70,7 @@ drop_staging(struct parent *p)
 			proc->leaving = true;
 			supervise_kill(proc);
 		}
+	generation_remove_sockets(p->staging, p->current);
 	forget_generation(p, &p->staging);
 }
 
@@ -225,24 +226,6 @@ say_listeners(const struct generation *g)
 			g->conf->services[g->listeners[i].service].name);
 }
 
-/* Unix sockets that the new generation does not have: their files go, clients see that nobody is there. */
-static void
-remove_sockets(const struct generation *old, const struct generation *g)
-{
-	const char *text;
-	size_t i, k;
-
-	for (i = 0; i < old->nlisteners; i++) {
-		text = old->listeners[i].text;
-		if (strncmp(text, "unix:", 5) != 0)
-			continue;
-		for (k = 0; k < g->nlisteners && strcmp(g->listeners[k].text, text) != 0; k++)
-			;
-		if (k == g->nlisteners)
-			unlink(text + 5);
-	}
-}
-
 /* The new generation serves; the one before drains. */
 static void
 commit(struct parent *p)
@@ -268,7 +251,7 @@ commit(struct parent *p)
 	}
 	/* nobody accepts on a socket that only the old one had: close it, so that clients see it */
 	if (old != NULL) {
-		remove_sockets(old, g);
+		generation_remove_sockets(old, g);
 		generation_close_listeners(old);
 	}
 	if (parent_open_control(p, g->conf, &diag) != 0)

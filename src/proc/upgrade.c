@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +21,23 @@
 
 #define STATE_MAX (1024 * 1024)
 #define STATE_VERSION 1
+#define CHECK_TIMEOUT_MS 60000 /* for the new binary to check the configuration */
 
 static int check_output = -1; /* memfd that the check writes to; there is one parent in a process */
 
 /* --- the check -------------------------------------------------------------------------------- */
+
+/* Its end is met when it is reaped: the upgrade is refused then. */
+static void
+check_late(void *arg)
+{
+	struct parent *p = arg;
+
+	log_msg(LOG_L_ERROR, "upgrade: the check takes longer than %d s and is ended",
+		CHECK_TIMEOUT_MS / 1000);
+	if (p->check_pid > 0)
+		kill(p->check_pid, SIGKILL);
+}
 
 void
 upgrade_begin(struct parent *p)
@@ -36,6 +50,8 @@ upgrade_begin(struct parent *p)
 		return; /* not asked for, or called again when what is under way has ended */
 	p->upgrade_wanted = false;
 	log_msg(LOG_L_NOTICE, "upgrade: checking the configuration with %s", p->exe_path);
+	ev_timer_init(&p->check_timer, p->loop, check_late, p);
+	ev_timer_set(&p->check_timer, CHECK_TIMEOUT_MS);
 	check_output = memfd_create("postern-check", MFD_CLOEXEC);
 	if ((p->check_pid = fork()) == 0) {
 		if (check_output >= 0)
@@ -192,6 +208,7 @@ upgrade_checked(struct parent *p, int status)
 	bool ok;
 
 	p->check_pid = 0;
+	ev_timer_clear(&p->check_timer);
 	buf_init(&out, 4096);
 	if (check_output >= 0) {
 		(void)!file_slurp(check_output, &out, NULL);

@@ -171,7 +171,8 @@ take(struct listener *l, int fd, const union addr *peer, socklen_t len)
 		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_TOTAL);
 		return;
 	}
-	if (s.address >= conf->max_per_address) {
+	/* all peers of a unix socket are one address: there the limit of the service is enough */
+	if (s.address >= conf->max_per_address && peer->sa.sa_family != AF_UNIX) {
 		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_ADDRESS);
 		return;
 	}

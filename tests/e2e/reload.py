@@ -427,6 +427,27 @@ def works(server):
         return False
 
 
+def unix_socket_goes(site):
+    """The file of a unix socket that a reload takes away goes with it, and all of them at the end."""
+    folder = site.folder / 'sockets'
+    folder.mkdir()
+    kept, gone = folder / 'kept', folder / 'gone'
+    service = '''
+service local {{
+    protocol line
+    listen unix:{} plain
+}}
+'''
+    both = h.LINE_SERVICE + service.format(kept) + service.format(gone).replace('service local', 'service other')
+    with site.server(both) as server:
+        h.check(kept.exists() and gone.exists(), 'both are there')
+        server.write_conf(services=h.LINE_SERVICE + service.format(kept))
+        server.reload()
+        h.check(kept.exists(), 'the one that stays')
+        h.check(not gone.exists(), 'the one that went is still there')
+    h.check(not kept.exists(), 'left behind by a stop')
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -449,6 +470,7 @@ def main():
     topic.case('an upgrade to nothing', bad_binary, site, None, 'cannot run')
     topic.case('an upgrade with a broken configuration', bad_configuration_for_upgrade, site)
     topic.case('an upgraded server does all that a started one does', everything_after_upgrade, site)
+    topic.case('the file of a unix socket goes with it', unix_socket_goes, site)
     topic.done()
 
 

@@ -44,6 +44,7 @@ cp "$conf" "$tmp/kept"
 echo 'frob' >>"$conf"
 check 'reload with a mistake' exits 5 postern reload
 check 'is told by the parser' says "$conf:" postern reload
+check 'an edit under way does not hide the server' says 'is serving' postern status
 check 'and the server goes on' says 'is serving' postern status -s "$tmp/my site/run/control"
 cat "$tmp/kept" >"$conf"
 kill "$server"
