@@ -12,6 +12,9 @@ int file_slurp(int fd, struct buf *out, struct diag *diag) PT_MUST_USE;
 /* What is wrong with the mode of a file that holds a private key; NULL: nothing. Static. */
 const char *file_mode_warning(int fd);
 
+/* As many descriptors as this process may have: an idle connection is one of them. */
+void descriptors_raise(void);
+
 /* A memfd with these octets that can no longer be changed. */
 int memfd_sealed(const char *name, struct span octets, int *fd_out) PT_MUST_USE;
 

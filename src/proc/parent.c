@@ -4,6 +4,7 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "proc/files.h"
 #include "proc/logging.h"
 #include "util/log.h"
 
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -344,17 +344,6 @@ parent_exit(struct parent *p, int code)
 	exit(code);
 }
 
-static void
-raise_descriptors(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-		r.rlim_cur = r.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &r);
-	}
-}
-
 static int
 find_accounts(struct diag *diag)
 {
@@ -424,7 +413,7 @@ parent_main(int argc, char **argv, const char *conf_path, bool foreground)
 		.control_fd = -1, .log_fd = -1, .root_fd = -1, .ready_fd = -1 };
 	umask(022);
 	log_set_sink(sink, &p);
-	raise_descriptors();
+	descriptors_raise();
 	resumed = getenv("POSTERN_UPGRADE") != NULL;
 	if (!resumed)
 		closefrom(STDERR_FILENO + 1); /* what a careless starter left open is nobody's business */

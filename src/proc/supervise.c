@@ -78,7 +78,7 @@ supervise_tell_state(struct parent *p)
 	char limitations[sizeof p->limitations + 128];
 
 	snprintf(limitations, sizeof limitations, "%s%s", p->limitations, !p->log_failed ? ""
-		: "the log's target cannot be opened: messages " "are lost or go to stderr\n");
+		: "the log's target cannot be opened: messages are lost or go to stderr\n");
 	SEND(p->control, state, -1, .generation = p->current != NULL ? p->current->number : 0,
 		.state = (uint8_t)p->state, .pid = (uint32_t)getpid(), .started = p->started,
 		.config = span_str(p->conf_path),

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 _Static_assert(TICKET_KEY_SIZE == TLS_TICKET_MASTER_SIZE, "the parent's file is the master key");
@@ -328,18 +327,6 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_PROBE, FROM_PARENT, IPC_ANY_STATE, child_on_probe },
 };
 
-/* As many descriptors as we may have: an idle connection is one of them. */
-static void
-raise_descriptors(void)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0) {
-		r.rlim_cur = r.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &r);
-	}
-}
-
 int
 worker_main(int argc, char **argv)
 {
@@ -348,7 +335,7 @@ worker_main(int argc, char **argv)
 	PT_ASSERT(w != NULL);
 	TAILQ_INIT(&w->conns);
 	TAILQ_INIT(&w->handshakes);
-	raise_descriptors();
+	descriptors_raise();
 	child_init(&w->child, ROLE_WORKER, argc, argv, rules, PT_COUNT(rules), w);
 	signer_init(&w->signer, w);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);

@@ -3,6 +3,7 @@ import contextlib
 import os
 import re
 import select
+import socket
 import stat
 import time
 
@@ -237,6 +238,23 @@ def descriptors(site):
         server.secure().close()
 
 
+def unix_peers_are_no_address(site):
+    """max-per-address counts addresses; all peers of a unix socket would be one."""
+    services = h.LINE_SERVICE + '''
+service local {
+    protocol line
+    listen unix:%s plain
+    max-per-address 2
+}
+''' % (site.folder / 'many')
+    with site.server(services), contextlib.ExitStack() as stack:
+        for _ in range(5):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            s.settimeout(h.TIMEOUT)
+            s.connect(str(site.folder / 'many'))
+            h.check(not s.recv(4096).startswith(b'BYE'), 'refused')
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -254,6 +272,7 @@ def main():
     topic.case('unix sockets come and go with the server', unix_sockets_are_removed, site)
     topic.case('plain is for loopback and unix alone', plain_elsewhere, site)
     topic.case('out of descriptors', descriptors, site)
+    topic.case('peers of a unix socket are no address', unix_peers_are_no_address, site)
     topic.done()
 
 

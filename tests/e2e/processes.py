@@ -448,6 +448,15 @@ def log_flood(site):
         server.wait_log('messages? (were|was)?.*(dropped|left out|lost)', 1)
 
 
+def log_without_a_place(site):
+    """In the background stderr is nobody's: a log that cannot be opened is lost, and status says so."""
+    with site.server(h.LINE_SERVICE, log=f'file {site.folder}/nowhere/log', foreground=False,
+                     allowed='cannot open the log') as server:
+        h.within(h.TIMEOUT, lambda: any("log's target" in line for line in server.status()['limitations']),
+                 'a limitation in status')
+        server.secure().close()
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -474,6 +483,7 @@ def main():
     topic.case('log to a file, JSON, reopened by SIGHUP', log_to_file, site, 'json')
     topic.case('a start in the background that fails', start_that_fails, site)
     topic.case('a flood of messages is bounded', log_flood, site)
+    topic.case('a log that cannot be opened, in the background', log_without_a_place, site)
     topic.done()
 
 
