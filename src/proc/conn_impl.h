@@ -44,7 +44,58 @@ struct conn {
 	struct ev_timer timer;
 };
 
-/* conn_say.c: one line in the log, with service and peer; code is a stable word for machines. */
+/* --- what the files of a connection ask of each other ------------------------------------------ */
+
+extern const struct engine_peer conn_in_plaintext;
+
+/* What to do once the engine's output is on its way. Each is told once, so that output must go. */
+struct conn_asked {
+	bool go_tls;
+	bool close;
+	enum engine_close why;
+};
+
+/* conn.c: the one way to another state. What the new state does not keep is gone when this returns; what it has
+ * and was not there the caller makes. An event that the table does not allow is our bug. */
+void conn_enter(struct conn *c, enum conn_event ev);
+
+/* Nothing more can be done or said; the connection is freed at the end of this wake-up. */
+void conn_give_up(struct conn *c);
+
+/* An engine for the session that begins; false: out of memory, given up. */
+bool conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
+		     const struct engine_peer *peer);
+enum engine_offer conn_offer(enum conf_listen_mode mode);
+
+/* Takes what the engine has to tell or ask. */
+struct conn_asked conn_events(struct conn *c);
+
+/* The peer says no more: the engine is told, and what it still has to say goes out in ENDING. */
+bool conn_end_of_input(struct conn *c, enum conn_event ev);
+void conn_free(struct conn *c);
+
+/* Each state's step: true when something has moved, so that another may follow in this wake-up. */
+bool conn_step_plain(struct conn *c);
+bool conn_step_handshake(struct conn *c);
+bool conn_step_secure(struct conn *c);
+bool conn_step_ending(struct conn *c);
+bool conn_step_closing(struct conn *c);
+
+/* Move the engine's output on its way; true when all of it has gone. last: nothing follows it in this state, so it
+ * goes whatever the peer has not read yet. */
+bool conn_pump_plain(struct conn *c, bool last);
+bool conn_pump_secure(struct conn *c, bool last);
+
+/* conn_handshake.c */
+void conn_open_session(struct conn *c);
+void conn_begin_handshake(struct conn *c);
+uint64_t conn_handshake_deadline(const struct conn *c);
+void conn_handshake_late(struct conn *c);
+
+/* conn_close.c: what the peer gets now is the last. */
+void conn_begin_close(struct conn *c);
+
+/* --- conn_say.c: one line in the log, with service and peer; code is a stable word for machines --- */
 void conn_say(const struct conn *c, enum log_level level, const char *code, const char *what);
 void conn_say_handshake_failed(const struct conn *c);
 void conn_say_session_failed(const struct conn *c);

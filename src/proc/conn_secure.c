@@ -1,0 +1,177 @@
+/* proc/conn_secure.c - a connection in a TLS session: octets to and from its engine, renegotiation, key
+ * updates, and the ways in which a session ends. */
+#include "proc/conn_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Tickets go in front of the first words of the session, so that they need no packet of their own. */
+static enum tls_status
+send_secure(struct conn *c, struct span out, size_t *n_out)
+{
+	enum tls_status status;
+	unsigned tickets;
+
+	*n_out = 0;
+	status = tls_session_send_tickets(c->tls, &tickets);
+	if (tickets > 0)
+		COUNT(c, tickets, tickets);
+	return status == TLS_OK ? tls_session_send(c->tls, out, n_out) : status;
+}
+
+/* The engine's output into the session; true when all of it has gone. last: as in conn_pump_plain(). */
+bool
+conn_pump_secure(struct conn *c, bool last)
+{
+	struct span out;
+	size_t n;
+
+	while ((out = engine_output(c->engine)).n > 0) {
+		if (!last && stream_unsent(&c->stream) > STREAM_OUT_HIGH)
+			return false;
+		switch (send_secure(c, out, &n)) {
+		case TLS_OK:
+			engine_output_done(c->engine, n);
+			break;
+		case TLS_WANT_WRITE:
+			if (!last)
+				return false;
+			/* fall through */
+		default:
+			conn_give_up(c);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Offers octets to the engine and keeps what it does not take. */
+static bool
+offer(struct conn *c, const uint8_t *p, size_t n)
+{
+	size_t taken = engine_input(c->engine, p, n, ev_now_ms());
+
+	if (taken < n && buf_append(&c->plain, p + taken, n - taken) != 0)
+		conn_give_up(c);
+	return true;
+}
+
+/* The client wants a handshake anew in its session (TLS 1.2). */
+static bool
+renegotiate(struct conn *c)
+{
+	const struct conf_tls *tls = c->service->conf->tls;
+	const struct conf_rate *rate = &tls->renegotiation;
+	char text[160];
+	const char *why;
+
+	if (rate->count == 0)
+		why = "which is off";
+	else if (!rate_take(&c->renegotiations, (uint32_t)rate->count, rate->window_ms, ev_now_ms()))
+		why = "once more than is allowed";
+	else if (!tls_session_renegotiate(c->tls, tls->verify == CONF_VERIFY_ALWAYS))
+		why = "but has no secure renegotiation (RFC 5746)";
+	else {
+		conn_enter(c, CONN_EV_RENEGOTIATE);
+		return true;
+	}
+	COUNT(c, renegotiations_refused, 1);
+	snprintf(text, sizeof text, "the client asked for a renegotiation, %s; the connection is closed",
+		why);
+	conn_say(c, LOG_L_NOTICE, "renegotiation", text);
+	tls_session_refuse(c->tls);
+	conn_begin_close(c);
+	return true;
+}
+
+/* Counts the key updates that the last read brought; false: too many. */
+static bool
+key_updates_allowed(struct conn *c)
+{
+	unsigned n = tls_session_key_updates(c->tls);
+
+	while (c->key_updates_seen != n) {
+		c->key_updates_seen++;
+		if (!rate_take(&c->key_updates, CONN_KEY_UPDATES_MAX, CONN_KEY_UPDATES_WINDOW_MS,
+			    ev_now_ms()))
+			return false;
+	}
+	return true;
+}
+
+static bool
+key_update_flood(struct conn *c)
+{
+	COUNT(c, key_update_floods, 1);
+	conn_say(c, LOG_L_NOTICE, "key-updates", "too many key updates; the connection is closed");
+	conn_begin_close(c);
+	return true;
+}
+
+static bool
+read_secure(struct conn *c)
+{
+	enum tls_status status;
+	size_t n;
+
+	status = tls_session_recv(c->tls, c->worker->plain, sizeof c->worker->plain, &n);
+	if (!key_updates_allowed(c) && status != TLS_FLOOD) {
+		tls_session_alert(c->tls, TLS_ALERT_UNEXPECTED_MESSAGE);
+		status = TLS_FLOOD;
+	}
+	switch (status) {
+	case TLS_OK:
+		offer(c, c->worker->plain, n);
+		break;
+	case TLS_WANT_READ:
+	case TLS_WANT_WRITE:
+		return false;
+	case TLS_CLOSED:
+		return conn_end_of_input(c, CONN_EV_CLOSE_NOTIFY);
+	case TLS_TRUNCATED:
+		COUNT(c, truncated, 1);
+		conn_say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
+		conn_begin_close(c);
+		return true;
+	case TLS_RENEGOTIATE:
+		return renegotiate(c);
+	case TLS_FLOOD:
+		key_update_flood(c);
+		break;
+	case TLS_CANCELED: /* Java's close() in TLS 1.3: the session cannot be used, and the client goes */
+		conn_begin_close(c);
+		return true;
+	case TLS_DATA:
+	case TLS_FAILED:
+		conn_say_session_failed(c);
+		conn_begin_close(c);
+		return true;
+	}
+	explicit_bzero(c->worker->plain, n); /* the next connection uses it */
+	return true;
+}
+
+bool
+conn_step_secure(struct conn *c)
+{
+	struct conn_asked asked = conn_events(c);
+	struct span kept;
+	size_t n;
+
+	PT_ASSERT(!asked.go_tls); /* not offered inside TLS */
+	if (!conn_pump_secure(c, asked.close))
+		return c->at.state == CONN_ENDED;
+	if (asked.close) {
+		conn_begin_close(c);
+		return true;
+	}
+	if ((kept = buf_span(&c->plain)).n > 0) {
+		n = engine_input(c->engine, kept.p, kept.n, ev_now_ms());
+		buf_consume(&c->plain, n);
+		return n > 0;
+	}
+	/* nothing read and nothing decrypted: asking GnuTLS would cost two allocations */
+	if (stream_pending(&c->stream).n == 0 && c->stream.dry && !tls_session_has_pending(c->tls))
+		return false;
+	return read_secure(c);
+}
