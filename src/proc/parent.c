@@ -134,7 +134,7 @@ open_root(struct parent *p, const struct conf *conf, struct diag *diag)
 	return 0;
 }
 
-/* --- our own program, and control's ----------------------------------------------------------- */
+/* --- the programs that roles execute ----------------------------------------------------------- */
 
 #define PROGRAM_FD 64 /* above a child's fixed descriptors, which are put in place before exec */
 
@@ -150,29 +150,42 @@ open_program(const char *path)
 	return high;
 }
 
+/* A tree that was moved (DESTDIR, a private prefix) keeps its shape. */
+static void
+program_path(const struct parent *p, const char *name, char *path, size_t cap)
+{
+	size_t folder = (size_t)(strrchr(p->exe_path, '/') - p->exe_path);
+
+	if (strcmp(p->exe_path, SBINDIR "/posternd") == 0)
+		snprintf(path, cap, PKGLIBEXECDIR "/%s", name);
+	else
+		snprintf(path, cap, "%.*s/../libexec/postern/%s", (int)folder, p->exe_path, name);
+}
+
 /* By descriptor, so that what is started is what we are, whatever is installed meanwhile. */
 static int
 open_programs(struct parent *p, struct diag *diag)
 {
-	char control[1200], *slash;
+	char path[1200];
+	unsigned role;
 	ssize_t n;
+	int own;
 
 	n = readlink("/proc/self/exe", p->exe_path, sizeof p->exe_path - 1);
 	if (n <= 0)
 		return diag_set(diag, PT_EIO, "/proc is not mounted");
 	p->exe_path[n] = '\0';
-	if ((p->exe_fd = open_program("/proc/self/exe")) < 0)
+	if ((own = open_program("/proc/self/exe")) < 0)
 		return diag_set(diag, PT_EIO, "cannot open %s: %s", p->exe_path, strerror(errno));
-	/* a tree that was moved (DESTDIR, a private prefix) keeps its shape */
-	snprintf(control, sizeof control, "%s", p->exe_path);
-	if (strcmp(p->exe_path, SBINDIR "/posternd") != 0 && (slash = strrchr(control, '/')) != NULL)
-		snprintf(slash, sizeof control - (size_t)(slash - control),
-			"/../libexec/postern/postern-control");
-	else
-		snprintf(control, sizeof control, PKGLIBEXECDIR "/postern-control");
-	if ((p->control_exe_fd = open_program(control)) < 0)
-		return diag_set(diag, PT_ENOENT, "cannot open %s: %s; is the installation complete?",
-			control, strerror(errno));
+	for (role = 0; role < ROLE_COUNT; role++) {
+		p->exe_fds[role] = own;
+		if (role_program(role) == NULL)
+			continue;
+		program_path(p, role_program(role), path, sizeof path);
+		if ((p->exe_fds[role] = open_program(path)) < 0)
+			return diag_set(diag, PT_ENOENT, "cannot open %s: %s; is the installation "
+				"complete?", path, strerror(errno));
+	}
 	return 0;
 }
 
@@ -350,7 +363,7 @@ find_accounts(struct diag *diag)
 	unsigned role;
 
 	for (role = ROLE_KEYHOLDER; role < ROLE_COUNT; role++)
-		if (getpwnam(confine_user((enum role)role)) == NULL)
+		if (confine_user((enum role)role) != NULL && getpwnam(confine_user((enum role)role)) == NULL)
 			return diag_set(diag, PT_ENOENT, "the account %s does not exist: run \"postern "
 				"setup\" as root first", confine_user((enum role)role));
 	return 0;

@@ -53,7 +53,7 @@ struct generation {
 	size_t ncerts;
 	struct gen_file *files;
 	size_t nfiles;
-	bool keys_loaded; /* by the present keyholder */
+	unsigned agreed; /* bit set of the helpers that have said yes to it, of the present ones */
 	bool has_ticket_key;
 	uint8_t ticket_key[TICKET_KEY_SIZE]; /* wiped with it */
 };
@@ -87,6 +87,7 @@ struct proc {
 	uint64_t generation;
 	enum proc_state state;
 	bool leaving; /* told to end, or replaced: its end is no failure */
+	bool joined;  /* a helper that has its channels, and gets one to whoever is started later */
 	bool ended;   /* reaped: its pid may be somebody else's by now */
 	uint64_t started_ms;
 	struct chan *chan;
@@ -116,7 +117,7 @@ struct parent {
 	bool foreground;
 	char **argv;
 	char exe_path[1024];
-	int exe_fd, control_exe_fd;
+	int exe_fds[ROLE_COUNT]; /* what each role executes */
 	struct ev_loop *loop;
 	struct ev_signal signals[6];
 
@@ -138,18 +139,18 @@ struct parent {
 	int exit_code;
 
 	TAILQ_HEAD(proc_list, proc) procs;
-	struct proc *keyholder, *control;
+	struct proc *helpers[ROLE_COUNT]; /* the present one of each helper role; NULL: none */
 	TAILQ_HEAD(generation_list, generation) generations; /* those with workers; current is among them */
 	struct generation *current, *staging;
 	struct ev_timer stage_timer;
-	bool keys_asked; /* staging waits for the keyholder; else for workers */
+	bool helpers_asked; /* staging waits for helpers; else for workers */
 	bool reload_again;
 	uint32_t pending[PENDING_MAX], pending_next[PENDING_MAX];
 	size_t npending, npending_next;
 	struct ev_timer stop_timer;
 
 	struct parent_table tables[TABLE_SLOTS_MAX];
-	struct respawn worker_respawn[TABLE_SLOTS_MAX], keyholder_respawn, control_respawn;
+	struct respawn worker_respawn[TABLE_SLOTS_MAX], helper_respawn[ROLE_COUNT];
 
 	pid_t check_pid; /* the new binary's -n, before an upgrade; 0: none */
 	struct ev_timer check_timer; /* it may hang on a file system that does */
@@ -158,16 +159,67 @@ struct parent {
 	pid_t probe_pid;
 };
 
-/* spawn.c */
-int spawn_control(struct parent *p) PT_MUST_USE;
-int spawn_keyholder(struct parent *p) PT_MUST_USE;
-int spawn_worker(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
-int spawn_free_slot(const struct parent *p, uint32_t *slot_out);
-int spawn_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
-void spawn_retire_table(struct parent *p, uint32_t slot);
-void spawn_send_keys(struct parent *p, const struct generation *g);
-void spawn_switch_keyholder(struct parent *p);
-void spawn_log_target(struct parent *p); /* opens what "log" names, and gives it to control */
+/* launch.c: a child of that role; its channel is there, and nothing was sent yet */
+int launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation,
+	   struct proc **proc_out) PT_MUST_USE;
+
+/* A new end of the log for a process, the other in *control_end_out; -1 when there is no control. */
+int launch_log_end(struct parent *p, int *control_end_out);
+
+/* log_target.c */
+void log_target_open(struct parent *p); /* opens what "log" names, and gives it to control */
+void log_target_join(struct parent *p); /* control is new: every process gets an end of its log */
+
+/* helpers.c: the roles that exist once */
+
+/* What the parent has to know of a helper role; helpers.c has the table of all. A helper is started when a
+ * configuration needs it, before the workers of it; at a reload it stays and gets the next generation; at an
+ * upgrade a new one joins everybody, and the old one, told to stop, ends when its last channel has. When
+ * it dies it is started again and joins anew. */
+struct helper {
+	bool (*wanted)(const struct conf *conf); /* whether it needs the helper; NULL: each one does */
+	void (*begin)(struct parent *p, struct proc *proc); /* it was just started; may be NULL */
+	/* A generation that it has to know, until CRED_RELEASE; NULL: none */
+	void (*give)(struct parent *p, struct proc *proc, const struct generation *g);
+	bool agrees;     /* answers each with CRED_ACK, which may be no; it joins when it has said yes to all */
+	unsigned peers;  /* bit set of roles: a channel (CHANNEL) to each process of them */
+	unsigned ends;   /* rank at the end of all, after the workers: told to stop when all of lower rank are gone */
+	uint32_t end_ms; /* that it may take then */
+};
+
+/* NULL for parent and worker. */
+const struct helper *helper_of(unsigned role);
+
+/* All that g (p->staging) needs is there, and was given it. */
+int helpers_stage(struct parent *p, struct generation *g, struct diag *diag) PT_MUST_USE;
+
+/* All whose yes g needs have said it. */
+bool helpers_agreed(const struct generation *g);
+
+/* Every helper that the current generation needs is there and has agreed to all that live. */
+bool helpers_ready(const struct parent *p);
+
+/* Starts the present one of its role, unless there is one. It gets all generations, staging too. */
+int helper_start(struct parent *p, enum role role) PT_MUST_USE;
+void helper_ready(struct parent *p, struct proc *proc); /* confined */
+void helper_agrees(struct parent *p, struct proc *proc, struct generation *g);
+void helpers_serving(struct parent *p); /* a generation serves: so do they */
+/* proc was a helper whose yes the next generation needs. */
+bool helper_lost(const struct parent *p, const struct proc *proc);
+bool helper_needed(const struct parent *p, enum role role); /* by any generation */
+void helpers_release(struct parent *p, const struct generation *g); /* it has gone, and maybe they with it */
+void helpers_replace(struct parent *p); /* after an upgrade */
+void helpers_join_worker(struct parent *p, struct proc *worker);
+
+/* Tells those to stop whose turn it is; false: there are none left. *timeout_ms_out: what they may take. */
+bool helpers_end(struct parent *p, uint32_t *timeout_ms_out);
+
+/* workers.c */
+int workers_start(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
+int workers_free_slot(const struct parent *p, uint32_t *slot_out);
+int workers_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
+void workers_retire_table(struct parent *p, uint32_t slot);
+void workers_send_tables(struct parent *p, struct proc *proc); /* all that it reads */
 
 /* supervise.c */
 void supervise_init(struct parent *p);
@@ -194,7 +246,7 @@ struct generation *parent_generation(const struct parent *p, uint64_t number);
 
 /* transition.c: from one generation to the next, and to the end */
 void transition_begin(struct parent *p, uint32_t request_id /* 0: a signal */);
-void transition_keys_loaded(struct parent *p, bool ok, const char *text);
+void transition_helpers_agreed(struct parent *p);
 void transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const char *text);
 void transition_proc_gone(struct parent *p, const struct proc *proc);
 void transition_stop(struct parent *p, bool drain);

@@ -1,20 +1,27 @@
-/* proc/role.c - names. */
+/* proc/role.c - names, and the program of each role. */
 #include "proc/role.h"
+
+#include <stddef.h>
+
+static const struct {
+	const char *name, *program;
+} roles[ROLE_COUNT] = {
+	[ROLE_PARENT] = { "parent", NULL },
+	[ROLE_KEYHOLDER] = { "keyholder", NULL },
+	[ROLE_WORKER] = { "worker", NULL },
+	[ROLE_CONTROL] = { "control", "postern-control" },
+};
 
 const char *
 role_name(unsigned role)
 {
-	switch (role) {
-	case ROLE_PARENT:
-		return "parent";
-	case ROLE_KEYHOLDER:
-		return "keyholder";
-	case ROLE_WORKER:
-		return "worker";
-	case ROLE_CONTROL:
-		return "control";
-	}
-	return "unknown";
+	return role < ROLE_COUNT ? roles[role].name : "unknown";
+}
+
+const char *
+role_program(unsigned role)
+{
+	return role < ROLE_COUNT ? roles[role].program : NULL;
 }
 
 const char *

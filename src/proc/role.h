@@ -2,6 +2,7 @@
 #ifndef PROC_ROLE_H
 #define PROC_ROLE_H
 
+/* Numbers go into frames and over an upgrade: a new role is added at the end. */
 enum role {
 	ROLE_PARENT,
 	ROLE_KEYHOLDER,
@@ -25,6 +26,10 @@ enum proc_state {
 
 /* "worker", and "serving". Static storage. */
 const char *role_name(unsigned role);
+
+/* The program in libexec/postern that it is, "postern-control"; NULL: posternd itself. Static storage. */
+const char *role_program(unsigned role);
+
 const char *proc_state_name(unsigned state);
 
 #endif

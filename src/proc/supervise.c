@@ -53,14 +53,18 @@ supervise_send(struct proc *proc, struct frame *f, int fd)
 	watch(proc);
 }
 
+static struct respawn *
+respawn_of(struct parent *p, enum role role, uint32_t slot)
+{
+	return role == ROLE_WORKER ? &p->worker_respawn[slot] : &p->helper_respawn[role];
+}
+
 void
 supervise_tell_process(struct parent *p, const struct proc *proc, bool gone)
 {
-	uint32_t restarts = proc->role == ROLE_WORKER ? p->worker_respawn[proc->slot].restarts
-		: proc->role == ROLE_KEYHOLDER ? p->keyholder_respawn.restarts
-					       : p->control_respawn.restarts;
+	uint32_t restarts = respawn_of(p, proc->role, proc->slot)->restarts;
 
-	SEND(p->control, process, -1, .role = (uint8_t)proc->role, .slot = proc->slot,
+	SEND(p->helpers[ROLE_CONTROL], process, -1, .role = (uint8_t)proc->role, .slot = proc->slot,
 		.pid = gone ? 0 : (uint32_t)proc->pid, .generation = proc->generation,
 		.state = (uint8_t)proc->state, .restarts = restarts);
 }
@@ -79,20 +83,13 @@ supervise_tell_state(struct parent *p)
 
 	snprintf(limitations, sizeof limitations, "%s%s", p->limitations, !p->log_failed ? ""
 		: "the log's target cannot be opened: messages are lost or go to stderr\n");
-	SEND(p->control, state, -1, .generation = p->current != NULL ? p->current->number : 0,
+	SEND(p->helpers[ROLE_CONTROL], state, -1, .generation = p->current != NULL ? p->current->number : 0,
 		.state = (uint8_t)p->state, .pid = (uint32_t)getpid(), .started = p->started,
 		.config = span_str(p->conf_path),
 		.limitations = span_str(limitations));
 }
 
 /* --- children -------------------------------------------------------------------------------- */
-
-static struct respawn *
-respawn_of(struct parent *p, enum role role, uint32_t slot)
-{
-	return role == ROLE_WORKER ? &p->worker_respawn[slot]
-		: role == ROLE_KEYHOLDER ? &p->keyholder_respawn : &p->control_respawn;
-}
 
 struct proc *
 supervise_adopt(struct parent *p, enum role role, uint32_t slot, pid_t pid, uint64_t generation,
@@ -133,8 +130,8 @@ on_ready(void *self, void *peer, struct frame *f)
 
 	if (msg_ready_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if (proc->role == ROLE_CONTROL)
-		supervise_set_state(proc, PROC_SERVING);
+	if (helper_of(proc->role) != NULL)
+		helper_ready(p, proc);
 	/* each limitation once, whoever met it */
 	for (i = 0; i < m.limitations.n; i++) {
 		if (m.limitations.p[i] != '\n')
@@ -164,36 +161,25 @@ parent_generation(const struct parent *p, uint64_t number)
 	return NULL;
 }
 
-static bool
-all_keys_loaded(const struct parent *p)
-{
-	const struct generation *g;
-
-	TAILQ_FOREACH(g, &p->generations, next)
-		if (!g->keys_loaded)
-			return false;
-	return true;
-}
-
 static void
-keyholder_acked(struct parent *p, struct proc *proc, const struct msg_cred_ack *m, const char *text)
+helper_acked(struct parent *p, struct proc *proc, const struct msg_cred_ack *m, const char *text)
 {
 	struct generation *g = parent_generation(p, m->generation);
 
-	if (proc != p->keyholder || g == NULL)
+	if (proc != p->helpers[proc->role] || g == NULL)
 		return; /* of a generation that is no more */
-	if (g == p->staging) {
-		transition_keys_loaded(p, m->ok != 0, text);
+	if (!m->ok && g == p->staging) {
+		transition_fail(p, text);
 		return;
 	}
 	if (!m->ok) {
-		log_msg(LOG_L_ERROR, "the keyholder cannot load the keys again: %s", text);
+		log_msg(LOG_L_ERROR, "the %s cannot load again what it had: %s", role_name(proc->role), text);
 		supervise_kill(proc); /* and tries again, ever more slowly */
 		return;
 	}
-	g->keys_loaded = true;
-	if (all_keys_loaded(p))
-		spawn_switch_keyholder(p);
+	helper_agrees(p, proc, g);
+	if (g == p->staging)
+		transition_helpers_agreed(p);
 }
 
 static int
@@ -207,10 +193,12 @@ on_cred_ack(void *self, void *peer, struct frame *f)
 	if (msg_cred_ack_decode(f, &m) != 0)
 		return PT_EPROTO;
 	snprintf(text, sizeof text, "%.*s", (int)m.text.n, (const char *)m.text.p);
-	if (proc->role == ROLE_KEYHOLDER)
-		keyholder_acked(p, proc, &m, text);
-	else
+	if (proc->role == ROLE_WORKER)
 		transition_worker_loaded(p, proc, m.ok != 0, text);
+	else if (helper_of(proc->role)->agrees)
+		helper_acked(p, proc, &m, text);
+	else
+		return PT_EPROTO;
 	return 0;
 }
 
@@ -256,7 +244,7 @@ on_log_reopen(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_log_reopen_decode(f, &m) != 0)
 		return PT_EPROTO;
-	spawn_log_target(p);
+	log_target_open(p);
 	return 0;
 }
 
@@ -277,7 +265,7 @@ on_probe_result(void *self, void *peer, struct frame *f)
 
 static const struct ipc_rule rules[] = {
 	{ MSG_T_READY, ~0u, IPC_ANY_STATE, on_ready },
-	{ MSG_T_CRED_ACK, 1u << ROLE_KEYHOLDER | 1u << ROLE_WORKER, IPC_ANY_STATE, on_cred_ack },
+	{ MSG_T_CRED_ACK, ~0u, IPC_ANY_STATE, on_cred_ack },
 	{ MSG_T_CRED_CHAIN, 1u << ROLE_KEYHOLDER, IPC_ANY_STATE, on_cred_chain },
 	{ MSG_T_RELOAD, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_reload },
 	{ MSG_T_LOG_REOPEN, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_log_reopen },
@@ -323,15 +311,15 @@ respawn_worker(struct parent *p, struct respawn *r)
 {
 	uint32_t slot = r->slot;
 
-	if (p->staging != NULL || p->keyholder == NULL || !all_keys_loaded(p)) {
+	if (p->staging != NULL || !helpers_ready(p)) {
 		ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
 		return 0;
 	}
 	if (supervise_count(p, ROLE_WORKER, p->current->number) >= p->current->conf->workers)
 		return 0;
-	if (p->tables[slot].taken && spawn_free_slot(p, &slot) != 0)
+	if (p->tables[slot].taken && workers_free_slot(p, &slot) != 0)
 		return PT_EFULL;
-	return spawn_worker(p, p->current, slot);
+	return workers_start(p, p->current, slot);
 }
 
 static void
@@ -343,20 +331,10 @@ respawn_now(void *arg)
 
 	if (p->state >= PROC_STOPPING || p->current == NULL)
 		return;
-	switch (r->role) {
-	case ROLE_KEYHOLDER:
-		rc = spawn_keyholder(p);
-		break;
-	case ROLE_CONTROL:
-		rc = spawn_control(p);
-		break;
-	case ROLE_WORKER:
+	if (r->role == ROLE_WORKER)
 		rc = respawn_worker(p, r);
-		break;
-	case ROLE_PARENT:
-	case ROLE_COUNT:
-		break;
-	}
+	else if (helper_needed(p, r->role))
+		rc = helper_start(p, r->role);
 	if (rc != 0)
 		ev_timer_set(&r->timer, RESPAWN_MAX_MS);
 }
@@ -411,13 +389,10 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 		proc_ready(proc, EV_IO_READ);
 	say_end(proc, status);
 	TAILQ_REMOVE(&p->procs, proc, next);
-	if (proc == p->keyholder)
-		p->keyholder = NULL;
-	if (proc == p->control)
-		p->control = NULL;
-	if (proc->role == ROLE_WORKER) {
-		spawn_retire_table(p, proc->slot);
-	}
+	if (proc == p->helpers[proc->role])
+		p->helpers[proc->role] = NULL;
+	if (proc->role == ROLE_WORKER)
+		workers_retire_table(p, proc->slot);
 	supervise_tell_process(p, proc, true);
 	if (!proc->leaving && p->state < PROC_DRAINING && p->current != NULL &&
 	    (proc->role != ROLE_WORKER || proc->generation == p->current->number))
@@ -470,7 +445,7 @@ supervise_kill_all(struct parent *p)
 static void
 log_again(void *arg)
 {
-	spawn_log_target(arg);
+	log_target_open(arg);
 }
 
 static void
@@ -493,8 +468,8 @@ supervise_init(struct parent *p)
 		respawn_init(p, &p->worker_respawn[i], ROLE_WORKER, i);
 	}
 	/* the table of what ended workers have counted belongs to nobody's slot */
-	if (spawn_prepare_table(p, TABLE_SLOT_PAST) != 0)
+	if (workers_prepare_table(p, TABLE_SLOT_PAST) != 0)
 		log_msg(LOG_L_ERROR, "cannot make the table of ended workers: their counts will be lost");
-	respawn_init(p, &p->keyholder_respawn, ROLE_KEYHOLDER, SLOT_NONE);
-	respawn_init(p, &p->control_respawn, ROLE_CONTROL, SLOT_NONE);
+	for (i = 0; i < ROLE_COUNT; i++)
+		respawn_init(p, &p->helper_respawn[i], (enum role)i, SLOT_NONE);
 }

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define STOP_EXTRA_MS 3000  /* beyond stop-timeout and linger, then children are killed */
-#define HELPERS_END_MS 2000 /* for keyholder and control to end after the last worker */
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
@@ -30,7 +29,7 @@ answer(struct parent *p, bool ok, const char *text)
 		m.text.n = FRAME_PAYLOAD_MAX / 2;
 	for (i = 0; i < p->npending; i++) {
 		PT_ASSERT(msg_reloaded_encode(&m, p->pending[i], &f) == 0);
-		supervise_send(p->control, &f, -1);
+		supervise_send(p->helpers[ROLE_CONTROL], &f, -1);
 	}
 	p->npending = 0;
 }
@@ -52,8 +51,11 @@ next_reload(struct parent *p)
 static void
 forget_generation(struct parent *p, struct generation **g)
 {
-	SEND(p->keyholder, cred_release, -1, .generation = (*g)->number);
-	generation_free(g);
+	struct generation *gone = *g;
+
+	*g = NULL; /* p->staging, maybe: who is needed is asked without it */
+	helpers_release(p, gone);
+	generation_free(&gone);
 }
 
 static void
@@ -62,7 +64,7 @@ drop_staging(struct parent *p)
 	struct proc *proc;
 
 	ev_timer_clear(&p->stage_timer);
-	p->keys_asked = false;
+	p->helpers_asked = false;
 	if (p->staging == NULL)
 		return;
 	TAILQ_FOREACH(proc, &p->procs, next)
@@ -166,42 +168,33 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, diag.text);
 		return;
 	}
-	if (p->control == NULL && spawn_control(p) != 0) {
-		transition_fail(p, "the control process cannot be started");
-		return;
-	}
-	if (p->keyholder == NULL && spawn_keyholder(p) != 0) {
-		transition_fail(p, "the keyholder cannot be started");
+	if (helpers_stage(p, p->staging, &diag) != 0) {
+		transition_fail(p, diag.text);
 		return;
 	}
 	generation_load_ticket_key(p->staging, p->current); /* control is there: it may have to say something */
-	p->keys_asked = true;
+	p->helpers_asked = true;
 	ev_timer_init(&p->stage_timer, p->loop, stage_late, p);
 	ev_timer_set(&p->stage_timer, STAGE_TIMEOUT_MS);
-	spawn_send_keys(p, p->staging);
+	transition_helpers_agreed(p);
 }
 
 void
-transition_keys_loaded(struct parent *p, bool ok, const char *text)
+transition_helpers_agreed(struct parent *p)
 {
 	uint32_t slot;
 	unsigned i;
 
-	if (!p->keys_asked)
+	if (!p->helpers_asked || !helpers_agreed(p->staging))
 		return;
-	if (!ok) {
-		transition_fail(p, text);
-		return;
-	}
-	p->keys_asked = false;
-	p->staging->keys_loaded = true;
+	p->helpers_asked = false;
 	for (i = 0; i < p->staging->conf->workers; i++) {
-		if (spawn_free_slot(p, &slot) != 0) {
+		if (workers_free_slot(p, &slot) != 0) {
 			transition_fail(p, "too many workers of earlier reloads still have sessions; "
 				"try again when some have ended, or set a shorter drain");
 			return;
 		}
-		if (spawn_worker(p, p->staging, slot) != 0) {
+		if (workers_start(p, p->staging, slot) != 0) {
 			transition_fail(p, "a worker cannot be started");
 			return;
 		}
@@ -256,14 +249,14 @@ commit(struct parent *p)
 	}
 	if (parent_open_control(p, g->conf, &diag) != 0)
 		log_msg(LOG_L_ERROR, "the postern command cannot be answered: %s", diag.text);
-	SEND(p->control, config, g->conf_fd, .generation = g->number);
+	SEND(p->helpers[ROLE_CONTROL], config, g->conf_fd, .generation = g->number);
 	if (p->control_fd >= 0)
-		SEND(p->control, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
+		SEND(p->helpers[ROLE_CONTROL], control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
 	p->state = PROC_SERVING;
-	supervise_set_state(p->keyholder, PROC_SERVING);
+	helpers_serving(p);
 	supervise_tell_state(p);
 	parent_ready(p); /* lets the terminal go: so must the log, and only then is it opened */
-	spawn_log_target(p);
+	log_target_open(p);
 	log_msg(LOG_L_NOTICE, "serving %s: generation %llu, %u workers", p->conf_path,
 		(unsigned long long)g->number, g->conf->workers);
 	if (old == NULL)
@@ -306,39 +299,31 @@ transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const cha
 static void
 end_helpers(struct parent *p)
 {
-	if (TAILQ_EMPTY(&p->procs))
+	uint32_t timeout_ms;
+
+	if (!helpers_end(p, &timeout_ms))
 		parent_exit(p, p->exit_code);
-	if (p->keyholder != NULL && !p->keyholder->leaving) {
-		p->keyholder->leaving = true;
-		SEND(p->keyholder, stop, -1, .timeout_ms = 0);
-	}
-	/* control is the last: it writes what the others have to say */
-	if (p->keyholder == NULL && p->control != NULL && !p->control->leaving) {
-		p->control->leaving = true;
-		if (p->log_fd >= 0) { /* it waits until the last sender has gone */
-			close(p->log_fd);
-			p->log_fd = -1;
-		}
-		SEND(p->control, stop, -1, .timeout_ms = 0);
-	}
-	ev_timer_set(&p->stop_timer, HELPERS_END_MS);
+	ev_timer_set(&p->stop_timer, timeout_ms);
 }
 
 void
 transition_proc_gone(struct parent *p, const struct proc *proc)
 {
 	struct generation *g = parent_generation(p, proc->generation);
+	char text[64];
 
 	if (proc->role == ROLE_WORKER && g != NULL && g != p->current && g != p->staging &&
 	    supervise_count(p, ROLE_WORKER, g->number) == 0) {
 		TAILQ_REMOVE(&p->generations, g, next);
 		forget_generation(p, &g);
 	}
-	if (p->staging != NULL && !proc->leaving &&
-	    ((proc->role == ROLE_WORKER && proc->generation == p->staging->number) ||
-		    (proc->role == ROLE_KEYHOLDER && p->keyholder == NULL)))
-		transition_fail(p, proc->role == ROLE_WORKER ? "a new worker died before it was ready"
-							     : "the keyholder died");
+	if (p->staging != NULL && !proc->leaving && proc->role == ROLE_WORKER &&
+	    proc->generation == p->staging->number)
+		transition_fail(p, "a new worker died before it was ready");
+	if (p->staging != NULL && helper_lost(p, proc)) {
+		snprintf(text, sizeof text, "the %s died", role_name(proc->role));
+		transition_fail(p, text);
+	}
 	if (p->state >= PROC_DRAINING && supervise_count(p, ROLE_WORKER, 0) == 0)
 		end_helpers(p);
 }

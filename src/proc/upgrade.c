@@ -362,6 +362,10 @@ read_proc(struct reader *r, const char *line)
 		return;
 	}
 	set_cloexec(fd, true);
+	if ((unsigned)role >= ROLE_COUNT) {
+		close(fd); /* a newer binary's helper: without us it ends */
+		return;
+	}
 	proc = supervise_adopt(r->p, (enum role)role, slot, pid, generation, (enum proc_state)state, fd);
 	proc->leaving = leaving != 0;
 	if (role == ROLE_WORKER && slot < TABLE_SLOTS_MAX)
@@ -421,28 +425,6 @@ read_line(struct reader *r, const char *line)
 	/* what a newer binary wrote and we do not know is left out */
 }
 
-/* New helpers beside the old ones: control at once; the old keyholder goes when the new one has the keys
- * and every worker has gone over (spawn_switch_keyholder). */
-static void
-replace_helpers(struct parent *p)
-{
-	struct msg_stop m = { 0 };
-	struct proc *proc;
-	struct frame f;
-
-	if (TAILQ_EMPTY(&p->generations))
-		return;
-	p->state = PROC_SERVING;
-	if (spawn_control(p) != 0 || spawn_keyholder(p) != 0)
-		log_msg(LOG_L_ERROR, "upgrade: a helper process cannot be started");
-	TAILQ_FOREACH(proc, &p->procs, next)
-		if (proc->role == ROLE_CONTROL && proc != p->control) {
-			proc->leaving = true;
-			PT_ASSERT(msg_stop_encode(&m, 0, &f) == 0);
-			supervise_send(proc, &f, -1);
-		}
-}
-
 bool
 upgrade_resume(struct parent *p)
 {
@@ -468,6 +450,9 @@ upgrade_resume(struct parent *p)
 	log_msg(LOG_L_NOTICE, "upgrade: taken over from the older posternd");
 	if (p->current != NULL) /* for workers of it that have to be started again */
 		generation_load_ticket_key(p->current, NULL);
-	replace_helpers(p);
+	if (!TAILQ_EMPTY(&p->generations)) {
+		p->state = PROC_SERVING;
+		helpers_replace(p);
+	}
 	return true;
 }

@@ -14,6 +14,10 @@ test_names(void)
 	for (i = 0; i <= ROLE_COUNT; i++)
 		CU_ASSERT_STRING_EQUAL(role_name(i), roles[i]);
 	CU_ASSERT_STRING_EQUAL(role_name(~0u), "unknown");
+	/* posternd itself, but for those that must not carry what it is linked with */
+	for (i = 0; i <= ROLE_COUNT; i++)
+		CU_ASSERT_EQUAL(role_program(i) != NULL, i == ROLE_CONTROL);
+	CU_ASSERT_STRING_EQUAL(role_program(ROLE_CONTROL), "postern-control");
 	for (i = 0; i <= PROC_STOPPING + 1; i++)
 		CU_ASSERT_STRING_EQUAL(proc_state_name(i), states[i]);
 	CU_ASSERT_STRING_EQUAL(proc_state_name(~0u), "unknown");

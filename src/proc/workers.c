@@ -1,0 +1,143 @@
+/* proc/workers.c - starting workers: their slots and shared tables, and all that each needs to serve a
+ * generation: listeners, credentials, the ticket key, channels to the helpers. */
+#include "proc/parent.h"
+
+#include "proc/files.h"
+#include "util/log.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void
+send_table(struct proc *proc, uint32_t slot, const struct parent_table *t, bool own)
+{
+	SEND(proc, table, own ? t->fd : t->reader_fd, .slot = slot, .own = own);
+}
+
+void
+workers_send_tables(struct parent *p, struct proc *proc)
+{
+	uint32_t i;
+
+	for (i = 0; i < TABLE_SLOTS_MAX; i++)
+		if (p->tables[i].fd >= 0 && !(proc->role == ROLE_WORKER &&
+						    (proc->slot == i || i == TABLE_SLOT_PAST)))
+			send_table(proc, i, &p->tables[i], false);
+}
+
+int
+workers_free_slot(const struct parent *p, uint32_t *slot_out)
+{
+	uint32_t i;
+
+	for (i = 0; i < TABLE_SLOTS_MAX; i++)
+		if (!p->tables[i].taken) {
+			*slot_out = i;
+			return 0;
+		}
+	return PT_EFULL;
+}
+
+/* The slot's table, empty, and known to everyone. */
+int
+workers_prepare_table(struct parent *p, uint32_t slot)
+{
+	struct parent_table *t = &p->tables[slot];
+	struct table *map;
+	struct proc *proc;
+	int rc;
+
+	t->taken = true;
+	if (t->fd >= 0) {
+		if ((map = table_map(t->fd, true)) == NULL)
+			return PT_EIO;
+		table_clear(map);
+		table_unmap(&map);
+		return 0;
+	}
+	if ((rc = table_create(&t->fd)) != 0 || (rc = table_reader_fd(t->fd, &t->reader_fd)) != 0)
+		return rc;
+	TAILQ_FOREACH(proc, &p->procs, next)
+		if ((proc->role == ROLE_WORKER || proc == p->helpers[ROLE_CONTROL]) && proc->slot != slot)
+			send_table(proc, slot, t, false);
+	return 0;
+}
+
+static void
+send_worker_credentials(const struct generation *g, struct proc *proc)
+{
+	const struct conf_tls *tls;
+	uint32_t i, k, key;
+
+	SEND(proc, cred_begin, -1, .generation = g->number);
+	for (i = 0; i < g->conf->nservices; i++) {
+		tls = g->conf->services[i].tls;
+		for (k = 0; tls != NULL && k < tls->ncerts; k++) {
+			key = generation_key(g, &tls->certs[k]);
+			SEND(proc, cred_file, g->certs[key].chain_fd, .generation = g->number, .set = i,
+				.kind = CRED_CHAIN, .index = k, .key = key,
+				.path = span_str(tls->certs[k].certificate));
+		}
+	}
+	for (i = 0; i < g->nfiles; i++)
+		SEND(proc, cred_file, g->files[i].fd, .generation = g->number, .set = g->files[i].set,
+			.kind = (uint8_t)g->files[i].kind, .index = g->files[i].index,
+			.path = span_str(g->files[i].path));
+	SEND(proc, cred_end, -1, .generation = g->number);
+}
+
+/* In a memfd: what travels in a frame may wait in a queue. */
+static void
+send_ticket_key(const struct generation *g, struct proc *proc)
+{
+	int fd;
+
+	if (!g->has_ticket_key ||
+	    memfd_sealed("postern-ticket", (struct span){ g->ticket_key, sizeof g->ticket_key }, &fd) != 0)
+		return;
+	SEND(proc, ticket_key, fd, .unused = 0);
+	close(fd);
+}
+
+int
+workers_start(struct parent *p, struct generation *g, uint32_t slot)
+{
+	struct proc *proc;
+	size_t i;
+	int rc;
+
+	if ((rc = workers_prepare_table(p, slot)) != 0 ||
+	    (rc = launch(p, ROLE_WORKER, slot, g->number, &proc)) != 0) {
+		p->tables[slot].taken = false;
+		return rc;
+	}
+	send_table(proc, slot, &p->tables[slot], true);
+	workers_send_tables(p, proc);
+	SEND(proc, seed, -1, .seed = p->seed);
+	send_ticket_key(g, proc);
+	SEND(proc, config, g->conf_fd, .generation = g->number);
+	helpers_join_worker(p, proc);
+	for (i = 0; i < g->nlisteners; i++)
+		SEND(proc, listener, g->listeners[i].fd, .service = g->listeners[i].service,
+			.listen = g->listeners[i].listen);
+	send_worker_credentials(g, proc);
+	supervise_tell_process(p, proc, false);
+	return 0;
+}
+
+/* What an ended worker has counted is kept in the table of those that are no more; its connections are
+ * gone, so its own is emptied at once: limits count it no longer. */
+void
+workers_retire_table(struct parent *p, uint32_t slot)
+{
+	struct table *t, *past;
+
+	if ((t = table_map(p->tables[slot].fd, true)) == NULL)
+		return;
+	if ((past = table_map(p->tables[TABLE_SLOT_PAST].fd, true)) != NULL)
+		table_retire(past, t);
+	table_clear(t);
+	table_unmap(&past);
+	table_unmap(&t);
+	p->tables[slot].taken = false;
+}
