@@ -5,6 +5,8 @@
 #define LENGTH_OCTETS_MAX 4 /* more than any file that we take */
 #define CONTEXT(n) (0xa0 | (n))
 #define BOOLEAN 0x01
+#define ISSUER_ID 0x81  /* unique identifiers of issuer and subject: nobody has them, but they may be there */
+#define SUBJECT_ID 0x82
 
 /* certificateIssuer, 2.5.29.29 */
 static const uint8_t oid_certificate_issuer[] = { 0x55, 0x1d, 0x1d };
@@ -86,11 +88,97 @@ der_crt_read(struct span in, struct der_crt *out)
 	if (!der_take(&in, DER_SEQUENCE, &e))
 		return false;
 	out->issuer = e.whole;
-	if (!der_take(&in, DER_SEQUENCE, &e)) /* validity */
+	if (!der_take(&in, DER_SEQUENCE, &e))
 		return false;
+	out->validity = e.content;
 	if (!der_take(&in, DER_SEQUENCE, &e))
 		return false;
 	out->subject = e.whole;
+	out->rest = in;
+	return true;
+}
+
+bool
+der_crt_extension(const struct der_crt *crt, struct span oid, struct span *value)
+{
+	struct der list, extension, e;
+	struct span in = crt->rest;
+
+	if (!der_take(&in, DER_SEQUENCE, &e)) /* public key */
+		return false;
+	(void)der_take(&in, ISSUER_ID, &e);
+	(void)der_take(&in, SUBJECT_ID, &e);
+	if (!der_take(&in, CONTEXT(3), &e) || !der_take(&e.content, DER_SEQUENCE, &list))
+		return false;
+	while (der_take(&list.content, DER_SEQUENCE, &extension)) {
+		in = extension.content;
+		if (!der_take(&in, DER_OID, &e))
+			return false;
+		if (!span_equal(e.content, oid))
+			continue;
+		(void)der_take(&in, BOOLEAN, &e);
+		if (!der_take(&in, DER_OCTET_STRING, &e))
+			return false;
+		*value = e.content;
+		return true;
+	}
+	return false;
+}
+
+/* The next two digits as a number; -1: there are none. */
+static int
+two_digits(struct span *in)
+{
+	int v;
+
+	if (in->n < 2 || in->p[0] < '0' || in->p[0] > '9' || in->p[1] < '0' || in->p[1] > '9')
+		return -1;
+	v = (in->p[0] - '0') * 10 + in->p[1] - '0';
+	in->p += 2;
+	in->n -= 2;
+	return v;
+}
+
+/* Days since 1970 of a date of the Gregorian calendar. The year begins in March, so that the day which some
+ * have and others have not is its last. */
+static int64_t
+days_of(int64_t year, int month, int day)
+{
+	year -= month <= 2;
+	return year * 365 + year / 4 - year / 100 + year / 400 +
+		(153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1 - 719468;
+}
+
+bool
+der_time(struct span *in, int64_t *seconds)
+{
+	static const struct {
+		int least, most;
+	} limits[] = { { 1, 12 }, { 1, 31 }, { 0, 23 }, { 0, 59 }, { 0, 59 } };
+	struct span left = *in, digits;
+	int part[PT_COUNT(limits)], century = 0, year;
+	struct der e;
+	size_t i;
+
+	if (!der_take(&left, DER_UTC_TIME, &e) && !der_take(&left, DER_GENERALIZED_TIME, &e))
+		return false;
+	digits = e.content;
+	if (e.tag == DER_GENERALIZED_TIME && (century = two_digits(&digits)) < 0)
+		return false;
+	if ((year = two_digits(&digits)) < 0)
+		return false;
+	if (e.tag == DER_UTC_TIME)
+		century = year < 50 ? 20 : 19;
+	for (i = 0; i < PT_COUNT(limits); i++) {
+		part[i] = two_digits(&digits);
+		if (part[i] < limits[i].least || part[i] > limits[i].most)
+			return false;
+	}
+	if (digits.n != 1 || digits.p[0] != 'Z')
+		return false;
+	*seconds = days_of(century * 100 + year, part[0], part[1]) * 86400 + part[2] * 3600 +
+		part[3] * 60 + part[4];
+	*in = left;
 	return true;
 }
 

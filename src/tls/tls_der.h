@@ -8,6 +8,7 @@
 
 #define DER_INTEGER 0x02
 #define DER_BIT_STRING 0x03
+#define DER_OCTET_STRING 0x04
 #define DER_OID 0x06
 #define DER_UTC_TIME 0x17
 #define DER_GENERALIZED_TIME 0x18
@@ -32,11 +33,20 @@ size_t der_header(uint8_t tag, size_t n, uint8_t out[DER_HEADER_MAX]);
 /* A serial number without the octets in front that are 0: one number, one form. */
 struct span der_serial(struct span content);
 
-/* What a look-up needs of a certificate (RFC 5280 §4.1). Names are whole elements. */
+/* Parts of a certificate (RFC 5280 §4.1). Names are whole elements. */
 struct der_crt {
 	struct span serial, issuer, subject;
+	struct span validity; /* content: for der_time(), twice */
+	struct span rest;     /* behind the subject: for der_crt_extension() */
 };
 bool der_crt_read(struct span der, struct der_crt *out);
+
+/* The value of the first extension with this OID (content of its element); false: none, or broken. */
+bool der_crt_extension(const struct der_crt *crt, struct span oid, struct span *value_out);
+
+/* Takes a time as certificates have it, to the second and in UTC (RFC 5280 §4.1.2.5): seconds since 1970. False, with
+ * nothing taken, for any other form. */
+bool der_time(struct span *in, int64_t *seconds_out);
 
 /* The parts of a revocation list (RFC 5280 §5.1). */
 struct der_crl {

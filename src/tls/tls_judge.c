@@ -1,10 +1,12 @@
 /* tls/tls_judge.c - see tls_judge.h. The one place that decides whether a chain is trusted. */
 #include "tls/tls_judge.h"
 
+#include "tls/tls_der.h"
 #include "util/utf8.h"
 
 #include <arpa/inet.h>
 #include <gnutls/crypto.h>
+#include <gnutls/x509-ext.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +61,18 @@ verdict_of(unsigned status)
 	return TLS_VERDICT_BAD_SIGNATURE; /* anything else that GnuTLS does not like */
 }
 
+static struct span
+span_of(const gnutls_datum_t *d)
+{
+	return (struct span){ d->data, d->size };
+}
+
+static gnutls_datum_t
+datum_of(struct span s)
+{
+	return (gnutls_datum_t){ (unsigned char *)(uintptr_t)s.p, (unsigned)s.n };
+}
+
 /* What the cache knows a chain by: its certificates, each behind its length, in the order in which they
  * were presented. */
 static bool
@@ -94,21 +108,16 @@ static void
 remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE], const gnutls_datum_t *chain,
 	 unsigned n, int64_t now)
 {
-	int64_t from = INT64_MIN, until = INT64_MAX;
-	gnutls_x509_crt_t crt;
+	int64_t from = INT64_MIN, until = INT64_MAX, begins, ends;
+	struct der_crt crt;
 	unsigned i;
 	size_t k;
-	int rc;
 
 	for (i = 0; i < n; i++) {
-		if (gnutls_x509_crt_init(&crt) != 0)
+		if (!der_crt_read(span_of(&chain[i]), &crt) || !der_time(&crt.validity, &begins) ||
+		    !der_time(&crt.validity, &ends))
 			return;
-		if ((rc = gnutls_x509_crt_import(crt, &chain[i], GNUTLS_X509_FMT_DER)) == 0)
-			narrow(&from, &until, gnutls_x509_crt_get_activation_time(crt),
-				gnutls_x509_crt_get_expiration_time(crt));
-		gnutls_x509_crt_deinit(crt);
-		if (rc != 0)
-			return;
+		narrow(&from, &until, begins, ends);
 	}
 	for (k = 0; k < cred->ncas; k++)
 		if (cred->cas[k].from_s <= now && now <= cred->cas[k].until_s)
@@ -130,7 +139,7 @@ judge_crl(gnutls_session_t g, const struct tls_cred *cred)
 	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n > TLS_CHAIN_MAX)
 		return TLS_VERDICT_BAD_SIGNATURE;
 	for (i = 0; i < n; i++)
-		chain[i] = (struct span){ raw[i].data, raw[i].size };
+		chain[i] = span_of(&raw[i]);
 	return tls_crl_judge(cred->crls, chain, n, (uint64_t)time(NULL));
 }
 
@@ -242,11 +251,12 @@ printable(const char *prefix, struct span text)
 }
 
 static int
-read_subject(gnutls_x509_crt_t crt, struct tls_peer *peer)
+read_subject(struct span name, struct tls_peer *peer)
 {
+	const gnutls_datum_t der = datum_of(name);
 	gnutls_datum_t dn = { NULL, 0 };
 
-	if (gnutls_x509_crt_get_dn3(crt, &dn, 0) != 0)
+	if (gnutls_x509_rdn_get2(&der, &dn, 0) != 0)
 		return 0; /* a certificate may have no subject */
 	peer->subject = printable("", utf8_cut((struct span){ dn.data, dn.size }, TLS_NAME_MAX));
 	gnutls_free(dn.data);
@@ -289,48 +299,62 @@ name_text(int type, struct span name, int *rc)
 }
 
 static int
-read_sans(gnutls_x509_crt_t crt, struct tls_peer *peer)
+add_sans(gnutls_subject_alt_names_t names, struct tls_peer *peer)
 {
-	uint8_t name[TLS_NAME_MAX + 1]; /* GnuTLS puts a NUL behind it, and does not count it */
-	unsigned i;
-	size_t n;
+	gnutls_datum_t name;
+	unsigned i, type;
 	char *s;
-	int type, rc = 0;
+	int rc = 0;
 
 	for (i = 0; i < TLS_SANS_MAX && rc == 0; i++) {
-		n = sizeof name;
-		type = gnutls_x509_crt_get_subject_alt_name2(crt, i, name, &n, NULL, NULL);
-		if (type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		if (gnutls_subject_alt_names_get(names, i, &type, &name, NULL) != 0)
 			break;
-		if (type < 0 || n > TLS_NAME_MAX)
-			continue; /* too long, or of no use */
+		if (name.size > TLS_NAME_MAX)
+			continue;
 		if (peer->sans == NULL &&
 		    (peer->sans = calloc(TLS_SANS_MAX, sizeof *peer->sans)) == NULL)
 			return PT_ENOMEM;
-		if ((s = name_text(type, (struct span){ name, n }, &rc)) != NULL)
+		if ((s = name_text((int)type, span_of(&name), &rc)) != NULL)
 			peer->sans[peer->nsans++] = s;
 	}
 	return rc;
 }
 
+static int
+read_sans(struct span extension, struct tls_peer *peer)
+{
+	const gnutls_datum_t der = datum_of(extension);
+	gnutls_subject_alt_names_t names;
+	int rc = 0;
+
+	if (gnutls_subject_alt_names_init(&names) != 0)
+		return PT_ENOMEM;
+	if (gnutls_x509_ext_import_subject_alt_names(&der, names, 0) == 0)
+		rc = add_sans(names, peer);
+	gnutls_subject_alt_names_deinit(names);
+	return rc;
+}
+
+/* GnuTLS has read the whole certificate in the handshake. That costs more than all the rest of this, so it is not asked
+ * to do it once more: it gets the two parts that names are in. */
 int
 tls_peer_read(gnutls_session_t g, struct tls_peer *peer)
 {
+	static const uint8_t oid_san[] = { 0x55, 0x1d, 0x11 }; /* subjectAltName, 2.5.29.17 */
 	const gnutls_datum_t *raw;
-	gnutls_x509_crt_t crt;
+	struct der_crt crt;
+	struct span sans;
 	char **shrunk;
 	unsigned n = 0;
-	int rc = 0;
+	int rc;
 
 	memset(peer, 0, sizeof *peer);
-	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0)
+	if ((raw = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0 ||
+	    !der_crt_read(span_of(&raw[0]), &crt))
 		return 0;
-	if (gnutls_x509_crt_init(&crt) != 0)
-		return PT_ENOMEM;
-	if (gnutls_x509_crt_import(crt, &raw[0], GNUTLS_X509_FMT_DER) == 0 &&
-	    (rc = read_subject(crt, peer)) == 0)
-		rc = read_sans(crt, peer);
-	gnutls_x509_crt_deinit(crt);
+	if ((rc = read_subject(crt.subject, peer)) == 0 &&
+	    der_crt_extension(&crt, (struct span){ oid_san, sizeof oid_san }, &sans))
+		rc = read_sans(sans, peer);
 	/* a session may be idle for long: keep only what is used */
 	if (peer->nsans > 0 &&
 	    (shrunk = reallocarray(peer->sans, peer->nsans, sizeof *shrunk)) != NULL)

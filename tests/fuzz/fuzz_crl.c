@@ -52,13 +52,21 @@ lies_in(struct span inner, struct span outer)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct span in = { data, size }, entries, serial;
+	static const uint8_t oid_san[] = { 0x55, 0x1d, 0x11 };
+	struct span in = { data, size }, entries, serial, value;
+	int64_t seconds;
 	struct der_crl crl;
 	struct der_crt crt;
 
 	load(in);
-	if (der_crt_read(in, &crt))
-		PT_ASSERT(lies_in(crt.serial, in) && lies_in(crt.issuer, in) && lies_in(crt.subject, in));
+	if (der_crt_read(in, &crt)) {
+		PT_ASSERT(lies_in(crt.serial, in) && lies_in(crt.issuer, in) && lies_in(crt.subject, in) &&
+			lies_in(crt.validity, in) && lies_in(crt.rest, in));
+		if (der_crt_extension(&crt, (struct span){ oid_san, sizeof oid_san }, &value))
+			PT_ASSERT(lies_in(value, crt.rest));
+		while (der_time(&crt.validity, &seconds))
+			;
+	}
 	if (der_crl_read(in, &crl)) {
 		PT_ASSERT(lies_in(crl.head, crl.tbs) && lies_in(crl.entries, crl.tbs) &&
 			lies_in(crl.tail, crl.tbs) && lies_in(crl.rest, in) && lies_in(crl.signature, crl.rest));
