@@ -73,14 +73,14 @@ conn_step_closing(struct conn *c)
 	size_t n;
 	int rc;
 
-	/* who said close_notify and has sent nothing since is not waited for */
-	if (c->stream.broken || ((c->at.flags & CONN_F_CLEAN) && stream_unsent(&c->stream) == 0 &&
-		    stream_pending(&c->stream).n == 0 && c->stream.dry)) {
+	if (!c->stream.broken && stream_unsent(&c->stream) > 0)
+		return false; /* first our last words; the deadline is running */
+	/* who has ended, or said close_notify and sent nothing since, is not waited for */
+	if (c->stream.broken || c->stream.eof ||
+	    ((c->at.flags & CONN_F_CLEAN) && stream_pending(&c->stream).n == 0 && c->stream.dry)) {
 		conn_give_up(c);
 		return true;
 	}
-	if (stream_unsent(&c->stream) > 0)
-		return false; /* first our last words; the deadline is running */
 	if (!c->shut) {
 		c->shut = true;
 		stream_shut_write(&c->stream);
