@@ -61,14 +61,15 @@
 #define MSG_CHANNEL(F) F(u8, role) F(u32, slot) F(u64, generation)
 /* A listening socket: index of the service, and of the listen directive in it. */
 #define MSG_LISTENER(F) F(u32, service) F(u32, listen)
-/* A credential generation begins: what follows belongs to it until CRED_END. */
-#define MSG_CRED_BEGIN(F) F(u64, generation)
+/* A credential generation begins: what follows belongs to it until CRED_END. config: the generation of the
+ * configuration that it is for. */
+#define MSG_CRED_BEGIN(F) F(u64, generation) F(u64, config)
 /* One file of it. set: index of the service; kind: enum cred_kind; index: in its list; key: the
  * number by which a worker names the key when it asks for a signature. */
 #define MSG_CRED_FILE(F) F(u64, generation) F(u32, set) F(u8, kind) F(u32, index) F(u32, key) F(str, path)
 #define MSG_CRED_END(F) F(u64, generation)
 #define MSG_CRED_COMMIT(F) F(u64, generation)
-/* Forget a generation: it failed, or its last worker has ended. */
+/* Forget a generation: it failed, or nobody needs it any more. */
 #define MSG_CRED_RELEASE(F) F(u64, generation)
 #define MSG_START(F) F(u8, unused)
 /* Accept no more; sessions go on for at most that long, then get the goodbye. */

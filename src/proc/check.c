@@ -71,7 +71,7 @@ sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hash
 static void
 warn_of_key(const struct check *c, size_t i)
 {
-	const struct gen_cert *cert = &c->g->certs[i];
+	const struct gen_cert *cert = &c->g->cred->certs[i];
 	bool own = cert->key_fd >= 0;
 	const char *mode = file_mode_warning(own ? cert->key_fd : cert->cert_fd);
 	char text[256];
@@ -92,8 +92,8 @@ check_keys(struct check *c)
 	size_t i;
 	int rc;
 
-	for (i = 0; i < c->g->ncerts; i++) {
-		cert = &c->g->certs[i];
+	for (i = 0; i < c->g->cred->ncerts; i++) {
+		cert = &c->g->cred->certs[i];
 		diag.text[0] = '\0';
 		buf_init(&pem, TLS_FILE_MAX);
 		buf_init(&key, TLS_FILE_MAX);
@@ -122,8 +122,8 @@ read_files(struct check *c, enum cred_kind kind, uint32_t set, struct buf *bufs,
 	size_t i, n = 0;
 	int rc;
 
-	for (i = 0; i < c->g->nfiles && n < max; i++) {
-		f = &c->g->files[i];
+	for (i = 0; i < c->g->cred->nfiles && n < max; i++) {
+		f = &c->g->cred->files[i];
 		if (f->kind != kind || f->set != set)
 			continue;
 		diag.text[0] = '\0';
@@ -150,8 +150,8 @@ read_crls(struct check *c, uint32_t index, const struct tls_ca_file *cas, size_t
 	size_t i;
 	int rc = 0;
 
-	for (i = 0; i < c->g->nfiles && rc == 0; i++) {
-		f = &c->g->files[i];
+	for (i = 0; i < c->g->cred->nfiles && rc == 0; i++) {
+		f = &c->g->cred->files[i];
 		if (f->kind != CRED_CRL || f->set != index)
 			continue;
 		if (set == NULL)
@@ -183,14 +183,14 @@ warn_of_service(struct check *c, uint32_t index, const struct tls_ca_file *cas, 
 				tls->certs[i].certificate);
 		c->warned[key] = true;
 	}
-	for (i = 0; i < c->g->nfiles; i++) {
-		const struct gen_file *f = &c->g->files[i];
+	for (i = 0; i < c->g->cred->nfiles; i++) {
+		const struct gen_file *f = &c->g->cred->files[i];
 
 		if (f->kind != CRED_CLIENT_CA || f->set != index)
 			continue;
 		for (k = 0; k < i; k++)
-			if (c->g->files[k].kind == CRED_CLIENT_CA &&
-			    strcmp(c->g->files[k].path, f->path) == 0)
+			if (c->g->cred->files[k].kind == CRED_CLIENT_CA &&
+			    strcmp(c->g->cred->files[k].path, f->path) == 0)
 				break;
 		if (k == i && f->index < ncas)
 			tls_check_cas(cas[f->index].pem, (uint64_t)time(NULL), on_warning, f->path);

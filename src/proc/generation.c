@@ -11,23 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int
-open_file(const char *path, int *fd_out, struct diag *diag)
-{
-	struct stat st;
-
-	/* O_NONBLOCK: a FIFO must not hold us up */
-	if ((*fd_out = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) < 0)
-		return diag_set(diag, errno == ENOENT ? PT_ENOENT : PT_EPERM, "cannot open %s: %s", path,
-			strerror(errno));
-	if (fstat(*fd_out, &st) != 0 || !S_ISREG(st.st_mode)) {
-		close(*fd_out);
-		*fd_out = -1;
-		return diag_set(diag, PT_EINVAL, "%s is not a file", path);
-	}
-	return 0;
-}
-
 static bool
 same_text(const char *a, const char *b)
 {
@@ -35,24 +18,24 @@ same_text(const char *a, const char *b)
 }
 
 static struct gen_cert *
-cert_find(const struct generation *g, const struct conf_cert *cert)
+cert_find(const struct cred_set *s, const struct conf_cert *cert)
 {
 	size_t i;
 
-	for (i = 0; i < g->ncerts; i++)
-		if (same_text(g->certs[i].certificate, cert->certificate) &&
-		    same_text(g->certs[i].key, cert->key))
-			return &g->certs[i];
+	for (i = 0; i < s->ncerts; i++)
+		if (same_text(s->certs[i].certificate, cert->certificate) &&
+		    same_text(s->certs[i].key, cert->key))
+			return &s->certs[i];
 	return NULL;
 }
 
 uint32_t
 generation_key(const struct generation *g, const struct conf_cert *cert)
 {
-	const struct gen_cert *c = cert_find(g, cert);
+	const struct gen_cert *c = cert_find(g->cred, cert);
 
 	PT_ASSERT(c != NULL);
-	return (uint32_t)(c - g->certs);
+	return (uint32_t)(c - g->cred->certs);
 }
 
 /* Grows an array by one zeroed element; NULL when out of memory. */
@@ -68,72 +51,103 @@ add_one(void **array, size_t *n, size_t size)
 	return more + (*n)++ * size;
 }
 
+/* --- what a configuration names --------------------------------------------------------------- */
+
+struct walk {
+	struct cred_set *set;
+	const struct cred_set *prev;
+	struct diag *diag;
+};
+
 static int
-add_cert(struct generation *g, const struct conf_cert *cert, struct diag *diag)
+add_cert(struct walk *w, const struct conf_cert *cert)
 {
+	struct cred_set *s = w->set;
 	struct gen_cert *c;
 	int rc;
 
-	if (cert_find(g, cert) != NULL)
+	if (cert_find(s, cert) != NULL)
 		return 0;
-	if (g->ncerts == CRED_KEYS_MAX)
-		return diag_set(diag, PT_EFULL, "more than %d certificates", CRED_KEYS_MAX);
-	if ((c = add_one((void **)&g->certs, &g->ncerts, sizeof *c)) == NULL)
+	if (s->ncerts == CRED_KEYS_MAX)
+		return diag_set(w->diag, PT_EFULL, "more than %d certificates", CRED_KEYS_MAX);
+	if ((c = add_one((void **)&s->certs, &s->ncerts, sizeof *c)) == NULL)
 		return PT_ENOMEM;
 	c->cert_fd = c->key_fd = c->chain_fd = -1;
 	if ((c->certificate = strdup(cert->certificate)) == NULL ||
 	    (cert->key != NULL && (c->key = strdup(cert->key)) == NULL))
 		return PT_ENOMEM;
-	if ((rc = open_file(cert->certificate, &c->cert_fd, diag)) != 0)
+	if ((rc = cred_set_source(s, w->prev, cert->certificate, true, &c->cert_fd, w->diag)) != 0)
 		return rc;
-	return cert->key != NULL ? open_file(cert->key, &c->key_fd, diag) : 0;
+	return cert->key != NULL
+		? cred_set_source(s, w->prev, cert->key, true, &c->key_fd, w->diag) : 0;
 }
 
 static int
-add_file(struct generation *g, enum cred_kind kind, uint32_t set, uint32_t index, const char *path,
-	 struct diag *diag)
+add_file(struct walk *w, enum cred_kind kind, uint32_t set, uint32_t index, const char *path)
 {
+	struct cred_set *s = w->set;
 	struct gen_file *f;
 
-	if (g->nfiles == CRED_FILES_MAX / 2)
-		return diag_set(diag, PT_EFULL, "more than %d files of CAs and revocation lists", CRED_FILES_MAX / 2);
-	if ((f = add_one((void **)&g->files, &g->nfiles, sizeof *f)) == NULL)
+	if (s->nfiles == CRED_FILES_MAX / 2)
+		return diag_set(w->diag, PT_EFULL, "more than %d files of CAs and revocation lists",
+			CRED_FILES_MAX / 2);
+	if ((f = add_one((void **)&s->files, &s->nfiles, sizeof *f)) == NULL)
 		return PT_ENOMEM;
 	*f = (struct gen_file){ kind, set, index, strdup(path), -1 };
-	return f->path != NULL ? open_file(path, &f->fd, diag) : PT_ENOMEM;
+	return f->path != NULL ? cred_set_source(s, w->prev, path, false, &f->fd, w->diag) : PT_ENOMEM;
+}
+
+/* The files of a tls block; index: of the service. */
+static int
+walk_tls(struct walk *w, uint32_t index, const struct conf_tls *tls)
+{
+	size_t k;
+	int rc = 0;
+
+	for (k = 0; k < tls->ncerts && rc == 0; k++)
+		rc = add_cert(w, &tls->certs[k]);
+	for (k = 0; k < tls->nclient_ca && rc == 0; k++)
+		rc = add_file(w, CRED_CLIENT_CA, index, (uint32_t)k, tls->client_ca[k]);
+	/* nobody is asked for a certificate: no list is of use */
+	for (k = 0; tls->client_certificate != CONF_CC_NONE && k < tls->nclient_crl && rc == 0; k++)
+		rc = add_file(w, CRED_CRL, index, (uint32_t)k, tls->client_crl[k]);
+	return rc;
 }
 
 static int
-open_credentials(struct generation *g, struct diag *diag)
+walk_all(struct walk *w, const struct conf *conf)
 {
-	const struct conf *conf = g->conf;
-	const struct conf_tls *tls;
 	uint32_t index = 0;
-	size_t i, k;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < conf->nservices && rc == 0; i++)
+		if (conf->services[i].tls != NULL)
+			rc = walk_tls(w, (uint32_t)i, conf->services[i].tls);
+	for (i = 0; i < conf->nmaps && rc == 0; i++)
+		if (conf->maps[i].from != NULL)
+			rc = add_file(w, CRED_FROM, CRED_SET_IDENTITY, index++, conf->maps[i].from);
+	return rc;
+}
+
+int
+cred_set_open(const struct conf *conf, uint64_t number, const struct cred_set *prev, struct cred_set **set_out,
+	      struct diag *diag)
+{
+	struct walk w = { calloc(1, sizeof *w.set), prev, diag };
 	int rc;
 
-	for (i = 0; i < conf->nservices; i++) {
-		if ((tls = conf->services[i].tls) == NULL)
-			continue;
-		for (k = 0; k < tls->ncerts; k++)
-			if ((rc = add_cert(g, &tls->certs[k], diag)) != 0)
-				return rc;
-		for (k = 0; k < tls->nclient_ca; k++)
-			if ((rc = add_file(g, CRED_CLIENT_CA, (uint32_t)i, (uint32_t)k,
-				     tls->client_ca[k], diag)) != 0)
-				return rc;
-		/* nobody is asked for a certificate: no list is of use */
-		for (k = 0; tls->client_certificate != CONF_CC_NONE && k < tls->nclient_crl; k++)
-			if ((rc = add_file(g, CRED_CRL, (uint32_t)i, (uint32_t)k, tls->client_crl[k],
-				     diag)) != 0)
-				return rc;
-	}
-	for (i = 0; i < conf->nmaps; i++)
-		if (conf->maps[i].from != NULL && (rc = add_file(g, CRED_FROM, CRED_SET_IDENTITY, index++,
-						   conf->maps[i].from, diag)) != 0)
-			return rc;
-	return 0;
+	*set_out = NULL;
+	if (w.set == NULL)
+		return PT_ENOMEM;
+	w.set->number = number;
+	if ((rc = walk_all(&w, conf)) != 0)
+		cred_set_free(&w.set);
+	*set_out = w.set;
+	return rc;
 }
+
+/* --- sockets ---------------------------------------------------------------------------------- */
 
 /* The socket that another generation already listens on; -1 if none. */
 static int
@@ -202,11 +216,15 @@ generation_new(struct conf *conf, uint64_t number, const struct generation *prev
 	g->number = number;
 	g->conf = conf;
 	g->conf_fd = -1;
+	TAILQ_INIT(&g->sets);
 	if (conf->nservices == 0)
 		rc = diag_set(diag, PT_EINVAL, "%s has no service: there is nothing to serve; run "
 			"\"postern setup\" to get one, or add a service block", conf->file);
-	else if ((rc = open_credentials(g, diag)) == 0 && (rc = make_conf_fd(g)) == 0 && bind)
+	else if ((rc = cred_set_open(conf, number, prev != NULL ? prev->cred : NULL, &g->cred, diag)) == 0 &&
+		(rc = make_conf_fd(g)) == 0 && bind)
 		rc = open_listeners(g, prev, diag);
+	if (g->cred != NULL)
+		TAILQ_INSERT_TAIL(&g->sets, g->cred, next);
 	if (rc == PT_ENOMEM)
 		diag_set(diag, rc, "%s", pt_strerror(rc));
 	if (rc == 0) {
@@ -268,6 +286,7 @@ void
 generation_free(struct generation **gp)
 {
 	struct generation *g = *gp;
+	struct cred_set *set;
 	size_t i;
 
 	if (g == NULL)
@@ -275,21 +294,12 @@ generation_free(struct generation **gp)
 	generation_close_listeners(g);
 	for (i = 0; i < g->nlisteners; i++)
 		free(g->listeners[i].text);
-	for (i = 0; i < g->ncerts; i++) {
-		close_fd(&g->certs[i].cert_fd);
-		close_fd(&g->certs[i].key_fd);
-		close_fd(&g->certs[i].chain_fd);
-		free(g->certs[i].certificate);
-		free(g->certs[i].key);
-	}
-	for (i = 0; i < g->nfiles; i++) {
-		close_fd(&g->files[i].fd);
-		free(g->files[i].path);
+	while ((set = TAILQ_FIRST(&g->sets)) != NULL) {
+		TAILQ_REMOVE(&g->sets, set, next);
+		cred_set_free(&set);
 	}
 	close_fd(&g->conf_fd);
 	free(g->listeners);
-	free(g->certs);
-	free(g->files);
 	conf_free(&g->conf);
 	freezero(g, sizeof *g); /* the ticket key is in it */
 	*gp = NULL;

@@ -32,27 +32,28 @@ control_begin(struct parent *p, struct proc *proc)
 }
 
 static void
-keyholder_give(struct parent *p, struct proc *proc, const struct generation *g)
+keyholder_give(struct proc *proc, const struct generation *g, const struct cred_set *set)
 {
+	const struct gen_cert *c;
 	uint32_t i;
 
-	(void)p;
-	SEND(proc, cred_begin, -1, .generation = g->number);
-	for (i = 0; i < g->ncerts; i++) {
-		SEND(proc, cred_file, g->certs[i].cert_fd, .generation = g->number, .kind = CRED_CERT,
-			.key = i, .path = span_str(g->certs[i].certificate));
-		if (g->certs[i].key_fd >= 0)
-			SEND(proc, cred_file, g->certs[i].key_fd, .generation = g->number,
-				.kind = CRED_KEY, .key = i, .path = span_str(g->certs[i].key));
+	SEND(proc, cred_begin, -1, .generation = set->number, .config = g->number);
+	for (i = 0; i < set->ncerts; i++) {
+		c = &set->certs[i];
+		SEND(proc, cred_file, c->cert_fd, .generation = set->number, .kind = CRED_CERT, .key = i,
+			.path = span_str(c->certificate));
+		if (c->key_fd >= 0)
+			SEND(proc, cred_file, c->key_fd, .generation = set->number, .kind = CRED_KEY,
+				.key = i, .path = span_str(c->key));
 	}
-	SEND(proc, cred_end, -1, .generation = g->number);
+	SEND(proc, cred_end, -1, .generation = set->number);
 }
 
 /* --- the table -------------------------------------------------------------------------------- */
 
 static const struct helper table[ROLE_COUNT] = {
 	[ROLE_KEYHOLDER] = {
-		.give = keyholder_give,
+		.give_set = keyholder_give,
 		.agrees = true,
 		.peers = BIT(ROLE_WORKER),
 		.ends = 1,
@@ -103,7 +104,16 @@ helper_lost(const struct parent *p, const struct proc *proc)
 static bool
 has_agreed(const struct generation *g, enum role role)
 {
-	return !table[role].agrees || !needs(g, role) || (g->agreed & BIT(role)) != 0;
+	const struct cred_set *set;
+
+	if (!table[role].agrees || !needs(g, role))
+		return true;
+	if (table[role].give_set == NULL)
+		return (g->agreed & BIT(role)) != 0;
+	TAILQ_FOREACH(set, &g->sets, next)
+		if ((set->agreed & BIT(role)) == 0)
+			return false;
+	return true;
 }
 
 bool
@@ -244,9 +254,20 @@ helpers_serving(struct parent *p)
 }
 
 void
-helper_agrees(struct parent *p, struct proc *proc, struct generation *g)
+helper_agrees(struct parent *p, struct proc *proc, uint64_t number)
 {
-	g->agreed |= BIT(proc->role);
+	struct generation *g;
+	struct cred_set *set;
+
+	if (table[proc->role].give_set != NULL) {
+		if ((set = parent_cred_set(p, number, &g)) == NULL)
+			return;
+		set->agreed |= BIT(proc->role);
+	} else {
+		if ((g = parent_generation(p, number)) == NULL)
+			return;
+		g->agreed |= BIT(proc->role);
+	}
 	if (!proc->joined && has_agreed_to_all(p, proc->role))
 		join(p, proc);
 }
@@ -256,9 +277,29 @@ helper_agrees(struct parent *p, struct proc *proc, struct generation *g)
 static void
 give(struct parent *p, struct proc *proc, struct generation *g)
 {
+	struct cred_set *set;
+
 	g->agreed &= ~BIT(proc->role);
-	if (table[proc->role].give != NULL && needs(g, proc->role))
+	if (!needs(g, proc->role))
+		return;
+	if (table[proc->role].give != NULL)
 		table[proc->role].give(p, proc, g);
+	TAILQ_FOREACH(set, &g->sets, next) {
+		set->agreed &= ~BIT(proc->role);
+		if (table[proc->role].give_set != NULL)
+			table[proc->role].give_set(proc, g, set);
+	}
+}
+
+/* One set more, for a generation that they have. */
+void
+helpers_give_set(struct parent *p, const struct generation *g, const struct cred_set *set)
+{
+	unsigned role;
+
+	for (role = 0; role < ROLE_COUNT; role++)
+		if (table[role].give_set != NULL && p->helpers[role] != NULL && needs(g, (enum role)role))
+			table[role].give_set(p->helpers[role], g, set);
 }
 
 int
@@ -335,11 +376,24 @@ helpers_replace(struct parent *p)
 /* --- end -------------------------------------------------------------------------------------- */
 
 void
+helpers_release_set(struct parent *p, const struct cred_set *set)
+{
+	unsigned role;
+
+	for (role = 0; role < ROLE_COUNT; role++)
+		if (table[role].give_set != NULL)
+			SEND(p->helpers[role], cred_release, -1, .generation = set->number);
+}
+
+void
 helpers_release(struct parent *p, const struct generation *g)
 {
+	const struct cred_set *set;
 	struct proc *proc;
 	unsigned role;
 
+	TAILQ_FOREACH(set, &g->sets, next)
+		helpers_release_set(p, set);
 	for (role = 0; role < ROLE_COUNT; role++) {
 		if ((proc = p->helpers[role]) == NULL)
 			continue;

@@ -3,7 +3,7 @@
  * Holds: every server key of every live generation, a channel to the parent, one to each worker. Gave up:
  * user, root folder, files, network, exec. It parses key and certificate files (by descriptor, from
  * the parent), hands the certificates found there back without the keys, and signs what workers ask
- * for: with keys of the worker's own generation, never more than TLS_SIGN_DATA_MAX octets. A key never
+ * for: with keys of the worker's own configuration, never more than TLS_SIGN_DATA_MAX octets. A key never
  * leaves this process. */
 #include "proc/keyholder.h"
 
@@ -30,6 +30,7 @@ struct held_key {
 struct held_generation {
 	TAILQ_ENTRY(held_generation) next;
 	uint64_t number;
+	uint64_t config; /* whose workers may name its keys */
 	bool loaded;
 	size_t nkeys;
 	struct held_key keys[CRED_KEYS_MAX];
@@ -42,10 +43,10 @@ struct keyholder {
 	bool stopping; /* end when the last worker has gone over to the next keyholder */
 };
 
-/* A worker may name the keys of its own generation and no others. */
+/* A worker may name the keys of its own configuration's generations and no others. */
 struct worker_link {
 	struct keyholder *keyholder;
-	uint64_t generation;
+	uint64_t config;
 };
 
 static struct held_generation *
@@ -96,6 +97,7 @@ on_cred_begin(void *self, void *peer, struct frame *f)
 		return PT_EPROTO;
 	PT_ASSERT((g = calloc(1, sizeof *g)) != NULL);
 	g->number = m.generation;
+	g->config = m.config;
 	TAILQ_INSERT_TAIL(&k->generations, g, next);
 	return 0;
 }
@@ -252,8 +254,7 @@ on_sign(void *self, void *peer, struct frame *f)
 	if (msg_sign_decode(f, &m) != 0 || m.data.n > TLS_SIGN_DATA_MAX || m.hashed > 1)
 		return PT_EPROTO;
 	/* a generation may just have been released: no answer but "no" */
-	if (m.generation == wl->generation && (g = generation_get(k, m.generation)) != NULL &&
-	    g->loaded && m.key < g->nkeys &&
+	if ((g = generation_get(k, m.generation)) != NULL && g->config == wl->config && g->loaded && m.key < g->nkeys &&
 	    tls_key_sign(g->keys[m.key].key, m.algorithm, m.hashed != 0, m.data, sig, &n) == 0)
 		r = (struct msg_signed){ .ok = 1, .signature = { sig, n } };
 	PT_ASSERT(msg_signed_encode(&r, id, f) == 0);

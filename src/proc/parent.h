@@ -10,6 +10,7 @@
 #include "ipc/rules.h"
 #include "net/listen.h"
 #include "proc/cred_kind.h"
+#include "proc/credset.h"
 #include "proc/role.h"
 #include "proc/table.h"
 #include "proc/ticket_key.h"
@@ -29,19 +30,6 @@ struct gen_listener {
 	uint32_t service, listen;
 };
 
-struct gen_cert { /* one certificate directive; its place in the array is the key's number */
-	char *certificate, *key; /* paths; key NULL: in the certificate file */
-	int cert_fd, key_fd;     /* as opened when the generation was made */
-	int chain_fd;            /* from the keyholder; -1 until then */
-};
-
-struct gen_file { /* a file of CAs or revocation lists for the workers */
-	enum cred_kind kind;
-	uint32_t set, index;
-	char *path;
-	int fd;
-};
-
 struct generation {
 	TAILQ_ENTRY(generation) next;
 	uint64_t number;
@@ -49,10 +37,8 @@ struct generation {
 	int conf_fd;       /* its text, sealed */
 	struct gen_listener *listeners;
 	size_t nlisteners;
-	struct gen_cert *certs;
-	size_t ncerts;
-	struct gen_file *files;
-	size_t nfiles;
+	struct cred_set_list sets; /* whose keys may still be asked for, the oldest first */
+	struct cred_set *cred;     /* the last of them: the one in effect */
 	unsigned agreed; /* bit set of the helpers that have said yes to it, of the present ones */
 	bool has_ticket_key;
 	uint8_t ticket_key[TICKET_KEY_SIZE]; /* wiped with it */
@@ -71,7 +57,7 @@ void generation_remove_sockets(const struct generation *g, const struct generati
 void generation_load_ticket_key(struct generation *g, const struct generation *prev);
 void generation_free(struct generation **g);
 
-/* The number of the key of a certificate directive. */
+/* The number of the key of a certificate directive: the same in all its sets. */
 uint32_t generation_key(const struct generation *g, const struct conf_cert *cert);
 
 /* --- children (supervise.c) ------------------------------------------------------------------- */
@@ -125,7 +111,7 @@ struct parent {
 	bool is_root;
 	uint64_t started; /* seconds of CLOCK_REALTIME; outlives an upgrade */
 	uint64_t seed;
-	uint64_t last_generation;
+	uint64_t last_generation, last_cred; /* numbers given: of configurations, of credentials */
 	int pid_fd;
 	char *pid_file; /* as locked */
 	int control_fd; /* listening socket for the postern command */
@@ -181,6 +167,8 @@ struct helper {
 	void (*begin)(struct parent *p, struct proc *proc); /* it was just started; may be NULL */
 	/* A generation that it has to know, until CRED_RELEASE; NULL: none */
 	void (*give)(struct parent *p, struct proc *proc, const struct generation *g);
+	/* The same for one that gets credential sets instead, each by its own number, until CRED_RELEASE of that */
+	void (*give_set)(struct proc *proc, const struct generation *g, const struct cred_set *set);
 	bool agrees;     /* answers each with CRED_ACK, which may be no; it joins when it has said yes to all */
 	unsigned peers;  /* bit set of roles: a channel (CHANNEL) to each process of them */
 	unsigned ends;   /* rank at the end of all, after the workers: told to stop when all of lower rank are gone */
@@ -202,7 +190,7 @@ bool helpers_ready(const struct parent *p);
 /* Starts the present one of its role, unless there is one. It gets all generations, staging too. */
 int helper_start(struct parent *p, enum role role) PT_MUST_USE;
 void helper_ready(struct parent *p, struct proc *proc); /* confined */
-void helper_agrees(struct parent *p, struct proc *proc, struct generation *g);
+void helper_agrees(struct parent *p, struct proc *proc, uint64_t number); /* CRED_ACK; it may be of nothing */
 void helpers_serving(struct parent *p); /* a generation serves: so do they */
 /* proc was a helper whose yes the next generation needs. */
 bool helper_lost(const struct parent *p, const struct proc *proc);
@@ -210,11 +198,14 @@ bool helper_needed(const struct parent *p, enum role role); /* by any generation
 void helpers_release(struct parent *p, const struct generation *g); /* it has gone, and maybe they with it */
 void helpers_replace(struct parent *p); /* after an upgrade */
 void helpers_join_worker(struct parent *p, struct proc *worker);
+void helpers_give_set(struct parent *p, const struct generation *g, const struct cred_set *set);
+void helpers_release_set(struct parent *p, const struct cred_set *set);
 
 /* Tells those to stop whose turn it is; false: there are none left. *timeout_ms_out: what they may take. */
 bool helpers_end(struct parent *p, uint32_t *timeout_ms_out);
 
 /* workers.c */
+void workers_send_credentials(struct proc *proc, const struct generation *g, const struct cred_set *set);
 int workers_start(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
 int workers_free_slot(const struct parent *p, uint32_t *slot_out);
 int workers_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
@@ -234,6 +225,9 @@ void supervise_tell_state(struct parent *p);
 void supervise_kill(struct proc *proc); /* -9, unless it has ended */
 void supervise_kill_all(struct parent *p);
 struct generation *parent_generation(const struct parent *p, uint64_t number);
+
+/* The credential set of that number, and whose it is; NULL when there is none. */
+struct cred_set *parent_cred_set(struct parent *p, uint64_t number, struct generation **g_out);
 
 /* Sends one message to a child; the fields are given as designated initialisers. proc may be NULL. */
 #define SEND(proc, name, fd, ...)                                                                  \

@@ -161,11 +161,36 @@ parent_generation(const struct parent *p, uint64_t number)
 	return NULL;
 }
 
+struct cred_set *
+parent_cred_set(struct parent *p, uint64_t number, struct generation **g_out)
+{
+	struct cred_set *set;
+	struct generation *g;
+
+	*g_out = p->staging;
+	if (p->staging != NULL)
+		TAILQ_FOREACH(set, &p->staging->sets, next)
+			if (set->number == number)
+				return set;
+	TAILQ_FOREACH(g, &p->generations, next)
+		TAILQ_FOREACH(set, &g->sets, next)
+			if (set->number == number) {
+				*g_out = g;
+				return set;
+			}
+	*g_out = NULL;
+	return NULL;
+}
+
 static void
 helper_acked(struct parent *p, struct proc *proc, const struct msg_cred_ack *m, const char *text)
 {
-	struct generation *g = parent_generation(p, m->generation);
+	struct generation *g;
 
+	if (helper_of(proc->role)->give_set != NULL)
+		(void)parent_cred_set(p, m->generation, &g);
+	else
+		g = parent_generation(p, m->generation);
 	if (proc != p->helpers[proc->role] || g == NULL)
 		return; /* of a generation that is no more */
 	if (!m->ok && g == p->staging) {
@@ -177,7 +202,7 @@ helper_acked(struct parent *p, struct proc *proc, const struct msg_cred_ack *m, 
 		supervise_kill(proc); /* and tries again, ever more slowly */
 		return;
 	}
-	helper_agrees(p, proc, g);
+	helper_agrees(p, proc, m->generation);
 	if (g == p->staging)
 		transition_helpers_agreed(p);
 }
@@ -207,17 +232,18 @@ on_cred_chain(void *self, void *peer, struct frame *f)
 {
 	struct parent *p = self;
 	struct generation *g;
+	struct cred_set *set;
 	struct msg_cred_chain m;
 
 	(void)peer;
 	if (msg_cred_chain_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if ((g = parent_generation(p, m.generation)) == NULL)
+	if ((set = parent_cred_set(p, m.generation, &g)) == NULL)
 		return 0;
-	if (m.key >= g->ncerts)
+	if (m.key >= set->ncerts)
 		return PT_EPROTO;
-	if (g->certs[m.key].chain_fd < 0)
-		g->certs[m.key].chain_fd = frame_take_fd(f);
+	if (set->certs[m.key].chain_fd < 0)
+		set->certs[m.key].chain_fd = frame_take_fd(f);
 	return 0;
 }
 

@@ -168,6 +168,7 @@ transition_begin(struct parent *p, uint32_t request_id)
 		transition_fail(p, diag.text);
 		return;
 	}
+	p->staging->cred->number = ++p->last_cred;
 	if (helpers_stage(p, p->staging, &diag) != 0) {
 		transition_fail(p, diag.text);
 		return;
@@ -204,7 +205,9 @@ transition_helpers_agreed(struct parent *p)
 static void
 start_worker(struct proc *proc)
 {
-	SEND(proc, cred_commit, -1, .generation = proc->generation);
+	struct generation *g = parent_generation(proc->parent, proc->generation);
+
+	SEND(proc, cred_commit, -1, .generation = g->cred->number);
 	SEND(proc, start, -1, .unused = 0);
 	supervise_set_state(proc, PROC_SERVING);
 }

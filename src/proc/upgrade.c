@@ -95,8 +95,35 @@ keep(struct keeper *k, int fd)
 	} while (0)
 
 static void
+put_set(struct keeper *k, const struct cred_set *s)
+{
+	const struct cred_source *o;
+	const struct gen_cert *c;
+	size_t i;
+
+	PUT(k, "set %llu\n", (unsigned long long)s->number);
+	for (i = 0; i < s->nsources; i++) {
+		o = &s->sources[i];
+		PUT(k, "source %d %d %llu %llu %llu %lld %lld %s\n", keep(k, o->fd), o->private,
+			(unsigned long long)o->sig.dev, (unsigned long long)o->sig.ino,
+			(unsigned long long)o->sig.size, (long long)o->sig.mtime_ns,
+			(long long)o->sig.ctime_ns, o->path);
+	}
+	/* their descriptors but the chains' are those of sources, and have the same numbers there */
+	for (i = 0; i < s->ncerts; i++) {
+		c = &s->certs[i];
+		PUT(k, "cert %d %d %d %s\n", c->cert_fd, c->key_fd, keep(k, c->chain_fd), c->certificate);
+		PUT(k, "key %s\n", c->key != NULL ? c->key : "");
+	}
+	for (i = 0; i < s->nfiles; i++)
+		PUT(k, "file %d %d %u %u %s\n", s->files[i].fd, (int)s->files[i].kind, s->files[i].set,
+			s->files[i].index, s->files[i].path);
+}
+
+static void
 put_generation(struct keeper *k, const struct parent *p, const struct generation *g)
 {
+	const struct cred_set *s;
 	size_t i;
 
 	PUT(k, "gen %llu %d %d\n", (unsigned long long)g->number, keep(k, g->conf_fd),
@@ -105,14 +132,8 @@ put_generation(struct keeper *k, const struct parent *p, const struct generation
 		if (g->listeners[i].fd >= 0)
 			PUT(k, "listener %d %u %u %s\n", keep(k, g->listeners[i].fd),
 				g->listeners[i].service, g->listeners[i].listen, g->listeners[i].text);
-	for (i = 0; i < g->ncerts; i++) {
-		PUT(k, "cert %d %d %d %s\n", keep(k, g->certs[i].cert_fd), keep(k, g->certs[i].key_fd),
-			keep(k, g->certs[i].chain_fd), g->certs[i].certificate);
-		PUT(k, "key %s\n", g->certs[i].key != NULL ? g->certs[i].key : "");
-	}
-	for (i = 0; i < g->nfiles; i++)
-		PUT(k, "file %d %d %u %u %s\n", keep(k, g->files[i].fd), (int)g->files[i].kind,
-			g->files[i].set, g->files[i].index, g->files[i].path);
+	TAILQ_FOREACH(s, &g->sets, next)
+		put_set(k, s);
 }
 
 static void
@@ -123,8 +144,9 @@ put_all(struct keeper *k, const struct parent *p)
 	uint32_t i;
 
 	PUT(k, "postern-upgrade %d\n", STATE_VERSION);
-	PUT(k, "seed %llu\nstarted %llu\nlast %llu\n", (unsigned long long)p->seed,
-		(unsigned long long)p->started, (unsigned long long)p->last_generation);
+	PUT(k, "seed %llu\nstarted %llu\nlast %llu\ncred %llu\n", (unsigned long long)p->seed,
+		(unsigned long long)p->started, (unsigned long long)p->last_generation,
+		(unsigned long long)p->last_cred);
 	PUT(k, "log %d\nroot %d\n", keep(k, p->log_fd), keep(k, p->root_fd));
 	PUT(k, "pid %d %s\n", keep(k, p->pid_fd), p->pid_file);
 	if (p->control_fd >= 0)
@@ -277,6 +299,7 @@ read_generation(struct reader *r, const char *line)
 	}
 	set_cloexec(fd, true);
 	r->g->number = number;
+	TAILQ_INIT(&r->g->sets);
 	r->g->conf_fd = fd;
 	r->g->conf = read_conf(fd);
 	TAILQ_INSERT_TAIL(&p->generations, r->g, next);
@@ -302,50 +325,87 @@ read_listener(struct reader *r, const char *line)
 }
 
 static void
-read_cert(struct reader *r, const char *line)
+read_set(struct reader *r, const char *line)
 {
-	struct generation *g = r->g;
-	struct gen_cert *more, c = { 0 };
+	unsigned long long number;
+	struct cred_set *s;
 
-	if (g == NULL || sscanf(line, "cert %d %d %d", &c.cert_fd, &c.key_fd, &c.chain_fd) != 3 ||
-	    (more = reallocarray(g->certs, g->ncerts + 1, sizeof c)) == NULL) {
+	if (r->g == NULL || sscanf(line, "set %llu", &number) != 1 || (s = calloc(1, sizeof *s)) == NULL) {
 		r->ok = false;
 		return;
 	}
-	set_cloexec(c.cert_fd, true);
-	set_cloexec(c.key_fd, true);
+	s->number = number;
+	r->g->cred = s;
+	TAILQ_INSERT_TAIL(&r->g->sets, s, next);
+}
+
+static void
+read_source(struct reader *r, const char *line)
+{
+	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
+	struct cred_source *more, o = { .racy = false };
+	unsigned long long dev, ino, size;
+	long long mtime, ctime;
+	int private;
+
+	if (s == NULL || sscanf(line, "source %d %d %llu %llu %llu %lld %lld", &o.fd, &private, &dev, &ino,
+			 &size, &mtime, &ctime) != 7 ||
+	    (more = reallocarray(s->sources, s->nsources + 1, sizeof o)) == NULL) {
+		r->ok = false;
+		return;
+	}
+	set_cloexec(o.fd, true);
+	o.private = private != 0;
+	o.sig = (struct file_sig){ dev, ino, size, mtime, ctime };
+	o.path = rest_of(line, 8);
+	s->sources = more;
+	more[s->nsources++] = o;
+}
+
+static void
+read_cert(struct reader *r, const char *line)
+{
+	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
+	struct gen_cert *more, c = { 0 };
+
+	if (s == NULL || sscanf(line, "cert %d %d %d", &c.cert_fd, &c.key_fd, &c.chain_fd) != 3 ||
+	    (more = reallocarray(s->certs, s->ncerts + 1, sizeof c)) == NULL) {
+		r->ok = false;
+		return;
+	}
 	set_cloexec(c.chain_fd, true);
 	c.certificate = rest_of(line, 4);
-	g->certs = more;
-	more[g->ncerts++] = c;
+	s->certs = more;
+	more[s->ncerts++] = c;
 }
 
 static void
 read_key(struct reader *r, const char *line)
 {
-	if (r->g == NULL || r->g->ncerts == 0)
+	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
+
+	if (s == NULL || s->ncerts == 0)
 		r->ok = false;
 	else if (line[4] != '\0')
-		r->g->certs[r->g->ncerts - 1].key = rest_of(line, 1);
+		s->certs[s->ncerts - 1].key = rest_of(line, 1);
 }
 
 static void
 read_file(struct reader *r, const char *line)
 {
-	struct generation *g = r->g;
+	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
 	struct gen_file *more, f = { 0 };
 	int kind;
 
-	if (g == NULL || sscanf(line, "file %d %d %u %u", &f.fd, &kind, &f.set, &f.index) != 4 ||
-	    (more = reallocarray(g->files, g->nfiles + 1, sizeof f)) == NULL) {
+	if (s == NULL || sscanf(line, "file %d %d %u %u", &f.fd, &kind, &f.set, &f.index) != 4 ||
+	    (more = reallocarray(s->files, s->nfiles + 1, sizeof f)) == NULL) {
 		r->ok = false;
 		return;
 	}
-	set_cloexec(f.fd, true);
 	f.kind = (enum cred_kind)kind;
 	f.path = rest_of(line, 5);
-	g->files = more;
-	more[g->nfiles++] = f;
+	s->files = more;
+	more[s->nfiles++] = f;
 }
 
 static void
@@ -353,6 +413,8 @@ read_proc(struct reader *r, const char *line)
 {
 	int role, pid, state, leaving, fd;
 	unsigned long long generation;
+	struct generation *g;
+	struct cred_set *set;
 	struct proc *proc;
 	uint32_t slot;
 
@@ -368,8 +430,13 @@ read_proc(struct reader *r, const char *line)
 	}
 	proc = supervise_adopt(r->p, (enum role)role, slot, pid, generation, (enum proc_state)state, fd);
 	proc->leaving = leaving != 0;
-	if (role == ROLE_WORKER && slot < TABLE_SLOTS_MAX)
-		r->p->tables[slot].taken = true;
+	if (role != ROLE_WORKER || slot >= TABLE_SLOTS_MAX)
+		return;
+	r->p->tables[slot].taken = true;
+	/* which of them it still needs is not known: all, until it has ended */
+	if ((g = parent_generation(r->p, generation)) != NULL)
+		TAILQ_FOREACH(set, &g->sets, next)
+			cred_set_hold(set, slot);
 }
 
 static void
@@ -386,6 +453,8 @@ read_line(struct reader *r, const char *line)
 		p->started = number;
 	} else if (sscanf(line, "last %llu", &number) == 1) {
 		p->last_generation = number;
+	} else if (sscanf(line, "cred %llu", &number) == 1) {
+		p->last_cred = number;
 	} else if (sscanf(line, "log %d", &a) == 1) {
 		p->log_fd = a;
 		set_cloexec(a, true);
@@ -413,6 +482,10 @@ read_line(struct reader *r, const char *line)
 		read_generation(r, line);
 	} else if (strncmp(line, "listener ", 9) == 0) {
 		read_listener(r, line);
+	} else if (strncmp(line, "set ", 4) == 0) {
+		read_set(r, line);
+	} else if (strncmp(line, "source ", 7) == 0) {
+		read_source(r, line);
 	} else if (strncmp(line, "cert ", 5) == 0) {
 		read_cert(r, line);
 	} else if (strncmp(line, "key ", 4) == 0) {

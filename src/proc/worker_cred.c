@@ -54,7 +54,8 @@ worker_on_cred_begin(void *self, void *peer, struct frame *f)
 	struct msg_cred_begin m;
 
 	(void)peer;
-	if (msg_cred_begin_decode(f, &m) != 0 || w->conf == NULL || w->load != NULL)
+	if (msg_cred_begin_decode(f, &m) != 0 || w->conf == NULL || w->load != NULL ||
+	    m.config != w->generation)
 		return PT_EPROTO;
 	PT_ASSERT((w->load = calloc(1, sizeof *w->load)) != NULL);
 	w->load->generation = m.generation;

@@ -63,27 +63,29 @@ workers_prepare_table(struct parent *p, uint32_t slot)
 	return 0;
 }
 
-static void
-send_worker_credentials(const struct generation *g, struct proc *proc)
+void
+workers_send_credentials(struct proc *proc, const struct generation *g, const struct cred_set *set)
 {
 	const struct conf_tls *tls;
+	const struct gen_file *f;
 	uint32_t i, k, key;
 
-	SEND(proc, cred_begin, -1, .generation = g->number);
+	SEND(proc, cred_begin, -1, .generation = set->number, .config = g->number);
 	for (i = 0; i < g->conf->nservices; i++) {
 		tls = g->conf->services[i].tls;
 		for (k = 0; tls != NULL && k < tls->ncerts; k++) {
 			key = generation_key(g, &tls->certs[k]);
-			SEND(proc, cred_file, g->certs[key].chain_fd, .generation = g->number, .set = i,
+			SEND(proc, cred_file, set->certs[key].chain_fd, .generation = set->number, .set = i,
 				.kind = CRED_CHAIN, .index = k, .key = key,
 				.path = span_str(tls->certs[k].certificate));
 		}
 	}
-	for (i = 0; i < g->nfiles; i++)
-		SEND(proc, cred_file, g->files[i].fd, .generation = g->number, .set = g->files[i].set,
-			.kind = (uint8_t)g->files[i].kind, .index = g->files[i].index,
-			.path = span_str(g->files[i].path));
-	SEND(proc, cred_end, -1, .generation = g->number);
+	for (i = 0; i < set->nfiles; i++) {
+		f = &set->files[i];
+		SEND(proc, cred_file, f->fd, .generation = set->number, .set = f->set,
+			.kind = (uint8_t)f->kind, .index = f->index, .path = span_str(f->path));
+	}
+	SEND(proc, cred_end, -1, .generation = set->number);
 }
 
 /* In a memfd: what travels in a frame may wait in a queue. */
@@ -120,7 +122,8 @@ workers_start(struct parent *p, struct generation *g, uint32_t slot)
 	for (i = 0; i < g->nlisteners; i++)
 		SEND(proc, listener, g->listeners[i].fd, .service = g->listeners[i].service,
 			.listen = g->listeners[i].listen);
-	send_worker_credentials(g, proc);
+	cred_set_hold(g->cred, slot);
+	workers_send_credentials(proc, g, g->cred);
 	supervise_tell_process(p, proc, false);
 	return 0;
 }

@@ -100,17 +100,17 @@ test_good(void)
 		    "c", "c")), 5, NULL, true, &g, &diag) != 0)
 		CU_FAIL_FATAL(diag.text);
 	CU_ASSERT_EQUAL(g->number, 5);
-	CU_ASSERT_EQUAL(g->ncerts, 2);
-	check_file(g->certs[0].cert_fd, "cert");
-	check_file(g->certs[0].key_fd, "key");
-	check_file(g->certs[1].cert_fd, "both");
-	CU_ASSERT_EQUAL(g->certs[1].key_fd, -1);
-	CU_ASSERT_EQUAL(g->certs[1].chain_fd, -1);
+	CU_ASSERT_EQUAL(g->cred->ncerts, 2);
+	check_file(g->cred->certs[0].cert_fd, "cert");
+	check_file(g->cred->certs[0].key_fd, "key");
+	check_file(g->cred->certs[1].cert_fd, "both");
+	CU_ASSERT_EQUAL(g->cred->certs[1].key_fd, -1);
+	CU_ASSERT_EQUAL(g->cred->certs[1].chain_fd, -1);
 	CU_ASSERT_EQUAL(generation_key(g, &g->conf->services[1].tls->certs[1]), 1);
-	CU_ASSERT_EQUAL(g->nfiles, 2); /* the CA, for each of the two */
-	check_file(g->files[0].fd, "ca");
-	CU_ASSERT_EQUAL(g->files[1].kind, CRED_CLIENT_CA);
-	CU_ASSERT_EQUAL(g->files[1].set, 1);
+	CU_ASSERT_EQUAL(g->cred->nfiles, 2); /* the CA, for each of the two */
+	check_file(g->cred->files[0].fd, "ca");
+	CU_ASSERT_EQUAL(g->cred->files[1].kind, CRED_CLIENT_CA);
+	CU_ASSERT_EQUAL(g->cred->files[1].set, 1);
 	CU_ASSERT_EQUAL(g->nlisteners, 3);
 	CU_ASSERT_EQUAL(g->listeners[2].service, 2);
 	CU_ASSERT_TRUE(fcntl(g->conf_fd, F_GET_SEALS) & F_SEAL_WRITE);
