@@ -1,5 +1,8 @@
-"""Which client certificate gets which verdict, identity or alert: every certificate, under every
-client-certificate mode, in both versions of TLS."""
+"""Which client certificate gets which verdict, identity or alert: one table of every certificate under every
+client-certificate mode, in both versions of TLS, in a full handshake and resumed, as openssl s_client sees
+it. (Certificates that become bad between the two are in tickets.py and crl.py.)"""
+import collections
+import concurrent.futures
 import ssl
 import time
 
@@ -9,20 +12,33 @@ import harness as h
 CERTIFICATES = {
     None: ('none', None, {'1.2': 40, '1.3': 116}),
     'alice': ('trusted', 'alice@example.test', None),
+    'rsa': ('trusted', 'alice@example.test', None),
+    'ed25519': ('trusted', 'alice@example.test', None),
     'indirect': ('trusted', 'alice@example.test', None),
     'nameless': ('unmapped', None, None),
+    'empty': ('unmapped', None, None),
     'two': ('unmapped', None, None),  # two users match: nobody is logged in
     'stranger': ('unknown-ca', None, {'1.2': 48, '1.3': 48}),
     'expired': ('expired', None, {'1.2': 45, '1.3': 45}),
     'future': ('not-yet-valid', None, {'1.2': 45, '1.3': 45}),
+    'revoked': ('revoked', None, {'1.2': 44, '1.3': 44}),
     'purpose': ('wrong-purpose', None, {'1.2': 43, '1.3': 43}),
+    'tampered': ('bad-signature', None, {'1.2': 42, '1.3': 42}),
+}
+WORDS = {
+    None: 'no certificate', 'alice': 'P-256', 'rsa': 'RSA', 'ed25519': 'Ed25519', 'indirect': 'by an intermediate',
+    'nameless': 'no SAN', 'empty': 'empty SAN', 'two': 'names of two users', 'stranger': 'unknown CA',
+    'expired': 'expired', 'future': 'not yet valid', 'revoked': 'revoked', 'purpose': 'wrong purpose',
+    'tampered': 'tampered',
 }
 MODES = ('none', 'request', 'optional', 'require')
 VERSIONS = ('1.2', '1.3')
 TRIES = 20
+AT_ONCE = 4  # clients
 
 # what Python's ssl calls an alert that it got
-REASONS = {40: 'SSLV3_ALERT_HANDSHAKE_FAILURE', 43: 'SSLV3_ALERT_UNSUPPORTED_CERTIFICATE',
+REASONS = {40: 'SSLV3_ALERT_HANDSHAKE_FAILURE', 42: 'SSLV3_ALERT_BAD_CERTIFICATE',
+           43: 'SSLV3_ALERT_UNSUPPORTED_CERTIFICATE', 44: 'SSLV3_ALERT_CERTIFICATE_REVOKED',
            45: 'SSLV3_ALERT_CERTIFICATE_EXPIRED', 48: 'TLSV1_ALERT_UNKNOWN_CA',
            116: 'TLSV13_ALERT_CERTIFICATE_REQUIRED'}
 
@@ -36,6 +52,10 @@ service {mode} {{
 }}
 ''' for mode in MODES)
 
+TLS = h.TLS_MAIN.replace('client-ca {ca}', 'client-ca {ca}\n    client-crl @crl@')
+
+Seen = collections.namedtuple('Seen', 'alert verdict identity resumed')
+
 
 def expected(cert, mode, version):
     """(alert, verdict, identity)"""
@@ -48,23 +68,68 @@ def expected(cert, mode, version):
     return None, verdict, identity
 
 
-def as_seen_by_s_client(server, cert, mode, version):
-    args = ['-tls1_' + version[2:]]
-    certs = server.site.certs
-    if cert is not None:
-        args += ['-cert', certs.cert(cert), '-key', certs.key(cert)]
-        if cert == 'indirect':
-            args += ['-cert_chain', certs.cert('between')]
-    before = server.service(mode)
-    out = h.s_client(server, mode, 'WHOAMI\nQUIT\n', *args)
-    alert, verdict, identity = expected(cert, mode, version)
-    h.equal(h.alert_of(out), alert, f'alert in {out}')
-    facts = h.facts_of(out)
-    h.equal(facts.get('VERDICT'), verdict, 'VERDICT')
-    h.equal(facts.get('IDENTITY'), identity, 'IDENTITY')
-    h.equal('TLS' in facts, alert is None, 'WHOAMI answered')
-    name = 'handshakes' if alert is None else 'handshakes_failed'
-    h.within(h.TIMEOUT, lambda: server.service(mode)[name] > before[name], f'{name} counted')
+class Table:
+    """One row is a certificate, a mode and a version, with two connections: a full handshake and one that offers
+    its ticket. All rows are run ahead, several at once; each connection is a case of its own."""
+
+    def __init__(self, topic, server):
+        self.topic, self.server = topic, server
+        self.counted = collections.Counter()  # (mode, name of the counter)
+        rows = [(cert, mode, version) for mode in MODES for cert in CERTIFICATES for version in VERSIONS
+                if any(topic.wants(self.name(cert, mode, version, how)) for how in ('full', 'resumed'))]
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+            futures = [(row, pool.submit(self.run, *row)) for row in rows]
+        for row, future in futures:
+            for n, how in enumerate(('full', 'resumed')):
+                topic.case(self.name(*row, how), self.look, future, row, n)
+        if not topic.only:
+            for mode in MODES:
+                topic.case(f'{mode}: what was counted is what was seen', self.count, mode)
+
+    @staticmethod
+    def name(cert, mode, version, how):
+        return f'{WORDS[cert]}, {mode}, TLS {version}, {how}'
+
+    def connect(self, name, cert, version, *more):
+        args = ['-tls1_' + version[2:], *more]
+        certs = self.server.site.certs
+        if cert is not None:
+            args += ['-cert', certs.cert(cert), '-key', certs.key(cert)]
+            if cert == 'indirect':
+                args += ['-cert_chain', certs.cert('between')]
+        out = h.s_client(self.server, name, 'WHOAMI\nQUIT\n', *args)
+        facts, alert = h.facts_of(out), h.alert_of(out)
+        h.equal('TLS' in facts, alert is None, f'WHOAMI was answered: {out}')
+        return Seen(alert, facts.get('VERDICT'), facts.get('IDENTITY'), facts.get('RESUMED'))
+
+    def run(self, cert, mode, version):
+        file = self.server.folder / f'session-{cert}-{mode}-{version}'
+        full = self.connect(mode, cert, version, '-sess_out', file)
+        if full.alert is not None:  # refused, so no ticket: then one from where it was not
+            h.check(not file.exists(), 'a client that was refused has a session')
+            self.connect('request', cert, version, '-sess_out', file)
+        return full, self.connect(mode, cert, version, '-sess_in', file)
+
+    def look(self, future, row, n):
+        seen, (alert, verdict, identity) = future.result()[n], expected(*row)
+        resumed = None if alert is not None else 'yes' if n == 1 else 'no'
+        h.equal(seen, Seen(alert, verdict, identity, resumed), 'seen')
+
+    def count(self, mode):
+        rows = [expected(cert, mode, version) for cert in CERTIFICATES for version in VERSIONS]
+        refused = sum(1 for alert, _, _ in rows if alert is not None)
+        good = len(rows) - refused
+        more = 0  # sessions that gave those that are refused elsewhere a ticket
+        if mode == 'request':
+            more = sum(1 for other in MODES for cert in CERTIFICATES for version in VERSIONS
+                       if expected(cert, other, version)[0] is not None)
+        want = {'handshakes': 2 * good + more, 'resumed': good, 'handshakes_failed': 2 * refused}
+
+        def counted():
+            service = self.server.service(mode)
+            return {name: service[name] for name in want}
+        h.within(h.TIMEOUT, lambda: counted()['handshakes_failed'] >= want['handshakes_failed'], 'all counted')
+        h.equal(counted(), want, 'counted')
 
 
 def send_slowly(client, records):
@@ -145,12 +210,11 @@ identity {{ map san-email from ''' + str(site.certs.cert('stranger-ca')) + ''' }
 def main():
     topic = h.Topic()
     site = h.Site(topic)
-    with site.server(SERVICES) as server:
-        for mode in MODES:
-            for cert in CERTIFICATES:
-                for version in VERSIONS:
-                    topic.case(f'{cert or "no certificate"}, {mode}, TLS {version}', as_seen_by_s_client,
-                               server, cert, mode, version)
+    for cert in CERTIFICATES:
+        if cert is not None:
+            site.certs.cert(cert)  # before several want it at once
+    with site.server(SERVICES, tls=TLS.replace('@crl@', str(site.certs.list_of('revoked')))) as server:
+        Table(topic, server)
         for mode in ('optional', 'require'):
             for cert in CERTIFICATES:
                 for version in VERSIONS:
@@ -158,7 +222,7 @@ def main():
                         continue
                     for name in (mode, 'lines' + mode):
                         where = 'implicit TLS' if name != mode else 'STARTTLS'
-                        topic.case(f'{cert or "no certificate"}, {mode}, TLS {version}, {where}: '
+                        topic.case(f'{WORDS[cert]}, {mode}, TLS {version}, {where}: '
                                    f'the alert in {TRIES} of {TRIES} tries', alert_always_arrives, server,
                                    cert, mode, version, name)
         topic.case('the greeting says that a certificate has expired', greeting_says_why, server, 'expired',

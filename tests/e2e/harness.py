@@ -98,9 +98,13 @@ class Topic:
         print('FAIL between two cases: ' + f'{kind.__name__}: {error}'.replace('\n', ' | '))
         print(f'# {self.passed} passed, {self.failed + 1} failed, {self.skipped} skipped')
 
+    def wants(self, name):
+        """It was named on the command line, or nothing was."""
+        return not self.only or any(part in name for part in self.only)
+
     def case(self, name, test, *args):
         """Runs test(*args) as one case. Returns whether it passed."""
-        if self.only and not any(part in name for part in self.only):
+        if not self.wants(name):
             return True
         began = time.monotonic()
         try:
@@ -217,7 +221,7 @@ extendedKeyUsage = clientAuth
 {san}
 '''
 
-Issue = collections.namedtuple('Issue', 'name section san issuer dates', defaults=('', 'ca', None))
+Issue = collections.namedtuple('Issue', 'name section san issuer dates key', defaults=('', 'ca', None, 'ec'))
 VALID_FOREVER = ('20200101000000Z', '20491231235959Z')
 
 ISSUES = [
@@ -235,6 +239,11 @@ ISSUES = [
     Issue('nameless', 'client'),
     Issue('two', 'client', 'email:alice@example.test, email:bob@example.test'),
     Issue('indirect', 'client', 'email:alice@example.test', 'between'),
+    Issue('rsa', 'client', 'email:alice@example.test', key='rsa:2048'),
+    Issue('ed25519', 'client', 'email:alice@example.test', key='ed25519'),
+    Issue('revoked', 'client', 'email:alice@example.test'),
+    Issue('tampered', 'client', 'email:alice@example.test'),
+    Issue('empty', 'client', 'DER:30:00'),
 ]
 
 
@@ -261,9 +270,9 @@ class Certificates:
             text = re.sub(r'subjectAltName = DNS:.*', san, text)
         conf.write_text(text)
         request = base.with_suffix('.csr')
-        self._run('req', '-new', '-config', conf, '-newkey', 'ec', '-pkeyopt',
-                  'ec_paramgen_curve:P-256', '-nodes', '-keyout', base.with_suffix('.key'),
-                  '-out', request, '-subj', f'/CN={issue.name}')
+        curve = ['-pkeyopt', 'ec_paramgen_curve:P-256'] if issue.key == 'ec' else []
+        self._run('req', '-new', '-config', conf, '-newkey', issue.key, *curve, '-nodes', '-keyout',
+                  base.with_suffix('.key'), '-out', request, '-subj', f'/CN={issue.name}')
         args = ['ca', '-batch', '-notext', '-config', conf, '-extensions', issue.section,
                 '-in', request, '-out', base.with_suffix('.pem')]
         if issue.issuer == issue.name:
@@ -276,6 +285,17 @@ class Certificates:
         if issue.issuer == 'between':
             with open(base.with_suffix('.pem'), 'a') as out:
                 out.write(self.cert('between').read_text())
+        if issue.name == 'tampered':  # the last octet of the signature
+            der = ssl.PEM_cert_to_DER_cert(base.with_suffix('.pem').read_text())
+            base.with_suffix('.pem').write_text(ssl.DER_cert_to_PEM_cert(der[:-1] + bytes([der[-1] ^ 1])))
+
+    def list_of(self, revoked):
+        """The revocation list of `ca`, with this certificate on it."""
+        path, conf = self.folder / 'crl.pem', self.folder / 'ca.cnf'
+        signer = ('-config', conf, '-cert', self.cert('ca'), '-keyfile', self.key('ca'))
+        self._run('ca', *signer, '-revoke', self.cert(revoked))
+        self._run('ca', *signer, '-gencrl', '-crldays', '30', '-out', path)
+        return path
 
     def cert(self, name):
         path = self.folder / (name + '.pem')
