@@ -9,11 +9,15 @@
 #include <string.h>
 
 #define LEAF_HASH 32 /* SHA-256 */
-#define NO_CERTIFICATES 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
+#define NO_CERTIFICATES_12 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
+#define NO_CERTIFICATES_13 4 /* and with an empty context: RFC 8446 §4.4.2 */
+#define E_STALE GNUTLS_E_APPLICATION_ERROR_MIN /* our own, of the hook below */
+#define RECORD_HEADER 5
 #define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
 #define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
 #define HELLO_MAX (TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX) /* octets of a ClientHello with a ticket */
+#define HELLO_RECORDS_MAX (HELLO_MAX + 4 * (RECORD_HEADER + 4))
 
 struct tls_session {
 	gnutls_session_t g;
@@ -29,6 +33,9 @@ struct tls_session {
 	bool again;      /* done once, and another handshake is under way */
 	bool hello_seen;
 	bool shown;      /* a certificate, in this handshake */
+	bool has_peer;   /* the first handshake proved the chain that GnuTLS shows: see verdict_now() */
+	bool anew;       /* a handshake that was begun again, without tickets: see begin_anew() */
+	struct buf hello; /* records of the ClientHello, until we know that it need not be read again */
 	bool judged;     /* in this handshake, by the callback */
 	bool dead;       /* no record can be sent any more */
 	bool bye_sent;
@@ -44,8 +51,17 @@ static ssize_t
 pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 {
 	struct tls_session *s = arg;
-	ssize_t r = s->transport.read(s->transport.arg, p, n);
+	struct span kept = buf_span(&s->hello);
+	ssize_t r;
 
+	if (s->anew && kept.n > 0) {
+		n = n < kept.n ? n : kept.n;
+		memcpy(p, kept.p, n);
+		buf_consume(&s->hello, n);
+		s->fed = true;
+		return (ssize_t)n;
+	}
+	r = s->transport.read(s->transport.arg, p, n);
 	s->fed = r != PT_EAGAIN;
 	if (r >= 0)
 		return r;
@@ -79,6 +95,84 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 	return sum;
 }
 
+/* --- tickets that are opened and not taken ---------------------------------------------------- */
+
+/* GnuTLS puts the chain that a ticket holds into the session as soon as the ticket is opened, and leaves it there
+ * when it does not resume after all: the ticket is too old, is for another host name, another hash, or
+ * without extended master secret. A full handshake follows, in which the client proves nothing of it. Everybody on
+ * the way can read a ticket off the wire; so such a chain must not count, and no ticket must be made
+ * with it in the session. */
+static bool
+has_chain(const struct tls_session *s)
+{
+	unsigned n = 0;
+
+	return gnutls_certificate_get_peers(s->g, &n) != NULL && n > 0;
+}
+
+/* The leaf of the chain that GnuTLS shows, in few octets: zeros for none. */
+static int
+hash_leaf(const struct tls_session *s, uint8_t out[LEAF_HASH])
+{
+	const gnutls_datum_t *raw;
+	unsigned n = 0;
+
+	memset(out, 0, LEAF_HASH);
+	if ((raw = gnutls_certificate_get_peers(s->g, &n)) == NULL || n == 0)
+		return 0;
+	return gnutls_hash_fast(GNUTLS_DIG_SHA256, raw[0].data, raw[0].size, out);
+}
+
+static unsigned
+tls_minor(const struct tls_session *s)
+{
+	return gnutls_protocol_get_version(s->g) == GNUTLS_TLS1_3 ? 3 : 2;
+}
+
+/* Keeps a ClientHello as the records that it may have come in. */
+static int
+keep_hello(struct tls_session *s, const gnutls_datum_t *msg)
+{
+	uint8_t head[RECORD_HEADER + 4] = { 22, 3, 1, 0, 0, GNUTLS_HANDSHAKE_CLIENT_HELLO,
+		(uint8_t)(msg->size >> 16), (uint8_t)(msg->size >> 8), (uint8_t)msg->size };
+	size_t at = 0, n, extra = 4;
+	int rc = 0;
+
+	buf_fini(&s->hello);
+	if (msg->size > HELLO_MAX)
+		return 0; /* GnuTLS refuses it */
+	for (; at < msg->size && rc == 0; at += n, extra = 0) {
+		n = msg->size - at;
+		n = n < TLS_RECORD_MAX - extra ? n : TLS_RECORD_MAX - extra;
+		head[3] = (uint8_t)((n + extra) >> 8);
+		head[4] = (uint8_t)(n + extra);
+		rc = buf_append(&s->hello, head, RECORD_HEADER + extra);
+		if (rc == 0)
+			rc = buf_append(&s->hello, msg->data + at, n);
+	}
+	return rc == 0 ? 0 : GNUTLS_E_MEMORY_ERROR;
+}
+
+/* Our ServerHello is about to be made: it is decided whether a ticket is taken. TLS 1.2 would seal a chain that is not
+ * the client's into the ticket of this very handshake. In TLS 1.3 we give tickets ourselves, and give none. */
+static int
+look_for_stale_chain(struct tls_session *s)
+{
+	uint8_t leaf[LEAF_HASH];
+
+	if (gnutls_session_is_resumed(s->g) || tls_minor(s) == 3 || !has_chain(s)) {
+		buf_fini(&s->hello);
+		return 0;
+	}
+	if (!s->again)
+		return E_STALE;
+	/* a renegotiation: GnuTLS goes on showing the chain of the first handshake, and that alone is in order */
+	return hash_leaf(s, leaf) == 0 && memcmp(leaf, s->leaf, sizeof leaf) == 0
+		? 0 : GNUTLS_E_SESSION_USER_ID_CHANGED;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
 /* GnuTLS has one hook for a session: all that handshake messages tell us is noted here. */
 static int
 message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
@@ -88,8 +182,12 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 	size_t limit = TLS_CLIENT_CHAIN_MAX;
 
 	(void)post;
+	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !incoming)
+		return look_for_stale_chain(s);
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
+		if (s->tickets && !s->again && keep_hello(s, msg) != 0)
+			return GNUTLS_E_MEMORY_ERROR;
 		/* the limit is that of all messages together, this one included: a large ticket in it must
 		 * not take the room of those that follow */
 		if (s->tickets && msg->size > TLS_TICKET_WRAP_MAX && msg->size <= HELLO_MAX)
@@ -102,7 +200,7 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
 		s->tickets_given++;
 	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
-		s->shown = msg->size > NO_CERTIFICATES;
+		s->shown = msg->size > (tls_minor(s) == 3 ? NO_CERTIFICATES_13 : NO_CERTIFICATES_12);
 	if (type == KEY_UPDATE && incoming)
 		s->key_updates++;
 	return 0;
@@ -123,12 +221,14 @@ refuses(enum tls_client_cert mode, enum tls_verdict v)
 	return true;
 }
 
-/* In a renegotiation GnuTLS goes on showing the chain of the first handshake when the client sends none now. */
+/* A chain counts when it was shown in this handshake, or comes from the ticket that is resumed; GnuTLS also shows
+ * that of a ticket which it does not resume, and in a renegotiation that of the first handshake. */
 static enum tls_verdict
 verdict_now(struct tls_session *s)
 {
-	return s->again && !s->shown ? TLS_VERDICT_NONE
-				    : tls_judge(s->g, s->cred, &s->facts.known);
+	if (!s->shown && (s->again || !gnutls_session_is_resumed(s->g)))
+		return TLS_VERDICT_NONE;
+	return tls_judge(s->g, s->cred, &s->facts.known);
 }
 
 /* The gate of optional and require, inside the handshake so that a refused client gets its alert in
@@ -148,52 +248,95 @@ verify_callback(gnutls_session_t g)
 				     : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
 }
 
-struct tls_session *
-tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
+static void
+use_cred(struct tls_session *s)
 {
-	struct tls_session *s = calloc(1, sizeof *s);
+	enum tls_client_cert mode = s->cred->client_cert;
+
+	tls_judge_prepare(s->g, s->cred);
+	gnutls_session_set_verify_function(s->g,
+		mode == TLS_CLIENT_CERT_OPTIONAL || mode == TLS_CLIENT_CERT_REQUIRE ? verify_callback : NULL);
+}
+
+/* A ticket holds the client's chain, and comes back in its ClientHello. */
+static void
+expect_tickets(struct tls_session *s)
+{
+	s->tickets = true;
+	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
+}
+
+static int
+enable_tickets(struct tls_session *s, const struct tls_ticket_key *key)
+{
+	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
+
+	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
+	return gnutls_session_ticket_enable_server(s->g, &d);
+}
+
+/* A fresh GnuTLS session for s->cred. */
+static int
+open_gnutls(struct tls_session *s)
+{
 	gnutls_session_t g;
 
-	if (s == NULL)
-		return NULL;
 	if (gnutls_init(&g, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
-		    GNUTLS_NO_AUTO_SEND_TICKET) != 0) {
-		free(s);
-		return NULL;
-	}
+		    GNUTLS_NO_AUTO_SEND_TICKET) != 0)
+		return PT_ENOMEM;
 	s->g = g;
-	s->transport = *transport;
-	s->cred = tls_cred_ref(cred);
-	s->failure.verdict = TLS_VERDICT_TRUSTED;
 	gnutls_session_set_ptr(g, s);
 	gnutls_transport_set_ptr(g, s);
 	gnutls_transport_set_pull_function(g, pull);
 	gnutls_transport_set_vec_push_function(g, vec_push);
 	gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
 	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, message_hook);
-	if (gnutls_priority_set(g, cred->priority) != 0 ||
-	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, cred->x509) != 0) {
-		tls_session_free(&s);
+	if (gnutls_priority_set(g, s->cred->priority) != 0 ||
+	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, s->cred->x509) != 0)
+		return PT_ENOMEM;
+	use_cred(s);
+	return 0;
+}
+
+struct tls_session *
+tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
+{
+	struct tls_session *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
 		return NULL;
-	}
-	tls_judge_prepare(g, cred);
-	if (cred->client_cert == TLS_CLIENT_CERT_OPTIONAL || cred->client_cert == TLS_CLIENT_CERT_REQUIRE)
-		gnutls_session_set_verify_function(g, verify_callback);
+	s->transport = *transport;
+	s->cred = tls_cred_ref(cred);
+	s->failure.verdict = TLS_VERDICT_TRUSTED;
+	buf_init(&s->hello, HELLO_RECORDS_MAX);
+	if (open_gnutls(s) != 0)
+		tls_session_free(&s);
 	return s;
+}
+
+/* The client's ticket was opened and is not taken. Nothing has been said yet: the same ClientHello to a session that
+ * takes and gives no tickets, is as if the ticket could not be opened. */
+static int
+begin_anew(struct tls_session *s)
+{
+	PT_ASSERT(buf_size(&s->hello) > 0);
+	gnutls_deinit(s->g);
+	s->g = NULL;
+	s->anew = true;
+	s->tickets = false;
+	if (open_gnutls(s) != 0)
+		return GNUTLS_E_MEMORY_ERROR;
+	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
+	return GNUTLS_E_INTERRUPTED;
 }
 
 int
 tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key)
 {
-	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
-
 	PT_ASSERT(!s->tickets && !s->hello_seen);
-	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
-	if (gnutls_session_ticket_enable_server(s->g, &d) != 0)
+	if (enable_tickets(s, key) != 0)
 		return PT_ENOMEM;
-	s->tickets = true;
-	/* a ticket holds the client's chain, and comes back in its ClientHello */
-	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
+	expect_tickets(s);
 	return 0;
 }
 
@@ -204,17 +347,13 @@ tls_session_free(struct tls_session **sp)
 
 	if (s == NULL)
 		return;
-	gnutls_deinit(s->g);
+	if (s->g != NULL)
+		gnutls_deinit(s->g);
+	buf_fini(&s->hello);
 	tls_peer_fini(&s->peer);
 	tls_cred_unref(&s->cred);
 	free(s);
 	*sp = NULL;
-}
-
-static unsigned
-tls_minor(const struct tls_session *s)
-{
-	return gnutls_protocol_get_version(s->g) == GNUTLS_TLS1_3 ? 3 : 2;
 }
 
 void
@@ -275,29 +414,16 @@ want(const struct tls_session *s)
 	return gnutls_record_get_direction(s->g) == 0 ? TLS_WANT_READ : TLS_WANT_WRITE;
 }
 
-/* Which certificate the client has shown, in few octets: zeros for none. */
-static int
-hash_leaf(const struct tls_session *s, uint8_t out[LEAF_HASH])
-{
-	const gnutls_datum_t *raw;
-	unsigned n = 0;
-
-	memset(out, 0, LEAF_HASH);
-	if ((raw = gnutls_certificate_get_peers(s->g, &n)) == NULL || n == 0)
-		return 0;
-	return gnutls_hash_fast(GNUTLS_DIG_SHA256, raw[0].data, raw[0].size, out);
-}
-
 /* A renegotiation has returned 0. What was said and done before belongs to whom the first handshake proved:
  * nobody may take it over, and an anonymous session does not become somebody's. This also meets a
  * client that does not show its certificate any more, and one whose certificate has expired meanwhile. */
 static enum tls_status
 judge_again(struct tls_session *s)
 {
-	uint8_t leaf[LEAF_HASH];
+	uint8_t leaf[LEAF_HASH] = { 0 };
 
 	s->again = false;
-	if (hash_leaf(s, leaf) != 0)
+	if ((s->shown || s->has_peer) && hash_leaf(s, leaf) != 0)
 		return fail(s, GNUTLS_E_INTERNAL_ERROR);
 	if (memcmp(leaf, s->leaf, sizeof leaf) != 0 || s->verdict != s->facts.verdict)
 		return fail(s, GNUTLS_E_SESSION_USER_ID_CHANGED);
@@ -327,9 +453,10 @@ judge(struct tls_session *s)
 	if (s->again)
 		return judge_again(s);
 	s->facts.verdict = s->verdict;
-	if (hash_leaf(s, s->leaf) != 0)
+	s->has_peer = s->shown || resumed;
+	if (s->has_peer && hash_leaf(s, s->leaf) != 0)
 		return fail(s, GNUTLS_E_INTERNAL_ERROR);
-	if (tls_peer_read(s->g, &s->peer) != 0)
+	if (s->has_peer && tls_peer_read(s->g, &s->peer) != 0)
 		return fail(s, GNUTLS_E_MEMORY_ERROR);
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
@@ -337,7 +464,7 @@ judge(struct tls_session *s)
 	s->facts.subject = s->peer.subject;
 	s->facts.sans = (const char *const *)s->peer.sans;
 	s->facts.nsans = s->peer.nsans;
-	if (s->tickets && tls_minor(s) == 3)
+	if (s->tickets && tls_minor(s) == 3 && (s->has_peer || !has_chain(s)))
 		s->tickets_due = s->facts.resumed ? 1 : 2;
 	s->done = true;
 	return TLS_OK;
@@ -361,6 +488,8 @@ tls_session_handshake(struct tls_session *s)
 	do {
 		s->fed = false;
 		rc = gnutls_handshake(s->g);
+		if (rc == E_STALE)
+			rc = begin_anew(s);
 	} while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
 		return want(s);

@@ -5,6 +5,7 @@
 #include "test.h"
 #include "duet.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -186,6 +187,23 @@ meet(const struct meeting *m, gnutls_datum_t *ticket)
 	if (!m->tls13 || (gnutls_session_get_flags(duet.client) & GNUTLS_SFLAGS_SESSION_TICKET) != 0)
 		CU_ASSERT_EQUAL(gnutls_session_get_data2(duet.client, ticket), 0);
 	return n;
+}
+
+/* One octet from the server, and then the session as the client keeps it. */
+static gnutls_datum_t
+take_ticket(void)
+{
+	gnutls_datum_t ticket = { NULL, 0 };
+	size_t sent;
+	unsigned n;
+	char octet;
+
+	CU_ASSERT_EQUAL(tls_session_send_tickets(duet.server, &n), TLS_OK);
+	CU_ASSERT_EQUAL(tls_session_send(duet.server, span_str("x"), &sent), TLS_OK);
+	while (duet_client_recv(&duet, &octet, 1) == GNUTLS_E_AGAIN)
+		CU_ASSERT_TRUE_FATAL(duet.to_client.len > 0);
+	CU_ASSERT_EQUAL(gnutls_session_get_data2(duet.client, &ticket), 0);
+	return ticket;
 }
 
 static void
@@ -593,6 +611,155 @@ test_known_is_no_proof(void)
 	tls_cred_unref(&m.cred);
 }
 
+/* --- tickets that are opened and not taken ----------------------------------------------------- */
+
+/* Who offers somebody's ticket, read off the wire, in a handshake in which it can be opened and is not taken. */
+struct thief {
+	const char *what;
+	bool tls13;
+	const char *first, *then; /* priorities of the two handshakes; NULL: the plain one */
+	const char *first_name, *then_name;
+	long late_s; /* behind the ClientHello */
+	bool fails;  /* GnuTLS has no full handshake for it */
+};
+
+static const struct thief thieves[] = {
+	{ .what = "another name", .first_name = "a.example", .then_name = "b.example" },
+	{ .what = "a name now", .then_name = "b.example" },
+	{ .what = "no name now", .first_name = "a.example" },
+	{ .what = "no extended master secret", .then = DUET_TLS12 ":%NO_SESSION_HASH" },
+	{ .what = "extended master secret now", .first = DUET_TLS12 ":%NO_SESSION_HASH" },
+	{ .what = "too old", .late_s = LIFETIME_S + 60 },
+	{ .what = "too old", .tls13 = true, .late_s = LIFETIME_S + 60 },
+	{ .what = "another hash", .tls13 = true, .first = DUET_TLS13 ":-CIPHER-ALL:+AES-128-GCM",
+	  .then = DUET_TLS13 ":-CIPHER-ALL:+AES-256-GCM", .fails = true },
+};
+
+static void
+must(const struct thief *t, bool ok)
+{
+	CU_ASSERT_TRUE(ok);
+	if (!ok)
+		printf("\n    %s, TLS 1.%d\n", t->what, t->tls13 ? 3 : 2);
+}
+
+/* The second handshake: with the ticket, and without a certificate. */
+static void
+steal(const struct thief *t, struct tls_cred *cred, const struct tls_ticket_key *key, const gnutls_datum_t *ticket)
+{
+	const char *plain = t->tls13 ? DUET_TLS13 : DUET_TLS12;
+
+	duet_init(&duet, cred, t->then != NULL ? t->then : plain, NULL, NULL, t->then_name);
+	CU_ASSERT_EQUAL_FATAL(tls_session_offer_tickets(duet.server, key), 0);
+	CU_ASSERT_EQUAL(gnutls_session_set_data(duet.client, ticket->data, ticket->size), 0);
+	duet.client_rc = gnutls_handshake(duet.client);
+	passed_s += t->late_s;
+	duet_handshake(&duet);
+}
+
+/* What the thief gets of it; then a ticket of its own session, if there is one, is no better. */
+static void
+check_nobody(const struct thief *t, struct tls_cred *cred, const struct tls_ticket_key *key)
+{
+	struct meeting m = { .cred = cred, .key = key,
+		.tls13 = gnutls_protocol_get_version(duet.client) == GNUTLS_TLS1_3 };
+	const struct tls_facts *facts = tls_session_facts(duet.server);
+	gnutls_datum_t own = { NULL, 0 };
+	size_t sent;
+	unsigned n;
+	char octet;
+
+	must(t, facts->verdict == TLS_VERDICT_NONE && facts->subject == NULL && facts->nsans == 0 &&
+		!facts->resumed);
+	CU_ASSERT_EQUAL(tls_session_send_tickets(duet.server, &n), TLS_OK);
+	CU_ASSERT_EQUAL(tls_session_send(duet.server, span_str("x"), &sent), TLS_OK);
+	while (duet_client_recv(&duet, &octet, 1) == GNUTLS_E_AGAIN)
+		CU_ASSERT_TRUE_FATAL(duet.to_client.len > 0);
+	CU_ASSERT_EQUAL(octet, 'x');
+	if ((gnutls_session_get_flags(duet.client) & GNUTLS_SFLAGS_SESSION_TICKET) == 0)
+		return;
+	CU_ASSERT_EQUAL(gnutls_session_get_data2(duet.client, &own), 0);
+	duet_fini(&duet);
+	(void)meet(&m, &own);
+	CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+	CU_ASSERT_EQUAL(tls_session_facts(duet.server)->verdict, TLS_VERDICT_NONE);
+	CU_ASSERT_PTR_NULL(tls_session_facts(duet.server)->subject);
+	drop(&own);
+}
+
+/* GnuTLS shows the chain of such a ticket as if the client had shown it. */
+static void
+test_stolen(void)
+{
+	static const enum tls_client_cert modes[] = { TLS_CLIENT_CERT_NONE, TLS_CLIENT_CERT_REQUEST,
+		TLS_CLIENT_CERT_OPTIONAL, TLS_CLIENT_CERT_REQUIRE };
+	struct tls_ticket_key key = some_key();
+	const struct thief *t;
+	struct tls_cred *cred;
+	gnutls_datum_t ticket;
+	size_t m;
+
+	for (m = 0; m < PT_COUNT(modes); m++)
+		for (t = thieves; t < thieves + PT_COUNT(thieves); t++) {
+			passed_s = 0;
+			cred = cred_for(modes[m], "c", 1);
+			duet_init(&duet, cred, t->first != NULL ? t->first : t->tls13 ? DUET_TLS13 : DUET_TLS12,
+				alice, NULL, t->first_name);
+			CU_ASSERT_EQUAL_FATAL(tls_session_offer_tickets(duet.server, &key), 0);
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+			ticket = take_ticket();
+			duet_fini(&duet);
+			steal(t, cred, &key, &ticket);
+			if (modes[m] == TLS_CLIENT_CERT_REQUIRE || t->fails)
+				must(t, duet.status == TLS_FAILED);
+			if (modes[m] == TLS_CLIENT_CERT_REQUIRE && !t->fails)
+				CU_ASSERT_EQUAL(tls_session_failure(duet.server)->verdict, TLS_VERDICT_NONE);
+			if (modes[m] != TLS_CLIENT_CERT_REQUIRE && !t->fails) {
+				CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+				check_nobody(t, cred, &key);
+			}
+			duet_fini(&duet);
+			drop(&ticket);
+			tls_cred_unref(&cred);
+		}
+	passed_s = 0;
+}
+
+/* The same in a renegotiation, whose ticket would be made with it. */
+static void
+test_stolen_again(void)
+{
+	struct tls_ticket_key key = some_key();
+	struct meeting m = { .key = &key, .cert = alice };
+	gnutls_datum_t ticket = { NULL, 0 };
+	char octet;
+	size_t n;
+	int i, again;
+
+	m.cred = cred_for(TLS_CLIENT_CERT_REQUEST, "c", 1);
+	for (again = 0; again < 2; again++) {
+		(void)meet(&m, &ticket);
+		duet_fini(&duet);
+		duet_init(&duet, m.cred, DUET_TLS12, NULL, NULL, NULL);
+		CU_ASSERT_EQUAL_FATAL(tls_session_offer_tickets(duet.server, &key), 0);
+		duet_handshake(&duet);
+		CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+		CU_ASSERT_EQUAL(gnutls_session_set_data(duet.client, ticket.data, ticket.size), 0);
+		CU_ASSERT_EQUAL(gnutls_server_name_set(duet.client, GNUTLS_NAME_DNS, "b.example", 9), 0);
+		duet.client_rc = gnutls_handshake(duet.client);
+		CU_ASSERT_EQUAL(tls_session_recv(duet.server, &octet, 1, &n), TLS_RENEGOTIATE);
+		CU_ASSERT_TRUE_FATAL(tls_session_renegotiate(duet.server, again == 1));
+		for (i = 0; i < 8 && (duet.status = tls_session_handshake(duet.server)) == TLS_WANT_READ; i++)
+			duet.client_rc = gnutls_handshake(duet.client);
+		CU_ASSERT_EQUAL(duet.status, TLS_FAILED);
+		CU_ASSERT_TRUE(tls_session_failure(duet.server)->changed);
+		duet_fini(&duet);
+		drop(&ticket);
+	}
+	tls_cred_unref(&m.cred);
+}
+
 static const struct test_row rows[] = {
 	{ "certificates", test_begin },
 	{ "keys of trust domains", test_domains },
@@ -607,6 +774,8 @@ static const struct test_row rows[] = {
 	{ "within their time", test_known_time },
 	{ "and that of the CA", test_known_ca_time },
 	{ "a known chain proves nothing", test_known_is_no_proof },
+	{ "a ticket that is not taken proves nothing", test_stolen },
+	{ "nor does it in a renegotiation", test_stolen_again },
 	{ "certificates freed", test_end },
 };
 TEST_MAIN("tls/ticket", rows)
