@@ -13,6 +13,7 @@
 #define NO_CERTIFICATES_13 4 /* and with an empty context: RFC 8446 §4.4.2 */
 #define E_STALE GNUTLS_E_APPLICATION_ERROR_MIN /* our own, of the hook below */
 #define RECORD_HEADER 5
+#define HOST_MAX 256 /* octets of a host name with a NUL; a longer one is none */
 #define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
 #define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
@@ -26,6 +27,8 @@ struct tls_session {
 	struct tls_peer peer; /* subject and names of the client certificate */
 	struct tls_facts facts;
 	struct tls_failure failure;
+	tls_choose_f *choose; /* NULL: the domain is given, or has been chosen */
+	void *choose_arg;
 	unsigned key_updates; /* received */
 	uint8_t leaf[LEAF_HASH];     /* of the client's certificate; zeros: none */
 	enum tls_verdict verdict;    /* of the handshake under way */
@@ -248,6 +251,8 @@ verify_callback(gnutls_session_t g)
 				     : GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR;
 }
 
+/* --- the domain ------------------------------------------------------------------------------- */
+
 static void
 use_cred(struct tls_session *s)
 {
@@ -256,6 +261,22 @@ use_cred(struct tls_session *s)
 	tls_judge_prepare(s->g, s->cred);
 	gnutls_session_set_verify_function(s->g,
 		mode == TLS_CLIENT_CERT_OPTIONAL || mode == TLS_CLIENT_CERT_REQUIRE ? verify_callback : NULL);
+}
+
+/* The host that the client asks for; NULL: none. */
+static const char *
+server_name(gnutls_session_t g, char out[HOST_MAX])
+{
+	size_t n = HOST_MAX;
+	unsigned type;
+
+	if (gnutls_server_name_get(g, out, &n, &type, 0) != 0 || type != GNUTLS_NAME_DNS || n == 0 ||
+	    n >= HOST_MAX || memchr(out, '\0', n) != NULL)
+		return NULL;
+	out[n] = '\0';
+	if (out[n - 1] == '.') /* RFC 6066 §3: without it */
+		out[n - 1] = '\0';
+	return out;
 }
 
 /* A ticket holds the client's chain, and comes back in its ClientHello. */
@@ -273,6 +294,43 @@ enable_tickets(struct tls_session *s, const struct tls_ticket_key *key)
 
 	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
 	return gnutls_session_ticket_enable_server(s->g, &d);
+}
+
+/* GnuTLS calls this when it has read the name in a ClientHello, and opens tickets after it in every version. */
+static int
+after_client_hello(gnutls_session_t g)
+{
+	struct tls_session *s = gnutls_session_get_ptr(g);
+	struct tls_domain domain = { NULL, NULL, NULL };
+	char host[HOST_MAX];
+	tls_choose_f *choose = s->choose;
+	int rc;
+
+	if (choose == NULL)
+		return 0; /* chosen: a later ClientHello asks in vain */
+	s->choose = NULL;
+	choose(s->choose_arg, server_name(g, host), &domain);
+	s->facts.name = domain.name;
+	if (domain.cred != s->cred) {
+		if ((rc = gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, domain.cred->x509)) != 0)
+			return rc;
+		tls_cred_unref(&s->cred);
+		s->cred = tls_cred_ref(domain.cred);
+		use_cred(s);
+	}
+	s->tickets = s->tickets && domain.ticket != NULL;
+	return s->tickets ? enable_tickets(s, domain.ticket) : 0;
+}
+
+void
+tls_session_choose(struct tls_session *s, bool tickets, tls_choose_f *f, void *arg)
+{
+	PT_ASSERT(s->choose == NULL && !s->tickets && !s->hello_seen);
+	s->choose = f;
+	s->choose_arg = arg;
+	gnutls_handshake_set_post_client_hello_function(s->g, after_client_hello);
+	if (tickets)
+		expect_tickets(s);
 }
 
 /* A fresh GnuTLS session for s->cred. */
@@ -315,7 +373,7 @@ tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
 }
 
 /* The client's ticket was opened and is not taken. Nothing has been said yet: the same ClientHello to a session that
- * takes and gives no tickets, is as if the ticket could not be opened. */
+ * takes and gives no tickets, in the same domain, is as if the ticket could not be opened. */
 static int
 begin_anew(struct tls_session *s)
 {
@@ -333,7 +391,7 @@ begin_anew(struct tls_session *s)
 int
 tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key)
 {
-	PT_ASSERT(!s->tickets && !s->hello_seen);
+	PT_ASSERT(s->choose == NULL && !s->tickets && !s->hello_seen);
 	if (enable_tickets(s, key) != 0)
 		return PT_ENOMEM;
 	expect_tickets(s);
@@ -453,6 +511,7 @@ judge(struct tls_session *s)
 	if (s->again)
 		return judge_again(s);
 	s->facts.verdict = s->verdict;
+	s->facts.asked = s->cred->client_cert != TLS_CLIENT_CERT_NONE;
 	s->has_peer = s->shown || resumed;
 	if (s->has_peer && hash_leaf(s, s->leaf) != 0)
 		return fail(s, GNUTLS_E_INTERNAL_ERROR);
@@ -632,6 +691,12 @@ tls_session_bye(struct tls_session *s)
 		return TLS_OK;
 	s->dead = true;
 	return TLS_FAILED;
+}
+
+const char *
+tls_session_name(const struct tls_session *s)
+{
+	return s->facts.name;
 }
 
 const struct tls_facts *

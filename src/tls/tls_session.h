@@ -40,6 +40,18 @@ enum tls_status {
 /* Alerts that a caller has reason to send (RFC 8446 §6.2). */
 #define TLS_ALERT_UNEXPECTED_MESSAGE 10
 
+/* A trust domain: whose certificate a session has, who is trusted in it, which tickets open there. All borrowed
+ * during the call that gets it, but name, which outlives the session. */
+struct tls_domain {
+	struct tls_cred *cred;
+	const struct tls_ticket_key *ticket; /* NULL: no tickets */
+	const char *name; /* of the name block, for logs; NULL: none */
+};
+
+/* Finds the domain of a host name (SNI, RFC 6066 §3), which is as the client wrote it, but for a dot at its end; NULL:
+ * it asks for none. */
+typedef void tls_choose_f(void *arg, const char *host, struct tls_domain *domain_out);
+
 struct tls_session;
 
 /* A fresh session; takes a reference to cred. transport is copied. NULL when out of memory. */
@@ -48,6 +60,13 @@ struct tls_session *tls_session_new(struct tls_cred *cred, const struct tls_tran
 /* Before the handshake, at most once: tickets sealed with this key are taken, and given. A session without
  * this call neither takes nor gives any. The key is copied. PT_ENOMEM. */
 int tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key) PT_MUST_USE;
+
+/* Instead of that, before the handshake, at most once: the domain is chosen by the name that the client asks for. f is
+ * called once in a session, as soon as its first ClientHello is there: before any ticket is opened and
+ * any certificate chosen. A second ClientHello (RFC 8446 §4.1.4), a renegotiation, and whatever they ask
+ * for, change nothing. cred, which the session began with, counts for versions and algorithms alone, so all
+ * domains must have the same. tickets: whether f will give keys. arg outlives the session's handshake. */
+void tls_session_choose(struct tls_session *s, bool tickets, tls_choose_f *f, void *arg);
 
 /* Wipes our secrets, frees, gives the credential set back; NULL is fine; sets the pointer to NULL. */
 void tls_session_free(struct tls_session **s);
@@ -97,13 +116,18 @@ struct tls_facts {
 	const char *version; /* "TLS1.3" */
 	const char *cipher;  /* "AES-128-GCM" */
 	const char *group;   /* "X25519"; NULL if none */
+	const char *name;    /* of the domain; NULL: none */
 	bool resumed;
+	bool asked; /* for a client certificate, in this domain */
 	bool known; /* the client's chain was verified before with this credential set */
 	enum tls_verdict verdict;
 	const char *subject;     /* RFC 4514; NULL without a certificate */
 	const char *const *sans; /* "email:a@b", "dns:x", "uri:y", "ip:z" */
 	size_t nsans;
 };
+
+/* The name of the domain, once it has been chosen; NULL before, and for none. */
+const char *tls_session_name(const struct tls_session *s);
 
 /* Only after TLS_OK from tls_session_handshake(). */
 const struct tls_facts *tls_session_facts(const struct tls_session *s);
