@@ -22,6 +22,8 @@
 #define CONF_INCLUDE_DEPTH_MAX 8             /* files within files */
 #define CONF_ERRORS_MAX        100 /* mistakes reported in one run; the rest are counted */
 #define CONF_CERTS_MAX         8   /* certificates of one tls block */
+#define CONF_NAMES_MAX         64  /* name blocks of one tls block */
+#define CONF_HOSTS_MAX         64  /* host names of one of them */
 #define CONF_LISTEN_MAX        16  /* addresses of one service */
 #define CONF_SERVICES_MAX      64
 #define CONF_TLS_MAX           64
@@ -107,8 +109,21 @@ struct conf_tls {
 	uint32_t first_flight_timeout_ms; /* until the first flight of the client is complete */
 	unsigned tickets;            /* bool: session tickets are given and taken */
 	uint32_t ticket_lifetime_ms; /* from the full handshake on */
+	struct conf_name *names;     /* for clients that ask for another host */
+	size_t nnames;
 	uint32_t overridden;         /* conf/'s own: which directives the service gave itself */
 	struct conf_origin *origins; /* conf/'s own: by directive */
+};
+
+/* What holds for clients that ask for one of these hosts (SNI, RFC 6066 §3), within a tls block. */
+struct conf_name {
+	struct conf_origin origin;
+	char **hosts; /* in the form of mail/normal.h; "*.example.net": one label stands for the '*' */
+	size_t nhosts;
+	struct conf_tls *tls; /* the block around it with this one's directives applied; it has no names */
+	/* what it gives itself; the rest is the very array of the block around it */
+	bool own_certs, own_client_ca, own_client_crl;
+	const struct conf_tls *own; /* conf/'s own: as it was read */
 };
 
 enum conf_map_kind {
@@ -235,7 +250,7 @@ void conf_free(struct conf **conf);
 
 /* Two effective tls blocks that give the same credentials: certificates, protocols, priority,
  * client-certificate mode, CA set, revocation lists and their grace (names, timeouts and tickets, whose keys
- * go by service, do not count). */
+ * go by service and name, do not count). */
 bool conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b);
 
 #endif

@@ -89,6 +89,58 @@ check_client_ca(struct conf_reader *r)
 	}
 }
 
+static struct conf_name_scope *
+scope_of_name(struct conf_reader *r, const struct conf_name *name)
+{
+	struct conf_name_scope *ns;
+
+	for (ns = r->names; ns->own != name->own; ns = ns->next)
+		;
+	return ns;
+}
+
+/* What a name block says for itself, within what is around it here; each mistake once. */
+static void
+check_name(struct conf_reader *r, const struct conf_name *name)
+{
+	struct conf_name_scope *ns = scope_of_name(r, name);
+	const struct conf_word *ca = ns->scope.set[index_of(&conf_schema_name, "client-ca")];
+	const struct conf_word *mode = ns->scope.set[index_of(&conf_schema_name, "client-certificate")];
+
+	if (mode != NULL && mode->next != NULL && ca == NULL && !ns->lacks_ca && lacks_ca(name->tls)) {
+		ns->lacks_ca = true;
+		conf_mistake_word(r->errors, mode->next, NULL,
+				  "'%s' while no client CA is trusted; expected 'client-ca FILE' beside it",
+				  mode->next->text);
+	}
+	if (ca != NULL && !name->own_client_crl && name->tls->nclient_crl > 0 && !ns->lacks_crl) {
+		ns->lacks_crl = true;
+		conf_mistake_word(r->errors, ca, NULL,
+				  "'client-ca' of a name whose tls block has 'client-crl'; expected beside it "
+				  "'client-crl FILE' with the lists of these CAs, or 'client-crl none'");
+	}
+}
+
+/* Names within what services use, and within blocks that none uses. */
+static void
+check_names(struct conf_reader *r)
+{
+	const struct conf *conf = r->conf;
+	size_t i, k;
+	bool used;
+
+	for (i = 0; i < conf->nservices; i++)
+		for (k = 0; conf->services[i].tls != NULL && k < conf->services[i].tls->nnames; k++)
+			check_name(r, &conf->services[i].tls->names[k]);
+	for (i = 0; i < conf->ntls; i++) {
+		used = false;
+		for (k = 0; k < conf->nservices; k++)
+			used = used || r->services[k].tls_base == &conf->tls[i];
+		for (k = 0; !used && k < conf->tls[i].nnames; k++)
+			check_name(r, &conf->tls[i].names[k]);
+	}
+}
+
 void
 conf_check(struct conf_reader *r)
 {
@@ -96,6 +148,8 @@ conf_check(struct conf_reader *r)
 
 	for (i = 0; i < r->conf->nservices; i++)
 		check_needs_tls(r, &r->services[i], &r->conf->services[i]);
-	if (!r->incomplete)
-		check_client_ca(r);
+	if (r->incomplete)
+		return;
+	check_client_ca(r);
+	check_names(r);
 }

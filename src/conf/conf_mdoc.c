@@ -10,9 +10,9 @@
 #define LINE_OCTETS 1024
 
 static const struct conf_block *const blocks[] = { &conf_schema_top, &conf_schema_control,
-						   &conf_schema_tls, &conf_schema_identity,
-						   &conf_schema_service };
-static const char *const block_names[] = { "top", "control", "tls", "identity", "service" };
+						   &conf_schema_tls, &conf_schema_name,
+						   &conf_schema_identity, &conf_schema_service };
+static const char *const block_names[] = { "top", "control", "tls", "name", "identity", "service" };
 
 /* Text in which nothing is a macro or an escape: a '\' is "\e", and a line never begins with '.' or
  * "'" because it begins with a letter of ours. Each sentence has a line of its own. */

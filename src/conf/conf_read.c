@@ -569,9 +569,8 @@ default_hostname(struct conf_reader *r)
 	return (r->conf->hostname = conf_arena_str(r->arena, name)) != NULL;
 }
 
-/* Where each value of the scope was written. */
-static struct conf_origin *
-origins_of(struct conf_reader *r, const struct conf_scope *s)
+struct conf_origin *
+conf_read_origins(struct conf_reader *r, const struct conf_scope *s)
 {
 	struct conf_origin *o = conf_arena_alloc(r->arena, s->block->n * sizeof *o);
 	size_t i;
@@ -588,8 +587,8 @@ service_origins(struct conf_reader *r, struct conf_service_scope *ss, struct con
 {
 	size_t i;
 
-	sv->origins = origins_of(r, &ss->scope);
-	if (sv->tls == NULL || (sv->tls->origins = origins_of(r, &ss->tls)) == NULL)
+	sv->origins = conf_read_origins(r, &ss->scope);
+	if (sv->tls == NULL || (sv->tls->origins = conf_read_origins(r, &ss->tls)) == NULL)
 		return;
 	for (i = 0; i < conf_schema_tls.n; i++)
 		if (ss->tls.set[i] == NULL && ss->tls_base != NULL)
@@ -601,10 +600,10 @@ fill_origins(struct conf_reader *r)
 {
 	size_t i;
 
-	r->conf->priv->top = origins_of(r, &r->top);
-	r->conf->priv->control = origins_of(r, &r->control);
+	r->conf->priv->top = conf_read_origins(r, &r->top);
+	r->conf->priv->control = conf_read_origins(r, &r->control);
 	for (i = 0; i < r->conf->ntls; i++)
-		r->conf->tls[i].origins = origins_of(r, &r->tls[i]);
+		r->conf->tls[i].origins = conf_read_origins(r, &r->tls[i]);
 	for (i = 0; i < r->conf->nservices && !r->arena->failed; i++)
 		service_origins(r, &r->services[i], &r->conf->services[i]);
 }

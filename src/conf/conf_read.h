@@ -28,6 +28,13 @@ struct conf_scope {
 	uint32_t excused; /* directives whose absence follows from a mistake that was reported */
 };
 
+struct conf_name_scope {
+	struct conf_scope scope; /* base: what the block says itself */
+	const struct conf_tls *own;
+	bool lacks_ca, lacks_crl; /* that was said */
+	struct conf_name_scope *next;
+};
+
 struct conf_service_scope {
 	struct conf_scope scope;
 	struct conf_scope tls; /* its overrides */
@@ -46,6 +53,7 @@ struct conf_reader {
 	struct conf_scope top, control, identity;
 	struct conf_scope tls[CONF_TLS_MAX];
 	struct conf_service_scope services[CONF_SERVICES_MAX];
+	struct conf_name_scope *names; /* of all tls blocks and services */
 };
 
 /* Fills conf from what ps has read. Mistakes go to errors; false when out of memory. */
@@ -82,6 +90,14 @@ struct conf_origin conf_read_origin(const struct conf_word *w);
 const char *conf_read_where(const struct conf_word *w, const struct conf_origin *first, char *out,
 			    size_t cap);
 
+/* Where each value of the scope was written, by directive; NULL: out of memory. */
+struct conf_origin *conf_read_origins(struct conf_reader *r, const struct conf_scope *s);
+
+/* The array of a repeatable directive, made at its first use for all it may hold. NULL: full (then
+ * reported at w, as one too many) or out of memory. */
+void *conf_read_array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t size, size_t *n,
+			  size_t max);
+
 /* Fills what nobody gave with the schema's default. */
 void conf_read_defaults(struct conf_reader *r, struct conf_scope *s);
 
@@ -90,6 +106,9 @@ void conf_read_required(struct conf_reader *r, struct conf_scope *s);
 
 /* Resolves the services' tls blocks and applies the overrides; when every block has been read. */
 void conf_read_finish_services(struct conf_reader *r);
+
+/* In conf_name.c: gives each name block of an effective tls block what it does not say itself. */
+void conf_read_finish_names(struct conf_reader *r, struct conf_tls *tls);
 
 /* In conf_check.c: what must hold between directives. */
 void conf_check(struct conf_reader *r);

@@ -242,7 +242,8 @@ static const struct conf_directive tls[] = {
 	  .type = CONF_T_SPECIAL,
 	  .flags = CONF_F_REPEAT,
 	  .max = CONF_CLIENT_CRL_MAX,
-	  .args = "FILE ...",
+	  .args = "none | FILE ...",
+	  .unit = "none",
 	  .help = "Revocation lists of these CAs, PEM, any number of them in a file. A list must be "
 		  "signed by a CA of client-ca.",
 	  .read = conf_read_client_crl,
@@ -307,8 +308,61 @@ static const struct conf_directive tls[] = {
 	  .help = "How long after a full handshake its session may be resumed. Servers that share "
 		  "the ticket key must have the same time here.",
 	  .offset = offsetof(struct conf_tls, ticket_lifetime_ms) },
+	{ .name = "name",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_HOSTS_MAX,
+	  .args = "HOST ...",
+	  .help = "What holds instead for clients that ask for one of these host names when they "
+		  "begin TLS (SNI). With *.example.net, any one label may stand for the asterisk; a "
+		  "name that is written out goes before. A client that asks for another name, or for "
+		  "none, gets what the block itself says.",
+	  .block = &conf_schema_name,
+	  .read = conf_read_name,
+	  .show = conf_show_name },
 };
 const struct conf_block conf_schema_tls = { "a tls block", tls, PT_COUNT(tls) };
+
+/* What may differ by name: a client tells its name when versions and algorithms, timeouts and the room for a
+ * ticket are settled already. */
+static const struct conf_directive named[] = {
+	{ .name = "certificate",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_CERTS_MAX,
+	  .args = "FILE [key FILE]",
+	  .unit = "those of the tls block",
+	  .help = "As in the tls block.",
+	  .read = conf_read_certificate,
+	  .show = conf_show_certificate },
+	{ .name = "client-certificate",
+	  .type = CONF_T_WORD,
+	  .args = "none | request | optional | require",
+	  .unit = "that of the tls block",
+	  .help = "As in the tls block.",
+	  .offset = offsetof(struct conf_tls, client_certificate),
+	  .choices = choices_client_certificate },
+	{ .name = "client-ca",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_CLIENT_CA_MAX,
+	  .args = "FILE ...",
+	  .unit = "those of the tls block",
+	  .help = "As in the tls block, and instead of its CAs. Where that has revocation lists, say "
+		  "here which lists are of these CAs.",
+	  .read = conf_read_client_ca,
+	  .show = conf_show_client_ca },
+	{ .name = "client-crl",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .max = CONF_CLIENT_CRL_MAX,
+	  .args = "none | FILE ...",
+	  .unit = "those of the tls block",
+	  .help = "As in the tls block.",
+	  .read = conf_read_client_crl,
+	  .show = conf_show_client_crl },
+};
+const struct conf_block conf_schema_name = { "a name block", named, PT_COUNT(named) };
 
 static const struct conf_directive service[] = {
 	{ .name = "protocol",

@@ -80,6 +80,7 @@ extern const struct conf_block conf_schema_top;
 extern const struct conf_block conf_schema_control;
 extern const struct conf_block conf_schema_identity;
 extern const struct conf_block conf_schema_tls;
+extern const struct conf_block conf_schema_name;
 extern const struct conf_block conf_schema_service;
 
 /* Choices that the special readers share with the tables. */
@@ -100,10 +101,10 @@ enum conf_listen_mode conf_schema_listen_mode(enum conf_protocol protocol);
 
 /* What each special directive has instead of a type: conf_special.c and conf_show.c. */
 conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_client_ca,
-    conf_read_client_crl, conf_read_map,
+    conf_read_client_crl, conf_read_name, conf_read_map,
     conf_read_service, conf_read_listen, conf_read_service_tls;
 conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_client_ca,
-    conf_show_client_crl, conf_show_map,
+    conf_show_client_crl, conf_show_name, conf_show_map,
     conf_show_service, conf_show_listen, conf_show_service_tls;
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH_OCTETS    192 /* "service NAME/tls NAME" and a NUL */
+#define PATH_OCTETS    512 /* "service NAME/tls NAME/name HOST" and a NUL */
 #define COMMENT_COLUMN 56  /* origins stand behind it */
 #define WORDS_MAX      (CONF_CLIENT_CA_MAX + 4)
 
@@ -50,24 +50,33 @@ emit(struct conf_shower *sh, enum conf_item_kind kind, const struct conf_directi
 static int show_block(struct conf_shower *sh, const struct conf_block *block,
 		      const struct conf_origin *origins, const void *base, uint32_t which);
 
-/* A block with its braces; name is NULL when it has none. which: the directives that are shown. */
+/* A block with its braces and the names in front of them. which: the directives that are shown. */
+static int
+emit_named(struct conf_shower *sh, const struct conf_directive *d, const char *const *names, size_t n,
+	   const struct conf_origin *origin, const struct conf_origin *origins, const void *base,
+	   uint32_t which)
+{
+	size_t len = strlen(sh->path);
+	int rc;
+
+	if ((rc = emit(sh, CONF_ITEM_OPEN, d, names, n, origin)) != 0)
+		return rc;
+	snprintf(sh->path + len, sizeof sh->path - len, "%s%s%s%s", len > 0 ? "/" : "", d->name,
+		 n > 0 ? " " : "", n > 0 ? names[0] : "");
+	sh->depth++;
+	rc = show_block(sh, d->block, origins, base, which);
+	sh->depth--;
+	sh->path[len] = '\0';
+	return rc != 0 ? rc : emit(sh, CONF_ITEM_CLOSE, d, names, n, origin);
+}
+
+/* name is NULL when the block has none. */
 static int
 emit_block(struct conf_shower *sh, const struct conf_directive *d, const char *name,
 	   const struct conf_origin *origin, const struct conf_origin *origins, const void *base,
 	   uint32_t which)
 {
-	size_t n = name != NULL ? 1 : 0, len = strlen(sh->path);
-	int rc;
-
-	if ((rc = emit(sh, CONF_ITEM_OPEN, d, &name, n, origin)) != 0)
-		return rc;
-	snprintf(sh->path + len, sizeof sh->path - len, "%s%s%s%s", len > 0 ? "/" : "", d->name,
-		 n > 0 ? " " : "", n > 0 ? name : "");
-	sh->depth++;
-	rc = show_block(sh, d->block, origins, base, which);
-	sh->depth--;
-	sh->path[len] = '\0';
-	return rc != 0 ? rc : emit(sh, CONF_ITEM_CLOSE, d, &name, n, origin);
+	return emit_named(sh, d, &name, name != NULL ? 1 : 0, origin, origins, base, which);
 }
 
 static int
@@ -223,12 +232,31 @@ conf_show_client_ca(struct conf_shower *sh, const struct conf_directive *d, cons
 int
 conf_show_client_crl(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
+	static const char *const none = "none";
 	const struct conf_tls *tls = base;
 
-	if (tls->nclient_crl == 0)
+	if (tls->nclient_crl == 0 && (tls->overridden & 1u << (d - sh->block->directives)) == 0)
 		return 0;
+	if (tls->nclient_crl == 0)
+		return emit(sh, CONF_ITEM_VALUE, d, &none, 1, origin_of(sh, d));
 	return emit(sh, CONF_ITEM_VALUE, d, (const char *const *)tls->client_crl, tls->nclient_crl,
 		    origin_of(sh, d));
+}
+
+int
+conf_show_name(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_tls *tls = base;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < tls->nnames && rc == 0; i++) {
+		const struct conf_name *n = &tls->names[i];
+
+		rc = emit_named(sh, d, (const char *const *)n->hosts, n->nhosts, &n->origin, n->tls->origins,
+				n->tls, n->tls->overridden);
+	}
+	return rc;
 }
 
 int

@@ -9,11 +9,9 @@
 
 #define SHOWN CONF_TEXT_SHOWN
 
-/* The array of a repeatable directive, made at its first use for all it may hold. NULL: full (then
- * reported) or out of memory. */
-static void *
-array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t size, size_t *n,
-	  size_t max)
+void *
+conf_read_array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t size, size_t *n,
+		    size_t max)
 {
 	void **base = array;
 
@@ -93,7 +91,7 @@ conf_read_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	char where[300];
 	size_t i;
 
-	if ((tls = array_add(r, key, &conf->tls, sizeof *tls, &conf->ntls, CONF_TLS_MAX)) == NULL) {
+	if ((tls = conf_read_array_add(r, key, &conf->tls, sizeof *tls, &conf->ntls, CONF_TLS_MAX)) == NULL) {
 		r->top.excused |= 1u << (d - s->block->directives);
 		return;
 	}
@@ -116,6 +114,7 @@ conf_read_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	conf_read_block(r, inner, &n->block);
 	conf_read_defaults(r, inner);
 	conf_read_required(r, inner);
+	conf_read_finish_names(r, tls);
 }
 
 void
@@ -128,7 +127,7 @@ conf_read_certificate(struct conf_reader *r, struct conf_scope *s, const struct 
 
 	if (s->set[d - s->block->directives] == w)
 		tls->ncerts = 0; /* in a service: instead of the block's, not beside them */
-	if ((c = array_add(r, w, &tls->certs, sizeof *c, &tls->ncerts, CONF_CERTS_MAX)) == NULL)
+	if ((c = conf_read_array_add(r, w, &tls->certs, sizeof *c, &tls->ncerts, CONF_CERTS_MAX)) == NULL)
 		return;
 	c->origin = conf_read_origin(w);
 	if (n->bad || (w = conf_read_word(r, w, "a file")) == NULL)
@@ -157,7 +156,7 @@ read_files(struct conf_reader *r, struct conf_scope *s, const struct conf_direct
 	do {
 		if ((w = conf_read_word(r, w, "a file")) == NULL)
 			return;
-		if ((path = array_add(r, key, paths, sizeof *path, npaths, d->max)) == NULL)
+		if ((path = conf_read_array_add(r, key, paths, sizeof *path, npaths, d->max)) == NULL)
 			return;
 		*path = conf_read_path(r, w, CONF_PATH_MAX);
 	} while (w->next != NULL);
@@ -177,9 +176,18 @@ void
 conf_read_client_crl(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 		     const struct conf_node *n)
 {
+	const struct conf_word *w = n->words.first->next;
 	struct conf_tls *tls = s->base;
 
-	read_files(r, s, d, n, &tls->client_crl, &tls->nclient_crl);
+	if (n->bad || w == NULL || w->next != NULL || strcmp(w->text, "none") != 0) {
+		read_files(r, s, d, n, &tls->client_crl, &tls->nclient_crl);
+		return;
+	}
+	if (tls->nclient_crl > 0 && s->set[d - s->block->directives] != n->words.first)
+		conf_mistake_word(r->errors, w, NULL, "'none' beside files of revocation lists; expected "
+				  "one or the other");
+	tls->nclient_crl = 0; /* a service, or a name: not those of the block */
+	conf_read_end(r, s, n, w, NULL);
 }
 
 void
@@ -191,7 +199,7 @@ conf_read_map(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	struct conf_map *m;
 	unsigned value;
 
-	if ((m = array_add(r, w, &conf->maps, sizeof *m, &conf->nmaps, CONF_MAPS_MAX)) == NULL)
+	if ((m = conf_read_array_add(r, w, &conf->maps, sizeof *m, &conf->nmaps, CONF_MAPS_MAX)) == NULL)
 		return;
 	m->origin = conf_read_origin(w);
 	if (n->bad || (w = conf_read_word(r, w, d->args)) == NULL ||
@@ -219,7 +227,7 @@ conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf
 
 	(void)s;
 	(void)d;
-	sv = array_add(r, key, &conf->services, sizeof *sv, &conf->nservices, CONF_SERVICES_MAX);
+	sv = conf_read_array_add(r, key, &conf->services, sizeof *sv, &conf->nservices, CONF_SERVICES_MAX);
 	if (sv == NULL)
 		return;
 	ss = &r->services[conf->nservices - 1];
@@ -341,7 +349,7 @@ conf_read_listen(struct conf_reader *r, struct conf_scope *s, const struct conf_
 
 	if (n->bad)
 		return;
-	l = array_add(r, w, &sv->listens, sizeof *l, &sv->nlistens, CONF_LISTEN_MAX);
+	l = conf_read_array_add(r, w, &sv->listens, sizeof *l, &sv->nlistens, CONF_LISTEN_MAX);
 	if (l == NULL)
 		return;
 	l->mode = CONF_LISTEN_STARTTLS_REQUIRED;
@@ -423,6 +431,7 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 		*tls = *ss->tls_base;
 	tls->origin = conf_read_origin(n->words.first);
 	tls->origins = NULL;
+	tls->overridden = 0;
 	if (w != NULL && w->next != NULL)
 		conf_mistake_word(r->errors, w->next, NULL,
 				  "unexpected '%.*s'; expected the end of the "
@@ -433,6 +442,7 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 	for (i = 0; i < conf_schema_tls.n; i++)
 		if (ss->tls.set[i] != NULL)
 			tls->overridden |= 1u << i;
+	conf_read_finish_names(r, tls);
 	sv->tls = tls;
 }
 

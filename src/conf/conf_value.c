@@ -1,6 +1,7 @@
 /* conf/conf_value.c - see conf_value.h. */
 #include "conf/conf_value.h"
 
+#include "mail/normal.h"
 #include "util/scan.h"
 
 #include <arpa/inet.h>
@@ -254,4 +255,15 @@ conf_value_is_hostname(struct span s)
 			return false;
 	}
 	return s.n > 0 && s.n <= 253 && label > 0 && s.p[s.n - 1] != '-';
+}
+
+bool
+conf_value_sni(const char *s, char out[CONF_VALUE_SNI_MAX])
+{
+	size_t at = strncmp(s, "*.", 2) == 0 ? 2 : 0;
+	struct in_addr in;
+
+	_Static_assert(CONF_VALUE_SNI_MAX >= NORMAL_DOMAIN_MAX + 2, "a wildcard fits");
+	memcpy(out, "*.", 2);
+	return normal_domain(span_str(s + at), out + at) && inet_pton(AF_INET, out + at, &in) != 1;
 }

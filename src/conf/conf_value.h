@@ -53,6 +53,11 @@ bool conf_value_is_local(const union conf_sockaddr *addr);
 /* A name of ours: a letter or digit, then letters, digits, '.', '_', '-'. */
 bool conf_value_is_name(struct span s);
 
+/* What a client may ask for by SNI, UTF-8, in the form of mail/normal.h: a host name that is no address, or one
+ * whose first label is '*'. */
+#define CONF_VALUE_SNI_MAX 260
+bool conf_value_sni(const char *s, char out[CONF_VALUE_SNI_MAX]);
+
 /* A host name: labels of letters, digits and '-' (not at an end), 63 octets each, 253 in all
  * (RFC 1123 §2.1). */
 bool conf_value_is_hostname(struct span s);

@@ -5,7 +5,10 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "conf/conf_schema.h"
+#include "mail/normal.h"
 #include "proc/crl.h"
+#include "proc/domain.h"
 #include "proc/files.h"
 #include "tls/tls_check.h"
 #include "tls/tls_cred.h"
@@ -24,6 +27,8 @@ struct check {
 	struct tls_key *keys[CRED_KEYS_MAX];
 	struct buf chains[CRED_KEYS_MAX];
 	bool warned[CRED_KEYS_MAX];
+	bool ca_warned[CRED_FILES_MAX + 1]; /* by file; the last for none */
+	const char *where; /* the domain that is being checked */
 	unsigned mistakes;
 };
 
@@ -138,102 +143,176 @@ read_files(struct check *c, enum cred_kind kind, uint32_t set, struct buf *bufs,
 	return n;
 }
 
-/* The revocation lists of a service; NULL when it names none, or when one is wrong. */
-static struct tls_crl_set *
-read_crls(struct check *c, uint32_t index, const struct tls_ca_file *cas, size_t ncas)
+/* A trust domain as it is checked. */
+struct checked {
+	const struct conf_tls *tls;
+	const struct conf_name *name; /* NULL: the tls block itself */
+	struct domain_sets sets;
+	char where[CONF_NAME_MAX + NORMAL_DOMAIN_MAX + 16];
+};
+
+static struct checked
+checked_of(const struct conf *conf, uint32_t service, uint32_t name)
 {
-	const struct conf_service *s = &c->g->conf->services[index];
-	struct tls_crl_set *set = NULL;
+	const struct conf_service *s = &conf->services[service];
+	const struct conf_name *n = name > 0 ? &s->tls->names[name - 1] : NULL;
+	struct checked d = { .tls = n != NULL ? n->tls : s->tls, .name = n,
+		.sets = domain_sets(s->tls, service, name) };
+
+	snprintf(d.where, sizeof d.where, n != NULL ? "%s, name %s" : "%s", s->name,
+		n != NULL ? n->hosts[0] : "");
+	return d;
+}
+
+/* Loads all files of lists but those that are bad; -1, or the number of one that is bad, too (complained of). */
+static ptrdiff_t
+try_crls(struct check *c, const struct checked *d, const struct tls_ca_file *cas, size_t ncas,
+	 const bool bad[CRED_FILES_MAX], struct tls_crl_set **set)
+{
 	struct diag diag = { "" };
 	const struct gen_file *f;
-	char text[TLS_CRL_WARNING_MAX];
 	size_t i;
-	int rc = 0;
+	int rc = tls_crl_new(cas, ncas, d->tls->crl_grace_ms / 1000, set, &diag);
 
-	for (i = 0; i < c->g->cred->nfiles && rc == 0; i++) {
+	for (i = 0; i < c->g->cred->nfiles; i++) {
 		f = &c->g->cred->files[i];
-		if (f->kind != CRED_CRL || f->set != index)
+		if (f->kind != CRED_CRL || f->set != d->sets.client_crl || bad[i])
 			continue;
-		if (set == NULL)
-			rc = tls_crl_new(cas, ncas, s->tls->crl_grace_ms / 1000, &set, &diag);
 		if (rc == 0)
-			rc = crl_load_fd(set, f->fd, f->path, &diag);
+			rc = crl_load_fd(*set, f->fd, f->path, &diag);
+		if (rc == 0)
+			continue;
+		complain(c, d->where, &diag, rc);
+		return (ptrdiff_t)i;
 	}
-	if (rc != 0) {
-		complain(c, s->name, &diag, rc);
+	return -1;
+}
+
+/* The revocation lists of a domain; NULL when it names none. Each file that is bad is complained of. */
+static struct tls_crl_set *
+read_crls(struct check *c, const struct checked *d, const struct tls_ca_file *cas, size_t ncas)
+{
+	static bool bad[CRED_FILES_MAX];
+	struct tls_crl_set *set = NULL;
+	char text[TLS_CRL_WARNING_MAX];
+	ptrdiff_t at;
+
+	if (d->tls->client_certificate == CONF_CC_NONE || d->tls->nclient_crl == 0)
+		return NULL;
+	memset(bad, 0, sizeof bad);
+	while ((at = try_crls(c, d, cas, ncas, bad, &set)) >= 0) {
+		bad[at] = true;
 		tls_crl_free(&set);
 	}
 	while (set != NULL && tls_crl_warning(set, (uint64_t)time(NULL), text))
-		warn(s->name, text);
+		warn(d->where, text);
 	return set;
 }
 
-/* Once for each certificate and each CA file, in the service that names it first. */
+/* Once for each certificate and each CA file, in the domain that names it first. */
 static void
-warn_of_service(struct check *c, uint32_t index, const struct tls_ca_file *cas, size_t ncas)
+warn_of_files(struct check *c, const struct checked *d, const struct tls_ca_file *cas, size_t ncas)
 {
-	const struct conf_tls *tls = c->g->conf->services[index].tls;
+	const struct gen_file *f;
 	uint32_t key;
 	size_t i, k;
 
-	for (i = 0; i < tls->ncerts; i++) {
-		key = generation_key(c->g, &tls->certs[i]);
+	for (i = 0; i < d->tls->ncerts; i++) {
+		key = generation_key(c->g, &d->tls->certs[i]);
 		if (!c->warned[key])
 			tls_check_chain_whole(buf_span(&c->chains[key]), cas, ncas, on_warning,
-				tls->certs[i].certificate);
+				d->tls->certs[i].certificate);
 		c->warned[key] = true;
 	}
-	for (i = 0; i < c->g->cred->nfiles; i++) {
-		const struct gen_file *f = &c->g->cred->files[i];
-
-		if (f->kind != CRED_CLIENT_CA || f->set != index)
-			continue;
-		for (k = 0; k < i; k++)
-			if (c->g->cred->files[k].kind == CRED_CLIENT_CA &&
-			    strcmp(c->g->cred->files[k].path, f->path) == 0)
+	for (i = 0; i < ncas; i++) {
+		for (k = 0; k < c->g->cred->nfiles; k++) {
+			f = &c->g->cred->files[k];
+			if (f->kind == CRED_CLIENT_CA && strcmp(f->path, cas[i].path) == 0)
 				break;
-		if (k == i && f->index < ncas)
-			tls_check_cas(cas[f->index].pem, (uint64_t)time(NULL), on_warning, f->path);
+		}
+		if (k < c->g->cred->nfiles && !c->ca_warned[k])
+			tls_check_cas(cas[i].pem, (uint64_t)time(NULL), on_warning,
+				(void *)(uintptr_t)cas[i].path);
+		c->ca_warned[k] = true;
 	}
 }
 
+/* A name that no certificate of its domain is for. */
 static void
-check_service(struct check *c, uint32_t index)
+warn_of_names(struct check *c, const struct checked *d)
 {
-	const struct conf_tls *tls = c->g->conf->services[index].tls;
-	struct tls_ca_file cas[64], froms[TLS_FROM_MAX];
-	struct buf ca_bufs[64], from_bufs[TLS_FROM_MAX];
+	struct tls_chain chains[CONF_CERTS_MAX];
+	size_t i, n = 0;
+
+	for (i = 0; i < d->tls->ncerts; i++)
+		chains[n++] = (struct tls_chain){
+			buf_span(&c->chains[generation_key(c->g, &d->tls->certs[i])]), 0 };
+	for (i = 0; d->name != NULL && i < d->name->nhosts; i++)
+		tls_check_host(chains, n, d->name->hosts[i], on_warning, (void *)(uintptr_t)d->where);
+}
+
+static void
+on_mistake(void *arg, const char *text)
+{
+	struct check *c = arg;
+	struct diag diag;
+
+	diag_set(&diag, 0, "%s", text);
+	complain(c, c->where, &diag, 0);
+}
+
+static void
+check_domain(struct check *c, const struct checked *d)
+{
+	struct tls_ca_file cas[CONF_CLIENT_CA_MAX], froms[TLS_FROM_MAX];
+	struct buf ca_bufs[CONF_CLIENT_CA_MAX], from_bufs[TLS_FROM_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct tls_cred_conf conf = { .protocols = TLS_PROTO_1_2 | TLS_PROTO_1_3,
-		.priority = tls->priority, .client_cert = (enum tls_client_cert)tls->client_certificate,
-		.chains = chains, .cas = cas, .froms = froms, .sign = sign, .sign_arg = c };
+		.priority = d->tls->priority, .client_cert = (enum tls_client_cert)d->tls->client_certificate,
+		.chains = chains, .cas = cas, .froms = froms, .sign = sign, .sign_arg = c,
+		.report = on_mistake, .report_arg = c };
 	struct diag diag = { "" };
 	struct tls_cred *cred;
 	uint32_t key;
 	size_t i;
 	int rc;
 
-	for (i = 0; i < tls->ncerts; i++) {
-		key = generation_key(c->g, &tls->certs[i]);
-		if (c->keys[key] == NULL)
-			return; /* said already */
-		chains[conf.nchains++] = (struct tls_chain){ buf_span(&c->chains[key]), key };
+	c->where = d->where;
+	for (i = 0; i < d->tls->ncerts; i++) {
+		key = generation_key(c->g, &d->tls->certs[i]);
+		if (c->keys[key] != NULL) /* else it was said already */
+			chains[conf.nchains++] = (struct tls_chain){ buf_span(&c->chains[key]), key };
 	}
-	conf.ncas = read_files(c, CRED_CLIENT_CA, index, ca_bufs, cas, PT_COUNT(cas));
-	if (tls->client_certificate != CONF_CC_NONE)
+	conf.ncas = read_files(c, CRED_CLIENT_CA, d->sets.client_ca, ca_bufs, cas, PT_COUNT(cas));
+	if (d->tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = read_files(c, CRED_FROM, CRED_SET_IDENTITY, from_bufs, froms,
 			PT_COUNT(froms));
-	conf.crls = read_crls(c, index, cas, conf.ncas);
+	conf.crls = read_crls(c, d, cas, conf.ncas);
 	if ((rc = tls_cred_new(&conf, &cred, &diag)) != 0) {
-		complain(c, c->g->conf->services[index].name, &diag, rc);
+		if (rc != PT_EINVAL)
+			complain(c, d->where, &diag, rc);
 		tls_crl_free(&conf.crls);
 	}
-	warn_of_service(c, index, cas, conf.ncas);
+	warn_of_files(c, d, cas, conf.ncas);
+	warn_of_names(c, d);
 	tls_cred_unref(&cred);
 	for (i = 0; i < conf.ncas; i++)
 		buf_fini(&ca_bufs[i]);
 	for (i = 0; i < conf.nfroms; i++)
 		buf_fini(&from_bufs[i]);
+}
+
+static void
+check_service(struct check *c, uint32_t service)
+{
+	const struct conf_tls *tls = c->g->conf->services[service].tls;
+	struct checked d;
+	uint32_t i;
+
+	for (i = 0; tls != NULL && i <= tls->nnames; i++) {
+		d = checked_of(c->g->conf, service, i);
+		check_domain(c, &d);
+	}
 }
 
 __attribute__((noreturn)) static void
@@ -256,8 +335,7 @@ check_child(const struct generation *g)
 	}
 	check_keys(&c);
 	for (i = 0; i < g->conf->nservices; i++)
-		if (g->conf->services[i].tls != NULL)
-			check_service(&c, i);
+		check_service(&c, i);
 	_exit(c.mistakes == 0 ? 0 : 1);
 }
 

@@ -126,7 +126,7 @@ conn_offer(enum conf_listen_mode mode)
 static bool
 tls_possible(const struct conn *c)
 {
-	return c->service->cred != NULL && signer_available(&c->worker->signer);
+	return c->service->domains.n > 0 && signer_available(&c->worker->signer);
 }
 
 struct conn_asked

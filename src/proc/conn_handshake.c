@@ -38,16 +38,27 @@ tls_write(void *arg, const void *p, size_t n)
 	return rc == 0 ? (ssize_t)n : rc;
 }
 
+static void
+choose_domain(void *arg, const char *host, struct tls_domain *out)
+{
+	const struct conn *c = arg;
+	const struct domain *d = domains_find(&c->service->domains, host);
+
+	*out = (struct tls_domain){ .cred = d->cred, .ticket = d->tickets ? &d->ticket : NULL, .name = d->name };
+}
+
 /* Each handshake but a renegotiation has a session of its own, never one that was used before. */
 void
 conn_open_session(struct conn *c)
 {
 	const struct tls_transport t = { tls_read, tls_write, c };
+	const struct domain *d = &c->service->domains.list[0];
 
 	c->handshake_us = ev_now_us();
-	c->tls = tls_session_new(c->service->cred, &t);
-	if (c->tls != NULL && c->service->tickets &&
-	    tls_session_offer_tickets(c->tls, &c->service->ticket) != 0)
+	c->tls = tls_session_new(d->cred, &t);
+	if (c->tls != NULL && c->service->domains.n > 1)
+		tls_session_choose(c->tls, d->tls->tickets, choose_domain, c);
+	else if (c->tls != NULL && d->tickets && tls_session_offer_tickets(c->tls, &d->ticket) != 0)
 		tls_session_free(&c->tls);
 	if (c->tls == NULL)
 		conn_give_up(c);
@@ -68,8 +79,6 @@ begin_secure(struct conn *c)
 {
 	const struct tls_facts *facts = tls_session_facts(c->tls);
 	enum tls_verdict verdict = facts->verdict;
-	/* where none was asked for nothing was concluded */
-	bool asked = c->service->conf->tls->client_certificate != CONF_CC_NONE;
 	char user[IDENTITY_MAX];
 	struct secure *s;
 
@@ -93,7 +102,9 @@ begin_secure(struct conn *c)
 	conn_count_handshake(c->service->count, facts, verdict, ev_now_us() - c->handshake_us);
 	s->peer = (struct engine_peer){ .tls = true, .resumed = facts->resumed,
 		.tls_version = facts->version, .tls_cipher = facts->cipher,
-		.tls_group = facts->group, .verdict = asked ? tls_verdict_name(verdict) : NULL, .subject = facts->subject,
+		.tls_group = facts->group, .subject = facts->subject,
+		/* where none was asked for nothing was concluded */
+		.verdict = facts->asked ? tls_verdict_name(verdict) : NULL,
 		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity };
 	return conn_new_engine(c, c->listen->mode == CONF_LISTEN_TLS ? ENGINE_GREET : ENGINE_UPGRADED,
 		ENGINE_OFFER_NONE, &s->peer);

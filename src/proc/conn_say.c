@@ -17,13 +17,15 @@ void
 conn_say(const struct conn *c, enum log_level level, const char *code, const char *what)
 {
 	char peer[ADDR_TEXT_MAX];
+	const char *name = c->tls != NULL ? tls_session_name(c->tls) : NULL;
 	const struct log_field f[] = {
 		{ "service", c->service->conf->name },
 		{ "peer", peer_text(c, peer) },
 		{ "code", code },
+		{ "name", name },
 	};
 
-	log_fields(level, f, PT_COUNT(f), "%s", what);
+	log_fields(level, f, name != NULL ? PT_COUNT(f) : PT_COUNT(f) - 1, "%s", what);
 }
 
 void

@@ -6,6 +6,10 @@
 #define CRED_FILES_MAX 1024 /* files of one generation */
 #define CRED_SET_IDENTITY 0xffffffffu /* "set" of the CA files of identity rules */
 
+/* "set" of a file of a service: index of the service; name: 0 for its tls block, 1 and so on for the name blocks in
+ * it. A set has only what its block gives itself; for the rest it has the tls block's. */
+#define CRED_SET(service, name) ((uint32_t)(service) | (uint32_t)(name) << 16)
+
 enum cred_kind {
 	CRED_CERT,      /* to the keyholder: the certificate file of key number "key" */
 	CRED_KEY,       /* to the keyholder: its key file; may be the same file */

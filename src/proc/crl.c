@@ -25,21 +25,6 @@ crl_load_fd(struct tls_crl_set *set, int fd, const char *path, struct diag *diag
 	return rc;
 }
 
-/* The lists of service i, unless a service before it has the very same. */
-static struct tls_crl_set *
-own_crls(const struct worker *w, size_t i)
-{
-	struct tls_cred *cred = w->services[i].cred;
-	size_t k;
-
-	if (cred == NULL)
-		return NULL;
-	for (k = 0; k < i; k++)
-		if (w->services[k].cred == cred)
-			return NULL;
-	return tls_cred_crls(cred);
-}
-
 static bool
 speaks(const struct worker *w)
 {
@@ -57,40 +42,59 @@ speaks(const struct worker *w)
 	return true;
 }
 
+static void
+say_warnings(const struct worker *w, const struct service *s, const struct domain *d, uint64_t now)
+{
+	struct tls_crl_set *crls = d->cred != NULL ? tls_cred_crls(d->cred) : NULL;
+	char text[TLS_CRL_WARNING_MAX];
+
+	/* what several domains share says each thing once, at the first of them */
+	while (crls != NULL && tls_crl_warning(crls, now, text)) {
+		const struct log_field f[] = {
+			{ "service", s->conf->name },
+			{ "code", "crl" },
+			{ "name", d->name != NULL ? d->name : "" },
+		};
+
+		if (speaks(w))
+			log_fields(LOG_L_WARNING, f, d->name != NULL ? PT_COUNT(f) : PT_COUNT(f) - 1, "%s", text);
+	}
+}
+
 void
 worker_crl_second(struct worker *w)
 {
 	uint64_t now = (uint64_t)time(NULL);
-	char text[TLS_CRL_WARNING_MAX];
+	size_t i, k;
+
+	for (i = 0; i < w->conf->nservices; i++)
+		for (k = 0; k < w->services[i].domains.n; k++)
+			say_warnings(w, &w->services[i], &w->services[i].domains.list[k], now);
+}
+
+/* The earliest nextUpdate of all domains of a service; 0: none. */
+static uint64_t
+next_update(const struct service *s)
+{
+	uint64_t first = 0, one;
 	struct tls_crl_set *crls;
-	size_t i;
+	size_t k;
 
-	for (i = 0; i < w->conf->nservices; i++) {
-		if ((crls = own_crls(w, i)) == NULL)
+	for (k = 0; k < s->domains.n; k++) {
+		if (s->domains.list[k].cred == NULL || (crls = tls_cred_crls(s->domains.list[k].cred)) == NULL)
 			continue;
-		while (tls_crl_warning(crls, now, text)) {
-			const struct log_field f[] = {
-				{ "service", w->services[i].conf->name },
-				{ "code", "crl" },
-			};
-
-			if (speaks(w))
-				log_fields(LOG_L_WARNING, f, PT_COUNT(f), "%s", text);
-		}
+		one = tls_crl_next_update(crls);
+		if (one != 0 && (first == 0 || one < first))
+			first = one;
 	}
+	return first;
 }
 
 void
 worker_crl_committed(struct worker *w)
 {
-	struct tls_crl_set *crls;
-	struct tls_cred *cred;
 	size_t i;
 
-	for (i = 0; i < w->conf->nservices; i++) {
-		cred = w->services[i].cred;
-		crls = cred != NULL ? tls_cred_crls(cred) : NULL;
-		atomic_store(&w->services[i].count->crl_next_update,
-			crls != NULL ? tls_crl_next_update(crls) : 0);
-	}
+	for (i = 0; i < w->conf->nservices; i++)
+		atomic_store(&w->services[i].count->crl_next_update, next_update(&w->services[i]));
 }

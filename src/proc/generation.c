@@ -97,20 +97,55 @@ add_file(struct walk *w, enum cred_kind kind, uint32_t set, uint32_t index, cons
 	return f->path != NULL ? cred_set_source(s, w->prev, path, false, &f->fd, w->diag) : PT_ENOMEM;
 }
 
-/* The files of a tls block; index: of the service. */
 static int
-walk_tls(struct walk *w, uint32_t index, const struct conf_tls *tls)
+add_files(struct walk *w, enum cred_kind kind, uint32_t set, char *const *paths, size_t n)
 {
 	size_t k;
 	int rc = 0;
 
-	for (k = 0; k < tls->ncerts && rc == 0; k++)
+	for (k = 0; k < n && rc == 0; k++)
+		rc = add_file(w, kind, set, (uint32_t)k, paths[k]);
+	return rc;
+}
+
+/* Whether anybody is asked for a certificate for whom these lists are: where nobody is, none is of use. */
+static bool
+uses_crls(const struct conf_tls *tls, const struct conf_name *name)
+{
+	bool uses = tls->client_certificate != CONF_CC_NONE;
+	size_t i;
+
+	for (i = 0; name == NULL && i < tls->nnames; i++)
+		uses = uses || (!tls->names[i].own_client_crl &&
+				 tls->names[i].tls->client_certificate != CONF_CC_NONE);
+	return uses;
+}
+
+/* What a tls block (name NULL), or a name block in it, gives itself. */
+static int
+walk_set(struct walk *w, uint32_t set, const struct conf_tls *tls, const struct conf_name *name)
+{
+	size_t k;
+	int rc = 0;
+
+	for (k = 0; (name == NULL || name->own_certs) && k < tls->ncerts && rc == 0; k++)
 		rc = add_cert(w, &tls->certs[k]);
-	for (k = 0; k < tls->nclient_ca && rc == 0; k++)
-		rc = add_file(w, CRED_CLIENT_CA, index, (uint32_t)k, tls->client_ca[k]);
-	/* nobody is asked for a certificate: no list is of use */
-	for (k = 0; tls->client_certificate != CONF_CC_NONE && k < tls->nclient_crl && rc == 0; k++)
-		rc = add_file(w, CRED_CRL, index, (uint32_t)k, tls->client_crl[k]);
+	if (rc == 0 && (name == NULL || name->own_client_ca))
+		rc = add_files(w, CRED_CLIENT_CA, set, tls->client_ca, tls->nclient_ca);
+	if (rc == 0 && (name == NULL || name->own_client_crl) && uses_crls(tls, name))
+		rc = add_files(w, CRED_CRL, set, tls->client_crl, tls->nclient_crl);
+	return rc;
+}
+
+/* The files of a service's tls block and its names. */
+static int
+walk_tls(struct walk *w, uint32_t service, const struct conf_tls *tls)
+{
+	int rc = walk_set(w, CRED_SET(service, 0), tls, NULL);
+	uint32_t k;
+
+	for (k = 0; k < tls->nnames && rc == 0; k++)
+		rc = walk_set(w, CRED_SET(service, k + 1), tls->names[k].tls, &tls->names[k]);
 	return rc;
 }
 

@@ -92,6 +92,7 @@ set_up_services(struct worker *w)
 		s->protocol = protocols[s->conf->protocol];
 		s->engine_conf = (struct engine_conf){ .hostname = conf->hostname,
 			.service = s->conf->name, .idle_timeout_ms = s->conf->idle_timeout_ms };
+		PT_ASSERT(domains_init(&s->domains, s->conf->tls) == 0);
 		s->count = &w->table->services[i];
 		strlcpy(s->count->name, s->conf->name, sizeof s->count->name);
 	}

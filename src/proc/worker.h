@@ -8,6 +8,7 @@
 #include "net/stream.h"
 #include "proc/child.h"
 #include "proc/cred_kind.h"
+#include "proc/domain.h"
 #include "proc/table.h"
 #include "proto/engine.h"
 #include "tls/tls_cred.h"
@@ -24,11 +25,8 @@ struct service {
 	const struct conf_service *conf; /* borrowed from worker.conf */
 	const struct engine_protocol *protocol;
 	struct engine_conf engine_conf;
-	struct tls_cred *cred; /* our reference; NULL when it has no TLS */
-	struct tls_cred *staged; /* loaded, not yet committed */
+	struct domains domains;      /* none when it has no TLS */
 	struct table_service *count; /* our own counters */
-	bool tickets;                /* are given and taken, with this key */
-	struct tls_ticket_key ticket;
 };
 
 struct listener {

@@ -1,5 +1,5 @@
 /* proc/worker_cred.c - a credential generation comes in by descriptors and becomes one credential set
- * for each service, all or none: an error anywhere leaves the sets as they were. */
+ * for each trust domain, all or none: an error anywhere leaves the sets as they were. */
 #include "proc/worker.h"
 
 #include "conf/conf_schema.h"
@@ -109,7 +109,7 @@ collect(const struct cred_load *l, enum cred_kind kind, uint32_t set, struct tls
 	return n;
 }
 
-/* The revocation lists of a service; NULL when it names none. */
+/* The revocation lists of a domain; NULL when it names none. */
 static int
 build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, const struct tls_ca_file *cas,
 	   size_t ncas, struct tls_crl_set **out, struct diag *diag)
@@ -132,9 +132,8 @@ build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, 
 }
 
 static int
-build_one(struct worker *w, uint32_t set, struct tls_cred **out)
+build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets, struct tls_cred **out)
 {
-	const struct conf_tls *tls = w->services[set].conf->tls;
 	struct tls_ca_file cas[CLIENT_CA_MAX], froms[TLS_FROM_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct cred_load *l = w->load;
@@ -150,14 +149,14 @@ build_one(struct worker *w, uint32_t set, struct tls_cred **out)
 	int rc;
 
 	for (i = 0; i < l->n && conf.nchains < CONF_CERTS_MAX; i++)
-		if (l->files[i].kind == CRED_CHAIN && l->files[i].set == set)
+		if (l->files[i].kind == CRED_CHAIN && l->files[i].set == sets.certs)
 			chains[conf.nchains++] = (struct tls_chain){ buf_span(&l->files[i].octets),
 				l->files[i].key };
-	conf.ncas = collect(l, CRED_CLIENT_CA, set, cas, PT_COUNT(cas));
+	conf.ncas = collect(l, CRED_CLIENT_CA, sets.client_ca, cas, PT_COUNT(cas));
 	if (tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = collect(l, CRED_FROM, CRED_SET_IDENTITY, froms, PT_COUNT(froms));
 	if (tls->client_certificate != CONF_CC_NONE &&
-	    (rc = build_crls(l, set, tls, cas, conf.ncas, &conf.crls, &l->diag)) != 0)
+	    (rc = build_crls(l, sets.client_crl, tls, cas, conf.ncas, &conf.crls, &l->diag)) != 0)
 		return rc;
 	if ((rc = tls_cred_new(&conf, out, &l->diag)) != 0)
 		tls_crl_free(&conf.crls);
@@ -173,67 +172,94 @@ _Static_assert((int)CONF_CC_NONE == (int)TLS_CLIENT_CERT_NONE &&
 _Static_assert(CONF_MAPS_MAX <= TLS_FROM_MAX && CONF_CLIENT_CA_MAX <= CLIENT_CA_MAX,
 	"no rule and no file that the configuration takes is left out");
 
-/* Services whose effective blocks give the same credentials share one set. */
-static int
-build_all(struct worker *w, struct tls_cred *creds[CONF_SERVICES_MAX])
+/* A set that is staged already and gives the same; NULL: none. */
+static struct tls_cred *
+find_same(const struct worker *w, const struct conf_tls *tls)
 {
-	const struct conf *conf = w->conf;
+	const struct domain *d;
 	size_t i, k;
-	int rc = 0;
 
-	for (i = 0; i < conf->nservices && rc == 0; i++) {
-		if (conf->services[i].tls == NULL)
+	for (i = 0; i < w->conf->nservices; i++)
+		for (k = 0; k < w->services[i].domains.n; k++) {
+			d = &w->services[i].domains.list[k];
+			if (d->staged != NULL && conf_tls_same_credentials(d->tls, tls))
+				return d->staged;
+		}
+	return NULL;
+}
+
+/* Domains whose effective blocks give the same credentials share one set. */
+static int
+build_service(struct worker *w, uint32_t service)
+{
+	struct service *s = &w->services[service];
+	struct tls_cred *same;
+	struct domain *d;
+	uint32_t i;
+	int rc;
+
+	for (i = 0; i < s->domains.n; i++) {
+		d = &s->domains.list[i];
+		if ((same = find_same(w, d->tls)) != NULL) {
+			d->staged = tls_cred_ref(same);
 			continue;
-		for (k = 0; k < i && creds[i] == NULL; k++)
-			if (creds[k] != NULL && conf_tls_same_credentials(conf->services[i].tls,
-						    conf->services[k].tls))
-				creds[i] = tls_cred_ref(creds[k]);
-		if (creds[i] == NULL && (rc = build_one(w, (uint32_t)i, &creds[i])) != 0)
-			diag_prefix(&w->load->diag, "service %s", conf->services[i].name);
+		}
+		if ((rc = build_one(w, d->tls, domain_sets(s->conf->tls, service, i), &d->staged)) == 0)
+			continue;
+		if (d->name != NULL)
+			diag_prefix(&w->load->diag, "service %s, name %s", s->conf->name, d->name);
+		else
+			diag_prefix(&w->load->diag, "service %s", s->conf->name);
+		return rc;
 	}
-	return rc;
+	return 0;
+}
+
+static void
+drop_staged(struct worker *w)
+{
+	size_t i, k;
+
+	for (i = 0; i < CONF_SERVICES_MAX; i++)
+		for (k = 0; k < w->services[i].domains.n; k++)
+			tls_cred_unref(&w->services[i].domains.list[k].staged);
 }
 
 int
 worker_on_cred_end(void *self, void *peer, struct frame *f)
 {
-	struct tls_cred *creds[CONF_SERVICES_MAX] = { NULL };
 	struct worker *w = self;
 	struct cred_load *l = w->load;
 	struct msg_cred_end m;
-	size_t i;
+	uint32_t i;
 	int rc;
 
 	(void)peer;
 	if (msg_cred_end_decode(f, &m) != 0 || l == NULL || m.generation != l->generation)
 		return PT_EPROTO;
-	rc = l->failed ? PT_EINVAL : build_all(w, creds);
+	drop_staged(w);
+	rc = l->failed ? PT_EINVAL : 0;
+	for (i = 0; i < w->conf->nservices && rc == 0; i++)
+		rc = build_service(w, i);
 	if (rc != 0 && l->diag.text[0] == '\0')
 		diag_set(&l->diag, rc, "%s", pt_strerror(rc));
-	for (i = 0; i < CONF_SERVICES_MAX; i++) {
-		tls_cred_unref(&w->services[i].staged);
-		if (rc == 0)
-			w->services[i].staged = creds[i];
-		else
-			tls_cred_unref(&creds[i]);
-	}
+	if (rc != 0)
+		drop_staged(w);
 	child_ack_cred(&w->child, m.generation, rc == 0, rc == 0 ? "" : l->diag.text);
 	load_free(&w->load);
 	return 0;
 }
 
-/* The key goes by service and credential set; without one the service gives no tickets. */
+/* The key goes by service, name and credential set; without one the domain gives no tickets. */
 static void
-set_ticket_key(struct worker *w, struct service *s)
+set_ticket_key(struct worker *w, const struct service *s, struct domain *d)
 {
-	const struct conf_tls *tls = s->conf->tls;
-
-	s->tickets = false;
-	if (!tls->tickets || !w->has_ticket_master)
+	d->tickets = false;
+	if (!d->tls->tickets || !w->has_ticket_master)
 		return;
-	s->tickets = tls_ticket_key_derive(w->ticket_master, s->conf->name, "", s->cred,
-		tls->ticket_lifetime_ms / 1000, &s->ticket) == 0;
-	if (!s->tickets)
+	d->tickets = tls_ticket_key_derive(w->ticket_master, s->conf->name, d->name != NULL ? d->name : "",
+		d->cred, d->tls->ticket_lifetime_ms / 1000, &d->ticket) == 0;
+	if (!d->tickets)
 		log_msg(LOG_L_ERROR, "service %s gives no session tickets: no key can be made for them",
 			s->conf->name);
 }
@@ -245,19 +271,22 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 {
 	struct msg_cred_commit m;
 	struct worker *w = self;
-	size_t i;
+	struct domain *d;
+	size_t i, k;
 
 	(void)peer;
 	if (msg_cred_commit_decode(f, &m) != 0)
 		return PT_EPROTO;
-	for (i = 0; i < CONF_SERVICES_MAX; i++) {
-		if (w->services[i].staged == NULL)
-			continue;
-		tls_cred_unref(&w->services[i].cred);
-		w->services[i].cred = w->services[i].staged;
-		w->services[i].staged = NULL;
-		set_ticket_key(w, &w->services[i]);
-	}
+	for (i = 0; i < CONF_SERVICES_MAX; i++)
+		for (k = 0; k < w->services[i].domains.n; k++) {
+			d = &w->services[i].domains.list[k];
+			if (d->staged == NULL)
+				continue;
+			tls_cred_unref(&d->cred);
+			d->cred = d->staged;
+			d->staged = NULL;
+			set_ticket_key(w, &w->services[i], d);
+		}
 	worker_crl_committed(w);
 	return 0;
 }
@@ -268,13 +297,11 @@ worker_on_cred_release(void *self, void *peer, struct frame *f)
 {
 	struct msg_cred_release m;
 	struct worker *w = self;
-	size_t i;
 
 	(void)peer;
 	if (msg_cred_release_decode(f, &m) != 0)
 		return PT_EPROTO;
-	for (i = 0; i < CONF_SERVICES_MAX; i++)
-		tls_cred_unref(&w->services[i].staged);
+	drop_staged(w);
 	load_free(&w->load);
 	return 0;
 }

@@ -63,22 +63,35 @@ workers_prepare_table(struct parent *p, uint32_t slot)
 	return 0;
 }
 
+static void
+send_chains(struct proc *proc, const struct generation *g, const struct cred_set *set, uint32_t number,
+	    const struct conf_tls *tls)
+{
+	uint32_t k, key;
+
+	for (k = 0; k < tls->ncerts; k++) {
+		key = generation_key(g, &tls->certs[k]);
+		SEND(proc, cred_file, set->certs[key].chain_fd, .generation = set->number, .set = number,
+			.kind = CRED_CHAIN, .index = k, .key = key,
+			.path = span_str(tls->certs[k].certificate));
+	}
+}
+
 void
 workers_send_credentials(struct proc *proc, const struct generation *g, const struct cred_set *set)
 {
 	const struct conf_tls *tls;
 	const struct gen_file *f;
-	uint32_t i, k, key;
+	uint32_t i, k;
 
 	SEND(proc, cred_begin, -1, .generation = set->number, .config = g->number);
 	for (i = 0; i < g->conf->nservices; i++) {
-		tls = g->conf->services[i].tls;
-		for (k = 0; tls != NULL && k < tls->ncerts; k++) {
-			key = generation_key(g, &tls->certs[k]);
-			SEND(proc, cred_file, set->certs[key].chain_fd, .generation = set->number, .set = i,
-				.kind = CRED_CHAIN, .index = k, .key = key,
-				.path = span_str(tls->certs[k].certificate));
-		}
+		if ((tls = g->conf->services[i].tls) == NULL)
+			continue;
+		send_chains(proc, g, set, CRED_SET(i, 0), tls);
+		for (k = 0; k < tls->nnames; k++)
+			if (tls->names[k].own_certs)
+				send_chains(proc, g, set, CRED_SET(i, k + 1), tls->names[k].tls);
 	}
 	for (i = 0; i < set->nfiles; i++) {
 		f = &set->files[i];

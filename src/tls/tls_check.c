@@ -120,6 +120,28 @@ tls_check_chain_whole(struct span pem, const struct tls_ca_file *cas, size_t nca
 }
 
 void
+tls_check_host(const struct tls_chain *chains, size_t n, const char *host, tls_check_f *f, void *arg)
+{
+	/* any label stands for the asterisk: one that nobody has written out */
+	char name[300], text[TEXT_MAX];
+	bool found = false;
+	struct certs c;
+	size_t i;
+
+	snprintf(name, sizeof name, "%s%s", host[0] == '*' ? "postern-any" : "", host + (host[0] == '*'));
+	for (i = 0; i < n && !found; i++) {
+		certs_init(&c, chains[i].pem);
+		found = c.n > 0 && gnutls_x509_crt_check_hostname(c.crts[0], name) != 0;
+		certs_fini(&c);
+	}
+	if (found || n == 0)
+		return;
+	snprintf(text, sizeof text, "no certificate is for the name %s: clients that ask for it will not trust the "
+		"server", host);
+	f(arg, text);
+}
+
+void
 tls_check_cas(struct span pem, uint64_t now, tls_check_f *f, void *arg)
 {
 	char text[TEXT_MAX], name[NAME_SHOWN];

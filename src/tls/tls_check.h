@@ -18,6 +18,10 @@ void tls_check_chain(struct span pem, uint64_t now, tls_check_f *f, void *arg);
 void tls_check_chain_whole(struct span pem, const struct tls_ca_file *cas, size_t ncas, tls_check_f *f,
 			   void *arg);
 
+/* Chains of one name block: the leaf of none is for this host, as the configuration has it ("*.example.net": the
+ * certificate must have that wildcard). */
+void tls_check_host(const struct tls_chain *chains, size_t n, const char *host, tls_check_f *f, void *arg);
+
 /* The certificates of a client-ca file: each is a CA and has not expired. */
 void tls_check_cas(struct span pem, uint64_t now, tls_check_f *f, void *arg);
 

@@ -313,10 +313,22 @@ tls_priority_check(const char *priority, struct diag *diag)
 	return rc;
 }
 
+/* Whether to go on: a mistake that is reported is one of perhaps several. */
+static bool
+passes(const struct tls_cred_conf *conf, int rc, struct diag *diag, bool *failed)
+{
+	if (rc != PT_EINVAL || conf->report == NULL)
+		return rc == 0;
+	*failed = true;
+	conf->report(conf->report_arg, diag->text);
+	return true;
+}
+
 int
 tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
 {
 	struct tls_cred *cred = calloc(1, sizeof *cred);
+	bool failed = false;
 	size_t i;
 	int rc = PT_ENOMEM;
 
@@ -331,20 +343,23 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	if ((cred->known = tls_vcache_new()) == NULL ||
 	    gnutls_certificate_allocate_credentials(&cred->x509) != 0)
 		goto out;
-	if ((rc = set_priority(cred, conf, diag)) != 0)
+	if (!passes(conf, rc = set_priority(cred, conf, diag), diag, &failed))
 		goto out;
 	for (i = 0; i < conf->nchains; i++)
-		if ((rc = add_chain(cred, &conf->chains[i], diag)) != 0)
+		if (!passes(conf, rc = add_chain(cred, &conf->chains[i], diag), diag, &failed))
 			goto out;
 	for (i = 0; i < conf->ncas; i++)
-		if ((rc = add_ca(cred, &conf->cas[i], diag)) != 0)
+		if (!passes(conf, rc = add_ca(cred, &conf->cas[i], diag), diag, &failed))
 			goto out;
 	if ((rc = digest_cas(cred)) != 0)
 		goto out;
 	PT_ASSERT(conf->nfroms <= TLS_FROM_MAX);
 	for (i = 0; i < conf->nfroms; i++)
-		if ((rc = add_from(cred, &conf->froms[i], diag)) != 0)
+		if (!passes(conf, rc = add_from(cred, &conf->froms[i], diag), diag, &failed))
 			goto out;
+	rc = failed ? PT_EINVAL : 0;
+	if (rc != 0)
+		goto out;
 	cred->crls = conf->crls;
 	*cred_out = cred;
 	cred = NULL;

@@ -36,6 +36,9 @@ struct tls_ca_file {
 	const char *path; /* for messages */
 };
 
+/* One mistake, as diag would have it. */
+typedef void tls_report_f(void *arg, const char *text);
+
 struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	unsigned protocols;   /* TLS_PROTO_* */
 	const char *priority; /* GnuTLS priority string; NULL: ours */
@@ -50,6 +53,8 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	uint64_t generation;
 	tls_sign_f *sign;
 	void *sign_arg;
+	tls_report_f *report; /* gets every mistake instead of diag the first; NULL: none */
+	void *report_arg;
 };
 
 struct tls_cred;

@@ -230,6 +230,8 @@ ISSUES = [
     Issue('between', 'authority', '', 'ca', VALID_FOREVER),
     Issue('server', 'server'),
     Issue('server-2', 'server'),
+    Issue('net', 'server', 'DNS:mail.example.net, DNS:imap.example.net, DNS:*.example.net'),
+    Issue('books', 'server', 'DNS:xn--bcher-kva.example'),
     Issue('alice', 'client', 'email:alice@example.test'),
     Issue('bob', 'client', 'email:bob@example.test'),
     Issue('stranger', 'client', 'email:alice@example.test', 'stranger-ca'),
