@@ -45,16 +45,46 @@ wire_write(struct wire *w, const void *p, size_t n)
 	return (ssize_t)n;
 }
 
+/* How many of n octets pass before the cut; 0 with *rc: none, and why. */
+static size_t
+before_cut(struct wire *w, size_t n, ssize_t *rc)
+{
+	static const int ends[] = { [WIRE_STALL] = PT_EAGAIN, [WIRE_END] = PT_EEOF, [WIRE_RESET] = PT_EIO };
+
+	*rc = 0;
+	if (!w->cut || w->passed + n <= w->cut_at)
+		return n;
+	w->met = true;
+	if (w->passed < w->cut_at)
+		return w->cut_at - w->passed;
+	*rc = ends[w->cut_how];
+	return 0;
+}
+
 static ssize_t
 server_read(void *arg, void *p, size_t n)
 {
-	return wire_read(&((struct duet *)arg)->to_server, p, n);
+	struct wire *w = &((struct duet *)arg)->to_server;
+	ssize_t r;
+
+	if ((n = before_cut(w, n, &r)) == 0)
+		return r;
+	if ((r = wire_read(w, p, n)) > 0)
+		w->passed += (size_t)r;
+	return r;
 }
 
 static ssize_t
 server_write(void *arg, const void *p, size_t n)
 {
-	return wire_write(&((struct duet *)arg)->to_client, p, n);
+	struct wire *w = &((struct duet *)arg)->to_client;
+	ssize_t r;
+
+	if ((n = before_cut(w, n, &r)) == 0)
+		return r;
+	if ((r = wire_write(w, p, n)) > 0)
+		w->passed += (size_t)r;
+	return r;
 }
 
 static ssize_t

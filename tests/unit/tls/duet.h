@@ -14,6 +14,11 @@
 struct wire {
 	size_t off, len;
 	size_t hold;  /* this many octets at the end have not arrived yet */
+	size_t passed; /* octets so far: to the server those that it has read, to the client those that were written */
+	bool cut;     /* nothing passes behind octet number cut_at; what happens there: */
+	size_t cut_at;
+	enum wire_cut { WIRE_STALL, WIRE_END, WIRE_RESET } cut_how;
+	bool met;     /* it stood in somebody's way; set, never cleared */
 	size_t room;  /* the writer gets PT_EAGAIN beyond it; 0: WIRE_MAX */
 	bool whole;   /* the writer moves all or nothing */
 	bool ended;   /* the reader gets the end once it is empty */
