@@ -128,6 +128,30 @@ test_states_reached(void)
 	CU_ASSERT_EQUAL(seen[2], ((1u << CONN_STATE_COUNT) - 1) & ~(1u << CONN_PLAIN));
 }
 
+/* Who speaks last is read no more, and has the time that the peer takes to read; a handshake has its own. */
+static void
+test_inputs(void)
+{
+	static const struct {
+		enum conn_input input;
+		enum conn_clock clock;
+	} want[CONN_STATE_COUNT] = {
+		[CONN_PLAIN] = { CONN_IN_ENGINE, CONN_CLOCK_ENGINE },
+		[CONN_HANDSHAKE] = { CONN_IN_TLS, CONN_CLOCK_HANDSHAKE },
+		[CONN_SECURE] = { CONN_IN_TLS, CONN_CLOCK_ENGINE },
+		[CONN_REHANDSHAKE] = { CONN_IN_TLS, CONN_CLOCK_HANDSHAKE },
+		[CONN_ENDING] = { CONN_IN_NOT, CONN_CLOCK_LINGER },
+		[CONN_CLOSING] = { CONN_IN_DISCARD, CONN_CLOCK_LINGER },
+		[CONN_ENDED] = { CONN_IN_NOT, CONN_CLOCK_NONE },
+	};
+	unsigned state;
+
+	for (state = 0; state < CONN_STATE_COUNT; state++) {
+		CU_ASSERT_EQUAL(conn_state_input(state), want[state].input);
+		CU_ASSERT_EQUAL(conn_state_clock(state), want[state].clock);
+	}
+}
+
 /* Every state but the last has a clock, and every pair but the last has a way to the end when it runs out. */
 static void
 test_deadlines(void)
@@ -149,6 +173,89 @@ test_deadlines(void)
 			if (conn_state_clock(pairs[i].state) == CONN_CLOCK_HANDSHAKE)
 				CU_ASSERT(has(pairs[i], CONN_F_TLS));
 		}
+	}
+}
+
+/* The figure of a connection, whole: where each event leads from each state, and from where it leads nowhere. */
+static void
+test_edges(void)
+{
+#define AT(name) (1u << CONN_##name)
+	static const unsigned want[CONN_STATE_COUNT][CONN_EVENT_COUNT] = { /* to; 0: not allowed */
+		[CONN_PLAIN] = { [CONN_EV_UPGRADE] = AT(HANDSHAKE), [CONN_EV_END_OF_FILE] = AT(ENDING),
+			[CONN_EV_CLOSE] = AT(CLOSING), [CONN_EV_ABORT] = AT(ENDED) },
+		[CONN_HANDSHAKE] = { [CONN_EV_ESTABLISHED] = AT(SECURE), [CONN_EV_CLOSE] = AT(CLOSING),
+			[CONN_EV_ABORT] = AT(ENDED) },
+		[CONN_SECURE] = { [CONN_EV_RENEGOTIATE] = AT(REHANDSHAKE), [CONN_EV_CLOSE_NOTIFY] = AT(ENDING),
+			[CONN_EV_CLOSE] = AT(CLOSING), [CONN_EV_ABORT] = AT(ENDED) },
+		[CONN_REHANDSHAKE] = { [CONN_EV_ESTABLISHED] = AT(SECURE), [CONN_EV_CLOSE] = AT(CLOSING),
+			[CONN_EV_ABORT] = AT(ENDED) },
+		[CONN_ENDING] = { [CONN_EV_BYE] = AT(ENDING), [CONN_EV_RESTART] = AT(PLAIN),
+			[CONN_EV_CLOSE] = AT(CLOSING), [CONN_EV_ABORT] = AT(ENDED) },
+		[CONN_CLOSING] = { [CONN_EV_ABORT] = AT(ENDED) },
+	};
+#undef AT
+	unsigned got[CONN_STATE_COUNT][CONN_EVENT_COUNT] = { { 0 } }, ev, state, drops;
+	struct conn_at to;
+	size_t b, i;
+
+	for (b = 0; b < PT_COUNT(begins); b++) {
+		reach(b);
+		for (i = 0; i < npairs; i++)
+			for (ev = 0; ev < CONN_EVENT_COUNT; ev++)
+				if (conn_state_next(pairs[i], ev, &to, &drops))
+					got[pairs[i].state][ev] |= 1u << to.state;
+	}
+	for (state = 0; state < CONN_STATE_COUNT; state++)
+		for (ev = 0; ev < CONN_EVENT_COUNT; ev++)
+			CU_ASSERT_EQUAL(got[state][ev], want[state][ev]);
+}
+
+/* A flag of what has happened comes by its own event, once, and goes by a restart. */
+static bool
+remembered(unsigned was, unsigned is, unsigned flag, enum conn_event ev, enum conn_event by)
+{
+	bool had = (was & flag) != 0, has_now = (is & flag) != 0;
+
+	if (ev == by)
+		return !had && has_now;
+	return ev == CONN_EV_RESTART ? !has_now : had == has_now;
+}
+
+/* Only the go-ahead, the end of a first handshake and a restart make anything; only the go-ahead, a restart and
+ * the two ends take anything away, the ends all of it. */
+static bool
+kept(struct conn_at at, unsigned is, unsigned drops, enum conn_event ev)
+{
+	const unsigned was = at.flags & CONN_F_HAS;
+
+	if (ev == CONN_EV_UPGRADE || ev == CONN_EV_RESTART)
+		return (drops & ~was) == 0;
+	if (ev == CONN_EV_CLOSE || ev == CONN_EV_ABORT)
+		return drops == was && (is & CONN_F_HAS) == 0;
+	return drops == 0 && ((is & CONN_F_HAS & ~was) == 0 ||
+		(ev == CONN_EV_ESTABLISHED && at.state == CONN_HANDSHAKE));
+}
+
+static void
+test_flags(void)
+{
+	struct conn_at to, at;
+	unsigned ev, drops;
+	size_t b, i;
+
+	for (b = 0; b < PT_COUNT(begins); b++) {
+		reach(b);
+		for (i = 0; i < npairs; i++)
+			for (ev = 0; ev < CONN_EVENT_COUNT; ev++) {
+				at = pairs[i];
+				if (!conn_state_next(at, ev, &to, &drops))
+					continue;
+				CU_ASSERT_EQUAL(at.flags & CONN_F_STARTTLS, to.flags & CONN_F_STARTTLS);
+				CU_ASSERT(remembered(at.flags, to.flags, CONN_F_CLEAN, ev, CONN_EV_CLOSE_NOTIFY));
+				CU_ASSERT(remembered(at.flags, to.flags, CONN_F_BYE, ev, CONN_EV_BYE));
+				CU_ASSERT(kept(at, to.flags, drops, ev));
+			}
 	}
 }
 
@@ -271,6 +378,9 @@ test_names(void)
 static const struct test_row rows[] = {
 	{ "every pair has what it may have", test_pairs },
 	{ "which states each port reaches", test_states_reached },
+	{ "where octets go and whose clock runs", test_inputs },
+	{ "where each event leads", test_edges },
+	{ "what is remembered", test_flags },
 	{ "every connection has a deadline", test_deadlines },
 	{ "no way back from the end", test_no_way_back },
 	{ "what belongs to a session ends with it", test_sessions },
