@@ -6,6 +6,9 @@ import time
 
 import harness as h
 
+CUTS_AT_ONCE = 64  # clients in the middle of what they say
+CUT_S = 0.01       # until the worker has read the first piece: if not, it reads both at once and nothing fails
+
 EXTRA = {
     'a command': b'NOOP evil\r\n',
     'a second STARTTLS': b'STARTTLS\r\n',
@@ -138,6 +141,88 @@ def each_session_its_own(server):
         client.close()
 
 
+class Cutter:
+    """A client whose octets number `at` and later come a moment after those before it. Steps that many clients take
+    in turns: each yields after it has sent the first part."""
+
+    def __init__(self, server, context, at):
+        self.client = server.connect()
+        self.context, self.at, self.sent = context, at, 0
+
+    def send(self, octets):
+        """Yields once if the cut is within these octets, or at their beginning."""
+        first = octets[:max(0, self.at - self.sent)] if self.sent <= self.at < self.sent + len(octets) else octets
+        self.client.send(first)
+        if len(first) < len(octets):
+            yield
+            self.client.send(octets[len(first):])
+        self.sent += len(octets)
+
+    def receive(self, incoming):
+        more = self.client.sock.recv(65536)
+        if not more:
+            incoming.write_eof()
+        incoming.write(more)
+
+    def conversation(self):
+        """STARTTLS, handshake, WHOAMI, both close_notify, and a command in plaintext behind them."""
+        client = self.client
+        client.reply()
+        yield from self.send(b'STARTTLS\r\n')
+        h.equal(client.reply().status, 'OK', 'STARTTLS')
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self.context.wrap_bio(incoming, outgoing, server_hostname='localhost')
+
+        def attempt(call, *args):
+            while True:
+                try:
+                    got = call(*args)
+                    yield from self.send(outgoing.read())
+                    return got
+                except ssl.SSLWantReadError:
+                    yield from self.send(outgoing.read())
+                    self.receive(incoming)
+        yield from attempt(tls.do_handshake)
+        yield from attempt(tls.write, b'WHOAMI\r\n')
+        heard = b''
+        while heard.count(b'\r\nOK ') < 2:  # the first words, and the answer
+            heard += yield from attempt(tls.read, 65536)
+        h.check(b'"TLS"' in heard, f'WHOAMI: {heard!r}')
+        yield from attempt(tls.unwrap)
+        yield from self.send(b'NOOP "cut"\r\n')
+        client.buffer = incoming.read()
+        h.equal(client.reply().status, 'OK', 'plaintext behind close_notify')
+        client.close()
+
+
+def cut_everywhere(server, version, cert):
+    """A whole connection in two pieces, for each octet that it may be cut at: the worker reads the first piece, and
+    finds nothing lost, doubled or taken for something else when the second comes."""
+    context = server.site.certs.context(version, cert)
+    whole = Cutter(server, context, -1)
+    for _ in whole.conversation():
+        raise h.Failure('a cut that nobody asked for')
+    before = server.service()
+    for start in range(0, whole.sent, CUTS_AT_ONCE):
+        under_way = []
+        for at in range(start, min(start + CUTS_AT_ONCE, whole.sent)):
+            conversation = Cutter(server, context, at).conversation()
+            if next(conversation, 'over') != 'over':
+                under_way.append((at, conversation))
+        time.sleep(CUT_S)
+        for at, conversation in under_way:
+            try:
+                for _ in conversation:
+                    raise h.Failure('a second cut')
+            except Exception as why:
+                raise h.Failure(f'cut at octet {at} of {whole.sent}: {why!r}') from why
+    h.within(h.TIMEOUT, lambda: server.service()['connections'] == 0, 'the connections are gone')
+    after = server.service()
+    h.equal(after['handshakes'] - before['handshakes'], whole.sent, 'handshakes')
+    h.equal((after['handshakes_failed'], after['injections']),
+            (before['handshakes_failed'], before['injections']), 'failures')
+
+
 PLAIN = '''
 service plain {
     protocol line
@@ -164,6 +249,10 @@ def main():
         topic.case('errors in plaintext are forgotten', errors_are_forgotten, server)
         topic.case('half a line in plaintext is forgotten', half_a_line_is_forgotten, server)
         topic.case('identities stay with their connections', each_session_its_own, server)
+        for version in ('1.2', '1.3'):
+            for cert in (None, 'alice'):
+                topic.case(f'cut at every octet, TLS {version}, {cert or "no certificate"}', cut_everywhere, server,
+                           version, cert)
     topic.done()
 
 
