@@ -47,24 +47,50 @@ put_duration(struct buf *out, long long s)
 		   : buf_printf(out, "%02lld:%02lld:%02lld", s / 3600 % 24, s / 60 % 60, s % 60);
 }
 
+static void
+date_text(long long s, char *out, size_t cap)
+{
+	time_t t = (time_t)s;
+	struct tm tm;
+
+	if (localtime_r(&t, &tm) == NULL || strftime(out, cap, "%Y-%m-%d %H:%M:%S %Z", &tm) == 0)
+		snprintf(out, cap, "-");
+}
+
+static int
+put_credentials(struct buf *out, const json_t *o)
+{
+	char when[64];
+	int rc;
+
+	if (o == NULL)
+		return 0; /* a server that does not know of them */
+	date_text(get_number(o, "since"), when, sizeof when);
+	if ((rc = buf_printf(out, "certificates   generation %lld since %s\n", get_number(o, "generation"),
+		     when)) != 0 || !json_is_string(json_object_get(o, "error")))
+		return rc;
+	date_text(get_number(o, "refused"), when, sizeof when);
+	return buf_printf(out, "%-15schanged files were refused at %s: %s\n", "", when,
+		get_text(o, "error"));
+}
+
 static int
 put_head(struct buf *out, const json_t *answer)
 {
 	const json_t *limitations = json_object_get(answer, "limitations");
-	time_t started = (time_t)get_number(answer, "started");
-	char when[64] = "-";
-	struct tm tm;
+	char when[64];
 	size_t i;
 	int rc;
 
-	if (localtime_r(&started, &tm) != NULL)
-		strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S %Z", &tm);
+	date_text(get_number(answer, "started"), when, sizeof when);
 	if ((rc = buf_printf(out, "posternd %s is %s, process %lld\n", get_text(answer, "version"),
 			     get_text(answer, "state"), get_number(answer, "pid"))) != 0 ||
 	    (rc = buf_printf(out, "running        ")) != 0 ||
 	    (rc = put_duration(out, get_number(answer, "uptime"))) != 0 ||
 	    (rc = buf_printf(out, " since %s\nconfiguration  %s, generation %lld\n", when,
 			     get_text(answer, "config"), get_number(answer, "generation"))) != 0)
+		return rc;
+	if ((rc = put_credentials(out, json_object_get(answer, "credentials"))) != 0)
 		return rc;
 	for (i = 0; i < json_array_size(limitations); i++)
 		if ((rc = buf_printf(out, "%-15s%s\n", i == 0 ? "limitations" : "",

@@ -31,11 +31,13 @@
 	X(14, PROBE, probe, 0)                                                                     \
 	X(15, SEED, seed, 0)                                                                       \
 	X(16, TICKET_KEY, ticket_key, 1)                                                           \
+	X(17, CRED_STATE, cred_state, 0)                                                           \
 	/* any child to the parent */                                                              \
 	X(32, READY, ready, 0)                                                                     \
 	X(33, CRED_ACK, cred_ack, 0)                                                               \
 	X(34, CRED_CHAIN, cred_chain, 1)                                                           \
 	X(35, PROBE_RESULT, probe_result, 0)                                                       \
+	X(36, CRED_UNUSED, cred_unused, 0)                                                         \
 	/* worker and keyholder */                                                                 \
 	X(48, SIGN, sign, 0)                                                                       \
 	X(49, SIGNED, signed, 0)                                                                   \
@@ -79,6 +81,9 @@
 /* Try something forbidden (--enable-probe only): enum probe. */
 #define MSG_PROBE(F) F(u8, what)
 
+/* To control: the credential generation in use, when one last came into use and when changed files were last refused
+ * (seconds since 1970, 0: never), and why that was. */
+#define MSG_CRED_STATE(F) F(u64, generation) F(u64, done) F(u64, failed) F(str, text)
 /* The secret that address keys in the tables are made with. */
 #define MSG_SEED(F) F(u64, seed)
 /* The master key of session tickets, 64 octets in a sealed memfd. */
@@ -90,6 +95,8 @@
 /* The certificates that the keyholder found for a certificate directive: PEM, leaf first, in a sealed
  * memfd, never with a key. */
 #define MSG_CRED_CHAIN(F) F(u64, generation) F(u32, key)
+/* The last session of a credential generation that was replaced has ended. */
+#define MSG_CRED_UNUSED(F) F(u64, generation)
 #define MSG_PROBE_RESULT(F) F(u8, what) F(u32, error)
 
 /* algorithm: a gnutls_sign_algorithm_t; hashed: data is a digest already. */

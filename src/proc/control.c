@@ -80,6 +80,22 @@ on_process(void *self, void *peer, struct frame *f)
 }
 
 static int
+on_cred_state(void *self, void *peer, struct frame *f)
+{
+	struct control *c = self;
+	struct msg_cred_state m;
+
+	(void)peer;
+	if (msg_cred_state_decode(f, &m) != 0)
+		return PT_EPROTO;
+	c->cred.generation = m.generation;
+	c->cred.done = m.done;
+	c->cred.failed = m.failed;
+	snprintf(c->cred.why, sizeof c->cred.why, "%.*s", (int)m.text.n, (const char *)m.text.p);
+	return 0;
+}
+
+static int
 on_state(void *self, void *peer, struct frame *f)
 {
 	struct control *c = self;
@@ -124,6 +140,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_CONTROL_SOCKET, FROM_PARENT, IPC_ANY_STATE, control_on_socket },
 	{ MSG_T_PROCESS, FROM_PARENT, IPC_ANY_STATE, on_process },
 	{ MSG_T_STATE, FROM_PARENT, IPC_ANY_STATE, on_state },
+	{ MSG_T_CRED_STATE, FROM_PARENT, IPC_ANY_STATE, on_cred_state },
 	{ MSG_T_RELOADED, FROM_PARENT, IPC_ANY_STATE, control_on_reloaded },
 	{ MSG_T_STOP, FROM_PARENT, IPC_ANY_STATE, on_stop },
 	{ MSG_T_PROBE, FROM_PARENT, IPC_ANY_STATE, child_on_probe },

@@ -5,6 +5,7 @@
 #include "conf/conf.h"
 #include "proc/child.h"
 #include "proc/table.h"
+#include "util/diag.h"
 
 #include <sys/queue.h>
 
@@ -43,6 +44,10 @@ struct control {
 	uint32_t pid;           /* of the parent */
 	char config[1024];      /* its configuration file */
 	char limitations[4096]; /* a line each */
+	struct {                /* the last word on credential files; times in seconds since 1970, 0: never */
+		uint64_t generation, done, failed;
+		char why[DIAG_MAX];
+	} cred;
 	bool stopping;          /* ends when nobody sends log messages any more */
 	int socket;             /* listening; -1: none */
 	struct ev_io socket_io;

@@ -40,14 +40,32 @@ processes(const struct control *c)
 		if (r->p.role == ROLE_WORKER && r->p.slot < TABLE_SLOTS_MAX &&
 		    (t = c->tables[r->p.slot]) != NULL && o != NULL) {
 			json_object_set_new(o, "slot", json_integer(r->p.slot));
+			json_object_set_new(o, "credentials",
+				json_integer((json_int_t)atomic_load(&t->credentials)));
 			json_object_set_new(o, "connections",
 				json_integer((json_int_t)atomic_load(&t->connections)));
 			json_object_set_new(o, "accepted",
 				json_integer((json_int_t)atomic_load(&t->accepted)));
 		}
+		if (r->p.role == ROLE_KEYHOLDER) /* it has agreed before they may */
+			json_object_set_new(o, "credentials", json_integer((json_int_t)c->cred.generation));
 		json_array_append_new(a, o);
 	}
 	return a;
+}
+
+/* The credential generation in use, since when; and when changed files were last refused, and why that is so. */
+static json_t *
+credentials(const struct control *c)
+{
+	json_t *o = json_pack("{s:I}", "generation", (json_int_t)c->cred.generation);
+
+	json_object_set_new(o, "since",
+		c->cred.done != 0 ? json_integer((json_int_t)c->cred.done) : json_null());
+	json_object_set_new(o, "refused",
+		c->cred.failed != 0 ? json_integer((json_int_t)c->cred.failed) : json_null());
+	json_object_set_new(o, "error", c->cred.why[0] != '\0' ? json_string(c->cred.why) : json_null());
+	return o;
 }
 
 /* Adds up one service over all tables that know it. */
@@ -157,12 +175,12 @@ control_status_text(const struct control *c)
 	char *text;
 	json_t *o;
 
-	o = json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:I, s:o, s:o, s:o}", "ok", 1,
+	o = json_pack("{s:b, s:s, s:i, s:I, s:I, s:I, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "ok", 1,
 		"version", PACKAGE_VERSION, "pid", (int)c->pid, "started", (json_int_t)c->started,
 		"uptime", (json_int_t)((uint64_t)now - c->started), "generation",
 		(json_int_t)c->generation, "state", proc_state_name(c->state), "config",
 		c->config, "log_dropped", (json_int_t)c->log_dropped,
-		"limitations", limitations(c), "processes", processes(c), "services", services(c));
+		"credentials", credentials(c), "limitations", limitations(c), "processes", processes(c), "services", services(c));
 	text = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	return text;

@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define NS 1000000000ll
-#define RACY_NS (50 * 1000000ll) /* clocks of file systems tick every 10 ms or oftener */
+#define TICK_NS (1000000ll)
+#define TICKS 20 /* of that length at most: the kernel's own is 10 ms or less */
 #define TRIES 3 /* to meet a file while nobody writes it */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 
@@ -46,19 +47,41 @@ file_sig_same(const struct file_sig *a, const struct file_sig *b)
 		a->ctime_ns == b->ctime_ns;
 }
 
+/* FNV-1a. */
+uint64_t
+file_sig_digest(uint64_t h, const char *path)
+{
+	struct file_sig sig;
+	const uint8_t *o = (const uint8_t *)&sig;
+	size_t i;
+
+	file_sig_of(path, &sig);
+	for (i = 0; i < sizeof sig; i++)
+		h = (h ^ o[i]) * 1099511628211ull;
+	return h;
+}
+
+uint64_t
+cred_set_digest(const struct cred_set *set)
+{
+	uint64_t h = 14695981039346656037ull;
+	size_t i;
+
+	for (i = 0; i < set->nsources; i++)
+		h = file_sig_digest(h, set->sources[i].path);
+	return h;
+}
+
 bool
-cred_set_changed(const struct cred_set *set, bool racy, const char **path_out)
+cred_set_changed(const struct cred_set *set)
 {
 	struct file_sig now;
 	size_t i;
 
 	for (i = 0; i < set->nsources; i++) {
 		file_sig_of(set->sources[i].path, &now);
-		if (file_sig_same(&now, &set->sources[i].sig) && !(racy && set->sources[i].racy))
-			continue;
-		if (path_out != NULL)
-			*path_out = set->sources[i].path;
-		return true;
+		if (!file_sig_same(&now, &set->sources[i].sig))
+			return true;
 	}
 	return false;
 }
@@ -89,11 +112,27 @@ copy_sealed(int fd, const struct stat *st)
 	return -1;
 }
 
+/* Files are stamped with a clock that ticks: what is written twice in one tick has one stamp. So a file is read only
+ * when the tick of its stamp is over, and no later change goes unnoticed. */
+static void
+wait_for_tick(const struct file_sig *sig)
+{
+	const struct timespec tick = { 0, TICK_NS };
+	struct timespec now;
+	int i;
+
+	for (i = 0; i < TICKS; i++) {
+		clock_gettime(CLOCK_REALTIME_COARSE, &now);
+		if (now.tv_sec * NS + now.tv_nsec > sig->ctime_ns)
+			return;
+		nanosleep(&tick, NULL);
+	}
+}
+
 static int
 open_once(struct cred_source *s, struct diag *diag)
 {
 	struct file_sig after;
-	struct timespec now;
 	struct stat st;
 	int fd, copy;
 
@@ -110,9 +149,8 @@ open_once(struct cred_source *s, struct diag *diag)
 		return diag_set(diag, PT_EINVAL, "%s is larger than %d MiB", s->path,
 			CRED_OCTETS_MAX / 1024 / 1024);
 	}
-	clock_gettime(CLOCK_REALTIME, &now);
 	s->sig = sig_from(&st);
-	s->racy = now.tv_sec * NS + now.tv_nsec - s->sig.ctime_ns < RACY_NS;
+	wait_for_tick(&s->sig);
 	copy = copy_sealed(fd, &st);
 	if (copy < 0) {
 		s->fd = fd;
@@ -148,7 +186,7 @@ share_source(struct cred_source *s, const struct cred_set *prev)
 	for (i = 0; prev != NULL && i < prev->nsources; i++) {
 		const struct cred_source *old = &prev->sources[i];
 
-		if (strcmp(old->path, s->path) != 0 || old->racy || old->fd < 0)
+		if (strcmp(old->path, s->path) != 0 || old->fd < 0)
 			continue;
 		file_sig_of(s->path, &now);
 		if (!file_sig_same(&now, &old->sig) || (s->fd = fcntl(old->fd, F_DUPFD_CLOEXEC, 0)) < 0)

@@ -27,7 +27,6 @@ struct cred_source { /* a file, however many directives name it */
 	char *path;
 	int fd; /* the copy, owned; all other descriptors of a set but chain_fd are borrowed from here */
 	bool private; /* goes to the keyholder alone */
-	bool racy;    /* it was so young that a change right after would not show in sig */
 	struct file_sig sig;
 };
 
@@ -70,9 +69,8 @@ int cred_set_open(const struct conf *conf, uint64_t number, const struct cred_se
 int cred_set_source(struct cred_set *set, const struct cred_set *prev, const char *path, bool private,
 		    int *fd_out, struct diag *diag) PT_MUST_USE;
 
-/* Whether a file of it is not what it was; *path_out (may be NULL) is the first such, borrowed. racy: those that may
- * have changed without a trace count, too. */
-bool cred_set_changed(const struct cred_set *set, bool racy, const char **path_out);
+/* Whether a file of it is not what it was. */
+bool cred_set_changed(const struct cred_set *set);
 
 /* No worker is started with it any more: what only workers get is closed. */
 void cred_set_retire(struct cred_set *set);
@@ -83,6 +81,13 @@ void cred_set_free(struct cred_set **set);
 /* The signature of the file that path leads to now. */
 void file_sig_of(const char *path, struct file_sig *sig_out);
 bool file_sig_same(const struct file_sig *a, const struct file_sig *b);
+
+/* Goes on with a digest of signatures, begun with any number: for "is it as it was a moment ago", not against
+ * malice. */
+uint64_t file_sig_digest(uint64_t h, const char *path);
+
+/* Of all files that the set is of, as they are now. */
+uint64_t cred_set_digest(const struct cred_set *set);
 
 /* slot: of a worker. */
 void cred_set_hold(struct cred_set *set, uint32_t slot);

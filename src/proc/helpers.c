@@ -29,6 +29,7 @@ control_begin(struct parent *p, struct proc *proc)
 		if (other != proc)
 			supervise_tell_process(p, other, false);
 	supervise_tell_state(p);
+	pickup_tell(p);
 }
 
 static void
@@ -374,6 +375,18 @@ helpers_replace(struct parent *p)
 }
 
 /* --- end -------------------------------------------------------------------------------------- */
+
+bool
+helpers_have_set(const struct generation *g, const struct cred_set *set)
+{
+	unsigned role;
+
+	for (role = 0; role < ROLE_COUNT; role++)
+		if (table[role].give_set != NULL && table[role].agrees && needs(g, (enum role)role) &&
+		    (set->agreed & BIT(role)) == 0)
+			return false;
+	return true;
+}
 
 void
 helpers_release_set(struct parent *p, const struct cred_set *set)

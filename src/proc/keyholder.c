@@ -14,11 +14,14 @@
 #include "tls/tls_key.h"
 #include "util/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SAID_MAX 1024 /* warnings that are remembered */
 
 struct held_key {
 	int cert_fd, key_fd; /* until CRED_END; -1 then */
@@ -40,6 +43,8 @@ struct keyholder {
 	struct child child;
 	TAILQ_HEAD(, held_generation) generations;
 	unsigned nlinks;
+	uint64_t said[SAID_MAX]; /* digests of the warnings given last: with each credential generation they come again */
+	unsigned nsaid;
 	bool stopping; /* end when the last worker has gone over to the next keyholder */
 };
 
@@ -131,23 +136,43 @@ on_cred_file(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+struct warning {
+	struct keyholder *keyholder;
+	const char *path;
+};
+
+/* Once; that a certificate ends soon is said every day by a worker. */
 static void
-warn(void *path, const char *text)
+warn(void *arg, const char *text)
 {
-	log_msg(LOG_L_WARNING, "%s: %s", (const char *)path, text);
+	const struct warning *w = arg;
+	struct keyholder *k = w->keyholder;
+	char line[LOG_LINE_MAX];
+	uint64_t h = 14695981039346656037ull; /* FNV-1a */
+	unsigned i;
+
+	snprintf(line, sizeof line, "%s: %s", w->path, text);
+	for (i = 0; line[i] != '\0'; i++)
+		h = (h ^ (uint8_t)line[i]) * 1099511628211ull;
+	for (i = 0; i < SAID_MAX; i++)
+		if (k->said[i] == h)
+			return;
+	k->said[k->nsaid++ % SAID_MAX] = h;
+	log_msg(LOG_L_WARNING, "%s", line);
 }
 
 /* It is loaded: what "posternd -n" would warn of. The chain's issuers are not known here. */
 static void
-say_warnings(const struct held_key *h, struct span chain)
+say_warnings(struct keyholder *k, const struct held_key *h, struct span chain)
 {
+	struct warning w = { k, h->path };
 	const char *mode = file_mode_warning(h->key_fd >= 0 ? h->key_fd : h->cert_fd);
 
-	tls_check_chain(chain, (uint64_t)time(NULL), warn, h->path);
-	if (mode != NULL && h->key_fd >= 0)
-		log_msg(LOG_L_WARNING, "the key file of %s %s", h->path, mode);
-	else if (mode != NULL)
-		log_msg(LOG_L_WARNING, "%s %s", h->path, mode);
+	tls_check_chain(chain, (uint64_t)time(NULL), warn, &w);
+	if (h->key_fd >= 0)
+		w.path = h->key_path;
+	if (mode != NULL)
+		warn(&w, mode);
 }
 
 static void
@@ -179,7 +204,7 @@ load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct
 		diag);
 	if (rc != 0)
 		goto out;
-	say_warnings(h, buf_span(&chain));
+	say_warnings(k, h, buf_span(&chain));
 	if ((rc = memfd_sealed("postern-chain", buf_span(&chain), &fd)) == 0)
 		send_chain(k, g->number, number, fd);
 out:

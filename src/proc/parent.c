@@ -439,6 +439,7 @@ parent_main(int argc, char **argv, const char *conf_path, bool foreground)
 	if ((p.loop = ev_loop_new()) == NULL)
 		return fail(&p, &diag, PT_ENOMEM);
 	supervise_init(&p);
+	pickup_init(&p);
 	ev_timer_init(&p.stage_timer, p.loop, NULL, NULL);
 	ev_timer_init(&p.stop_timer, p.loop, NULL, NULL);
 	watch_signals(&p);

@@ -11,6 +11,7 @@
 #include "net/listen.h"
 #include "proc/cred_kind.h"
 #include "proc/credset.h"
+#include "proc/pickup.h"
 #include "proc/role.h"
 #include "proc/table.h"
 #include "proc/ticket_key.h"
@@ -39,6 +40,10 @@ struct generation {
 	size_t nlisteners;
 	struct cred_set_list sets; /* whose keys may still be asked for, the oldest first */
 	struct cred_set *cred;     /* the last of them: the one in effect */
+	bool dirty;                /* its files are not those of that set */
+	unsigned tries;            /* that failed, of the files as they are */
+	uint64_t not_before_ms;    /* the next one */
+	uint64_t tried;            /* digest of the files that were refused */
 	unsigned agreed; /* bit set of the helpers that have said yes to it, of the present ones */
 	bool has_ticket_key;
 	uint8_t ticket_key[TICKET_KEY_SIZE]; /* wiped with it */
@@ -75,6 +80,7 @@ struct proc {
 	bool leaving; /* told to end, or replaced: its end is no failure */
 	bool joined;  /* a helper that has its channels, and gets one to whoever is started later */
 	bool ended;   /* reaped: its pid may be somebody else's by now */
+	bool loading; /* a worker that has to say yes to the set that is being picked up */
 	uint64_t started_ms;
 	struct chan *chan;
 	struct ev_io io;
@@ -142,6 +148,7 @@ struct parent {
 	struct ev_timer check_timer; /* it may hang on a file system that does */
 	bool upgrade_wanted;
 	struct ev_timer upgrade_timer; /* between the check and the exec */
+	struct pickup pickup;
 	pid_t probe_pid;
 };
 
@@ -199,6 +206,7 @@ void helpers_release(struct parent *p, const struct generation *g); /* it has go
 void helpers_replace(struct parent *p); /* after an upgrade */
 void helpers_join_worker(struct parent *p, struct proc *worker);
 void helpers_give_set(struct parent *p, const struct generation *g, const struct cred_set *set);
+bool helpers_have_set(const struct generation *g, const struct cred_set *set); /* all have agreed to it */
 void helpers_release_set(struct parent *p, const struct cred_set *set);
 
 /* Tells those to stop whose turn it is; false: there are none left. *timeout_ms_out: what they may take. */

@@ -167,6 +167,9 @@ parent_cred_set(struct parent *p, uint64_t number, struct generation **g_out)
 	struct cred_set *set;
 	struct generation *g;
 
+	*g_out = p->pickup.g;
+	if (p->pickup.g != NULL && p->pickup.set->number == number)
+		return p->pickup.set;
 	*g_out = p->staging;
 	if (p->staging != NULL)
 		TAILQ_FOREACH(set, &p->staging->sets, next)
@@ -218,6 +221,8 @@ on_cred_ack(void *self, void *peer, struct frame *f)
 	if (msg_cred_ack_decode(f, &m) != 0)
 		return PT_EPROTO;
 	snprintf(text, sizeof text, "%.*s", (int)m.text.n, (const char *)m.text.p);
+	if (pickup_acked(p, proc, &m, text))
+		return 0;
 	if (proc->role == ROLE_WORKER)
 		transition_worker_loaded(p, proc, m.ok != 0, text);
 	else if (helper_of(proc->role)->agrees)
@@ -244,6 +249,17 @@ on_cred_chain(void *self, void *peer, struct frame *f)
 		return PT_EPROTO;
 	if (set->certs[m.key].chain_fd < 0)
 		set->certs[m.key].chain_fd = frame_take_fd(f);
+	return 0;
+}
+
+static int
+on_cred_unused(void *self, void *peer, struct frame *f)
+{
+	struct msg_cred_unused m;
+
+	if (msg_cred_unused_decode(f, &m) != 0)
+		return PT_EPROTO;
+	pickup_unused(self, peer, m.generation);
 	return 0;
 }
 
@@ -293,6 +309,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_READY, ~0u, IPC_ANY_STATE, on_ready },
 	{ MSG_T_CRED_ACK, ~0u, IPC_ANY_STATE, on_cred_ack },
 	{ MSG_T_CRED_CHAIN, 1u << ROLE_KEYHOLDER, IPC_ANY_STATE, on_cred_chain },
+	{ MSG_T_CRED_UNUSED, 1u << ROLE_WORKER, IPC_ANY_STATE, on_cred_unused },
 	{ MSG_T_RELOAD, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_reload },
 	{ MSG_T_LOG_REOPEN, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_log_reopen },
 	{ MSG_T_PROBE_RESULT, ~0u, IPC_ANY_STATE, on_probe_result },
@@ -337,7 +354,7 @@ respawn_worker(struct parent *p, struct respawn *r)
 {
 	uint32_t slot = r->slot;
 
-	if (p->staging != NULL || !helpers_ready(p)) {
+	if (p->staging != NULL || pickup_is_loading(p) || !helpers_ready(p)) {
 		ev_timer_set(&r->timer, RESPAWN_FIRST_MS);
 		return 0;
 	}
@@ -423,6 +440,7 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	if (!proc->leaving && p->state < PROC_DRAINING && p->current != NULL &&
 	    (proc->role != ROLE_WORKER || proc->generation == p->current->number))
 		respawn_later(p, proc);
+	pickup_proc_gone(p, proc);
 	transition_proc_gone(p, proc);
 	if (proc->chan != NULL)
 		ev_io_fini(&proc->io);

@@ -106,6 +106,7 @@ struct table {
 	_Atomic uint32_t pid; /* 0: the slot is free */
 	_Atomic uint32_t state; /* enum proc_state */
 	_Atomic uint64_t generation;
+	_Atomic uint64_t credentials; /* the credential generation that new sessions get */
 	_Atomic uint64_t connections;
 	_Atomic uint64_t accepted;
 	_Atomic uint32_t nservices;

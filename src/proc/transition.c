@@ -99,6 +99,7 @@ transition_fail(struct parent *p, const char *text)
 	notify_systemd("READY=1");
 	next_reload(p);
 	upgrade_begin(p); /* one that waited for us */
+	pickup_follow(p);
 }
 
 /* --- the way ---------------------------------------------------------------------------------- */
@@ -156,6 +157,7 @@ transition_begin(struct parent *p, uint32_t request_id)
 	}
 	if (request_id != 0 && p->npending < PENDING_MAX)
 		p->pending[p->npending++] = request_id;
+	pickup_abort(p); /* all files are opened anew */
 	if (p->current != NULL)
 		notify_systemd("RELOADING=1");
 	if ((conf = load(p->conf_path, text, sizeof text)) == NULL) {
@@ -264,6 +266,7 @@ commit(struct parent *p)
 		(unsigned long long)g->number, g->conf->workers);
 	if (old == NULL)
 		say_listeners(g);
+	pickup_serving(p);
 	answer(p, true, "");
 	next_reload(p);
 	upgrade_begin(p);
@@ -319,6 +322,7 @@ transition_proc_gone(struct parent *p, const struct proc *proc)
 	    supervise_count(p, ROLE_WORKER, g->number) == 0) {
 		TAILQ_REMOVE(&p->generations, g, next);
 		forget_generation(p, &g);
+		pickup_follow(p);
 	}
 	if (p->staging != NULL && !proc->leaving && proc->role == ROLE_WORKER &&
 	    proc->generation == p->staging->number)
@@ -359,6 +363,8 @@ transition_stop(struct parent *p, bool drain)
 	notify_systemd("STOPPING=1");
 	/* a reload under way must not end in serving again */
 	drop_staging(p);
+	if (!drain)
+		pickup_abort(p);
 	answer(p, false, "the server is stopping");
 	supervise_tell_state(p);
 	ev_timer_fini(&p->stop_timer); /* SIGTERM after SIGQUIT: it is running */

@@ -183,6 +183,7 @@ go(struct parent *p)
 
 	if (k == NULL)
 		return;
+	pickup_abort(p); /* the next parent looks for itself what has changed */
 	buf_init(&k->text, STATE_MAX);
 	put_all(k, p);
 	if (k->rc == 0)
@@ -343,7 +344,7 @@ static void
 read_source(struct reader *r, const char *line)
 {
 	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
-	struct cred_source *more, o = { .racy = false };
+	struct cred_source *more, o = { 0 };
 	unsigned long long dev, ino, size;
 	long long mtime, ctime;
 	int private;

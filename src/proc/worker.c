@@ -339,6 +339,7 @@ worker_main(int argc, char **argv)
 	descriptors_raise();
 	child_init(&w->child, ROLE_WORKER, argc, argv, rules, PT_COUNT(rules), w);
 	signer_init(&w->signer, w);
+	worker_cred_init(w);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);
 	ev_timer_init(&w->stop_timer, w->child.loop, on_stop_timer, w);
 	setproctitle("worker: %s", proc_state_name(PROC_STARTING));

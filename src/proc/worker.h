@@ -37,8 +37,9 @@ struct listener {
 	struct ev_io io;
 };
 
-/* A credential generation while its files come in. */
+/* A credential generation while its files come in, and one that somebody still uses (worker_cred.c). */
 struct cred_load;
+struct cred_held;
 
 /* The keyholder as this worker sees it (worker_sign.c). */
 struct signer {
@@ -73,6 +74,9 @@ struct worker {
 	uint64_t conns_peak; /* since memory was last given back */
 	char title[96]; /* what it was last set to */
 	struct cred_load *load;
+	struct ev_timer load_timer;
+	uint64_t cred_staged, cred_generation; /* 0: none; the one that new sessions get */
+	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
 	TAILQ_HEAD(conn_list, conn) conns;
 	TAILQ_HEAD(, conn) handshakes; /* in the order in which they began */
@@ -81,6 +85,7 @@ struct worker {
 };
 
 /* worker_cred.c: rows of the rule table, and the end of a half-loaded generation. */
+void worker_cred_init(struct worker *w);
 int worker_on_cred_begin(void *self, void *peer, struct frame *f);
 int worker_on_cred_file(void *self, void *peer, struct frame *f);
 int worker_on_cred_end(void *self, void *peer, struct frame *f);

@@ -1,5 +1,6 @@
 /* proc/worker_cred.c - a credential generation comes in by descriptors and becomes one credential set
- * for each trust domain, all or none: an error anywhere leaves the sets as they were. */
+ * for each trust domain, all or none: an error anywhere leaves the sets as they were. What was replaced lives until
+ * its last session has ended. */
 #include "proc/worker.h"
 
 #include "conf/conf_schema.h"
@@ -13,6 +14,8 @@
 
 #define CLIENT_CA_MAX 64
 
+static void load_step(void *arg);
+
 struct cred_file {
 	uint8_t kind;
 	uint32_t set, key;
@@ -21,13 +24,82 @@ struct cred_file {
 	int fd; /* of a revocation list, which may be large: read when it is needed; else -1 */
 };
 
+/* A generation while its files come in and its sets are built. */
 struct cred_load {
 	uint64_t generation;
+	uint32_t service, domain; /* the next one whose set is built */
 	bool failed;
 	struct diag diag;
 	size_t n;
 	struct cred_file files[CRED_FILES_MAX];
 };
+
+/* --- generations in use ----------------------------------------------------------------------- */
+
+/* Live sessions keep a set that was replaced, and with it the need for its keys. The parent is told when the last one
+ * of a generation has gone. */
+struct cred_held {
+	TAILQ_ENTRY(cred_held) next;
+	uint64_t generation;
+	size_t sets;
+};
+
+void
+worker_cred_init(struct worker *w)
+{
+	TAILQ_INIT(&w->cred_held);
+	ev_timer_init(&w->load_timer, w->child.loop, load_step, w);
+}
+
+static struct cred_held *
+held_of(struct worker *w, uint64_t generation)
+{
+	struct cred_held *h;
+
+	TAILQ_FOREACH(h, &w->cred_held, next)
+		if (h->generation == generation)
+			return h;
+	return NULL;
+}
+
+static void
+hold(struct worker *w, uint64_t generation)
+{
+	struct cred_held *h = calloc(1, sizeof *h);
+
+	PT_ASSERT(h != NULL);
+	h->generation = generation;
+	TAILQ_INSERT_TAIL(&w->cred_held, h, next);
+}
+
+static void
+tell_if_unused(struct worker *w, uint64_t generation)
+{
+	const struct msg_cred_unused m = { .generation = generation };
+	struct cred_held *h = held_of(w, generation);
+	struct frame f;
+
+	if (h == NULL || h->sets > 0 || generation == w->cred_generation || generation == w->cred_staged ||
+	    (w->load != NULL && generation == w->load->generation))
+		return;
+	TAILQ_REMOVE(&w->cred_held, h, next);
+	free(h);
+	PT_ASSERT(msg_cred_unused_encode(&m, 0, &f) == 0);
+	child_send(&w->child, &f, -1);
+}
+
+static void
+set_gone(void *arg, uint64_t generation)
+{
+	struct worker *w = arg;
+	struct cred_held *h = held_of(w, generation);
+
+	PT_ASSERT(h != NULL && h->sets > 0);
+	h->sets--;
+	tell_if_unused(w, generation);
+}
+
+/* --- files come in ---------------------------------------------------------------------------- */
 
 static void
 load_free(struct cred_load **lp)
@@ -59,6 +131,7 @@ worker_on_cred_begin(void *self, void *peer, struct frame *f)
 		return PT_EPROTO;
 	PT_ASSERT((w->load = calloc(1, sizeof *w->load)) != NULL);
 	w->load->generation = m.generation;
+	hold(w, m.generation);
 	return 0;
 }
 
@@ -144,6 +217,7 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 		.client_cert = (enum tls_client_cert)tls->client_certificate, /* same order */
 		.chains = chains, .cas = cas, .froms = froms,
 		.generation = l->generation, .sign = signer_sign, .sign_arg = &w->signer,
+		.gone = set_gone, .gone_arg = w,
 	};
 	size_t i;
 	int rc;
@@ -160,6 +234,8 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 		return rc;
 	if ((rc = tls_cred_new(&conf, out, &l->diag)) != 0)
 		tls_crl_free(&conf.crls);
+	else
+		held_of(w, l->generation)->sets++;
 	return rc;
 }
 
@@ -190,29 +266,24 @@ find_same(const struct worker *w, const struct conf_tls *tls)
 
 /* Domains whose effective blocks give the same credentials share one set. */
 static int
-build_service(struct worker *w, uint32_t service)
+build_domain(struct worker *w, uint32_t service, uint32_t i)
 {
 	struct service *s = &w->services[service];
+	struct domain *d = &s->domains.list[i];
 	struct tls_cred *same;
-	struct domain *d;
-	uint32_t i;
 	int rc;
 
-	for (i = 0; i < s->domains.n; i++) {
-		d = &s->domains.list[i];
-		if ((same = find_same(w, d->tls)) != NULL) {
-			d->staged = tls_cred_ref(same);
-			continue;
-		}
-		if ((rc = build_one(w, d->tls, domain_sets(s->conf->tls, service, i), &d->staged)) == 0)
-			continue;
-		if (d->name != NULL)
-			diag_prefix(&w->load->diag, "service %s, name %s", s->conf->name, d->name);
-		else
-			diag_prefix(&w->load->diag, "service %s", s->conf->name);
-		return rc;
+	if ((same = find_same(w, d->tls)) != NULL) {
+		d->staged = tls_cred_ref(same);
+		return 0;
 	}
-	return 0;
+	if ((rc = build_one(w, d->tls, domain_sets(s->conf->tls, service, i), &d->staged)) == 0)
+		return 0;
+	if (d->name != NULL)
+		diag_prefix(&w->load->diag, "service %s, name %s", s->conf->name, d->name);
+	else
+		diag_prefix(&w->load->diag, "service %s", s->conf->name);
+	return rc;
 }
 
 static void
@@ -223,30 +294,67 @@ drop_staged(struct worker *w)
 	for (i = 0; i < CONF_SERVICES_MAX; i++)
 		for (k = 0; k < w->services[i].domains.n; k++)
 			tls_cred_unref(&w->services[i].domains.list[k].staged);
+	w->cred_staged = 0;
+}
+
+/* All are built, or one cannot be. */
+static void
+finish_load(struct worker *w, int rc)
+{
+	struct cred_load *l = w->load;
+
+	if (rc != 0 && l->diag.text[0] == '\0')
+		diag_set(&l->diag, rc, "%s", pt_strerror(rc));
+	if (rc != 0)
+		drop_staged(w);
+	else
+		w->cred_staged = l->generation;
+	child_ack_cred(&w->child, l->generation, rc == 0, rc == 0 ? "" : l->diag.text);
+	load_free(&w->load);
+}
+
+/* The next domain; false: there is none left. */
+static bool
+build_next(struct worker *w, int *rc)
+{
+	struct cred_load *l = w->load;
+
+	while (l->service < w->conf->nservices && l->domain == w->services[l->service].domains.n) {
+		l->service++;
+		l->domain = 0;
+	}
+	if (l->service == w->conf->nservices)
+		return false;
+	*rc = build_domain(w, l->service, l->domain++);
+	return true;
+}
+
+/* One domain, then the connections, then the next: whoever has a session must not feel it. */
+static void
+load_step(void *arg)
+{
+	struct worker *w = arg;
+	int rc = w->load->failed ? PT_EINVAL : 0;
+
+	do
+		if (rc != 0 || !build_next(w, &rc)) {
+			finish_load(w, rc);
+			return;
+		}
+	while (rc != 0 || w->child.state == PROC_STARTING);
+	ev_timer_set(&w->load_timer, 0);
 }
 
 int
 worker_on_cred_end(void *self, void *peer, struct frame *f)
 {
 	struct worker *w = self;
-	struct cred_load *l = w->load;
 	struct msg_cred_end m;
-	uint32_t i;
-	int rc;
 
 	(void)peer;
-	if (msg_cred_end_decode(f, &m) != 0 || l == NULL || m.generation != l->generation)
+	if (msg_cred_end_decode(f, &m) != 0 || w->load == NULL || m.generation != w->load->generation)
 		return PT_EPROTO;
-	drop_staged(w);
-	rc = l->failed ? PT_EINVAL : 0;
-	for (i = 0; i < w->conf->nservices && rc == 0; i++)
-		rc = build_service(w, i);
-	if (rc != 0 && l->diag.text[0] == '\0')
-		diag_set(&l->diag, rc, "%s", pt_strerror(rc));
-	if (rc != 0)
-		drop_staged(w);
-	child_ack_cred(&w->child, m.generation, rc == 0, rc == 0 ? "" : l->diag.text);
-	load_free(&w->load);
+	load_step(w);
 	return 0;
 }
 
@@ -271,12 +379,17 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 {
 	struct msg_cred_commit m;
 	struct worker *w = self;
+	uint64_t before;
 	struct domain *d;
 	size_t i, k;
 
 	(void)peer;
-	if (msg_cred_commit_decode(f, &m) != 0)
+	if (msg_cred_commit_decode(f, &m) != 0 || w->cred_staged == 0 || m.generation != w->cred_staged)
 		return PT_EPROTO;
+	before = w->cred_generation;
+	w->cred_generation = m.generation;
+	w->cred_staged = 0;
+	atomic_store(&w->table->credentials, m.generation);
 	for (i = 0; i < CONF_SERVICES_MAX; i++)
 		for (k = 0; k < w->services[i].domains.n; k++) {
 			d = &w->services[i].domains.list[k];
@@ -288,6 +401,7 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 			set_ticket_key(w, &w->services[i], d);
 		}
 	worker_crl_committed(w);
+	tell_if_unused(w, before);
 	return 0;
 }
 
@@ -301,7 +415,13 @@ worker_on_cred_release(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_cred_release_decode(f, &m) != 0)
 		return PT_EPROTO;
-	drop_staged(w);
-	load_free(&w->load);
+	if (w->load != NULL && m.generation == w->load->generation) {
+		ev_timer_clear(&w->load_timer);
+		load_free(&w->load);
+		drop_staged(w);
+	}
+	if (m.generation == w->cred_staged)
+		drop_staged(w);
+	tell_if_unused(w, m.generation);
 	return 0;
 }

@@ -361,6 +361,8 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	if (rc != 0)
 		goto out;
 	cred->crls = conf->crls;
+	cred->gone = conf->gone;
+	cred->gone_arg = conf->gone_arg;
 	*cred_out = cred;
 	cred = NULL;
 out:
@@ -397,6 +399,8 @@ tls_cred_unref(struct tls_cred **credp)
 		gnutls_priority_deinit(cred->priority);
 	tls_vcache_free(&cred->known);
 	free(cred->cas);
+	if (cred->gone != NULL)
+		cred->gone(cred->gone_arg, cred->generation);
 	free(cred);
 }
 

@@ -26,6 +26,9 @@ enum tls_client_cert {
 typedef int tls_sign_f(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed,
 		       struct span data, uint8_t *sig_out, size_t *len_out);
 
+/* A set of that generation has given up its last reference, and is freed. */
+typedef void tls_gone_f(void *arg, uint64_t generation);
+
 struct tls_chain {
 	struct span pem; /* certificates, leaf first */
 	uint32_t key;    /* the key's number, passed to the signer */
@@ -55,6 +58,8 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	void *sign_arg;
 	tls_report_f *report; /* gets every mistake instead of diag the first; NULL: none */
 	void *report_arg;
+	tls_gone_f *gone; /* NULL: nobody wants to know */
+	void *gone_arg;
 };
 
 struct tls_cred;

@@ -36,6 +36,8 @@ struct tls_cred {
 	struct tls_crl_set *crls; /* NULL: none configured */
 	tls_sign_f *sign;
 	void *sign_arg;
+	tls_gone_f *gone;
+	void *gone_arg;
 };
 
 #endif

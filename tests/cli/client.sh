@@ -39,13 +39,16 @@ status='{"ok":true,"version":"0.1.0","pid":4711,"started":1700000000,"uptime":93
 {"role":"keyholder","slot":0,"pid":13,"generation":1,"state":"serving","restarts":1}],
 "services":[{"name":"line","listen":["127.0.0.1:7777 starttls-required","[::1]:7777 tls"],"connections":5,"accepted":100,
 "refused":7,"tls_sessions":4,"handshakes":90,"handshakes_failed":1,"injections":2,"octets_in":9999,"octets_out":1234567}],
-"log_dropped":17}'
+"log_dropped":17,
+"credentials":{"generation":7,"since":1700000060,"refused":1700000120,"error":"cannot open /x: none"}}'
 status=$(printf '%s' "$status" | tr -d '\n')
 
 cat >"$tmp/expected" <<'END'
 posternd 0.1.0 is serving, process 4711
 running        1d 02:03:04 since 2023-11-14 22:13:20 UTC
 configuration  /etc/postern/postern.conf, generation 3
+certificates   generation 7 since 2023-11-14 22:14:20 UTC
+               changed files were refused at 2023-11-14 22:15:20 UTC: cannot open /x: none
 limitations    landlock is missing: kernel too old
                no root
 log            17 messages were dropped: too many at once

@@ -146,7 +146,7 @@ def reload_revokes(site, lists):
     """A new list counts for new sessions from the reload on; a wrong one changes nothing."""
     crl = lists.make('changing', [])
     services = ''.join(service(mode, mode, crl) for mode in MODES)
-    with site.server(services, allowed='reload failed|cannot load its credentials') as server:
+    with site.server(services, allowed='reload failed|cannot load its credentials|cannot be used') as server:
         def all_are(verdict, alert):
             for mode in MODES:
                 for version in VERSIONS:

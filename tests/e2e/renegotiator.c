@@ -1,11 +1,12 @@
 /* e2e/renegotiator.c - a client of the line protocol that does in a session what other clients cannot: handshakes
- * anew with another certificate or none, key updates by number. For restart.py.
+ * anew with another certificate or none, key updates by number. For restart.py and pickup.py.
  *
  * renegotiator PORT PRIORITY [CERT KEY] -- WORD ...
  *   say TEXT         sends the line, prints the answer's last line
  *   again [C K]      renegotiates with that certificate; "again -" with none, "again" as before
  *   stall            begins a renegotiation, sends no more, and waits for the server's end
  *   update N MS      N key updates, one each MS
+ *   wait FILE        until that is there
  * Prints one line for each word; ends with the first that fails: "alert N", "closed" or an error. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -155,6 +156,17 @@ update(gnutls_session_t s, int fd, int n, int ms)
 	say(s, fd, "NOOP");
 }
 
+static void
+wait_for(const char *path)
+{
+	const struct timespec pause = { 0, 10 * 1000000L };
+
+	printf("wait\n");
+	fflush(stdout);
+	while (access(path, F_OK) != 0)
+		nanosleep(&pause, NULL);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -180,6 +192,8 @@ main(int argc, char **argv)
 	for (i++; i < argc; i++) {
 		if (strcmp(argv[i], "say") == 0) {
 			say(s, fd, argv[++i]);
+		} else if (strcmp(argv[i], "wait") == 0) {
+			wait_for(argv[++i]);
 		} else if (strcmp(argv[i], "stall") == 0) {
 			stall(s, fd);
 		} else if (strcmp(argv[i], "update") == 0) {
