@@ -182,7 +182,8 @@ static const struct conf_directive identity[] = {
 	  .args = "san-email [from FILE]",
 	  .help = "Each e-mail address in the certificate's subjectAltName is tried as the user. "
 		  "With a file, only certificates that end in a CA of it are meant; it adds no "
-		  "trust of its own.",
+		  "trust of its own. Where client-ca lacks a CA of the file the rule does not apply; "
+		  "somewhere it must have all.",
 	  .choices = conf_choices_map,
 	  .read = conf_read_map,
 	  .show = conf_show_map },
@@ -198,8 +199,9 @@ static const struct conf_directive tls[] = {
 	  .args = "FILE [key FILE]",
 	  .help =
 	      "A certificate of the server with its chain, the server's own first, and its "
-	      "private key, both PEM; without key, the key is in the same file. Up to 8, chosen by "
-	      "what the client can verify.",
+	      "private key, both PEM; without key, the key is in the same file. Up to 8: of those for "
+	      "the host that the client asks for (or of all), the first that it can verify is taken, "
+	      "whatever the order here: ECDSA, Ed25519, RSA.",
 	  .read = conf_read_certificate,
 	  .show = conf_show_certificate },
 	{ .name = "protocols",

@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SAID_MAX (1024 * 1024) /* octets of complaints that are remembered */
+
 struct check {
 	const struct generation *g;
 	struct tls_key *keys[CRED_KEYS_MAX];
@@ -29,13 +31,23 @@ struct check {
 	bool warned[CRED_KEYS_MAX];
 	bool ca_warned[CRED_FILES_MAX + 1]; /* by file; the last for none */
 	const char *where; /* the domain that is being checked */
+	bool asked; /* somewhere for client certificates */
+	bool rule_applies[TLS_FROM_MAX]; /* somewhere; by number of the CA file */
 	unsigned mistakes;
+	struct buf said; /* each text with its NUL */
 };
 
 static void
 complain(struct check *c, const char *where, const struct diag *diag, int rc)
 {
 	c->mistakes++;
+	/* a file that several services name is spoken of at the first of them */
+	if (diag->text[0] == '/') {
+		if (buf_size(&c->said) > 0 && memmem(buf_span(&c->said).p, buf_size(&c->said), diag->text,
+						      strlen(diag->text) + 1) != NULL)
+			return;
+		(void)!buf_append(&c->said, diag->text, strlen(diag->text) + 1);
+	}
 	fprintf(stderr, "posternd: %s%s%s\n", where, where[0] != '\0' ? ": " : "",
 		diag->text[0] != '\0' ? diag->text : pt_strerror(rc));
 }
@@ -293,6 +305,9 @@ check_domain(struct check *c, const struct checked *d)
 			complain(c, d->where, &diag, rc);
 		tls_crl_free(&conf.crls);
 	}
+	c->asked = c->asked || conf.nfroms > 0;
+	for (i = 0; i < conf.nfroms; i++) /* a set that cannot be used may have had them all */
+		c->rule_applies[i] = c->rule_applies[i] || cred == NULL || tls_cred_applies(cred, i);
 	warn_of_files(c, d, cas, conf.ncas);
 	warn_of_names(c, d);
 	tls_cred_unref(&cred);
@@ -315,6 +330,20 @@ check_service(struct check *c, uint32_t service)
 	}
 }
 
+static void
+check_rules(struct check *c)
+{
+	const struct gen_file *f;
+	struct diag diag;
+	size_t i, from = 0;
+
+	for (i = 0; c->asked && i < c->g->cred->nfiles; i++) {
+		f = &c->g->cred->files[i];
+		if (f->kind == CRED_FROM && !c->rule_applies[from++])
+			complain(c, "", &diag, diag_set(&diag, PT_EINVAL, CRED_RULE_UNUSED, f->path));
+	}
+}
+
 __attribute__((noreturn)) static void
 check_child(const struct generation *g)
 {
@@ -323,6 +352,7 @@ check_child(const struct generation *g)
 	uint32_t i;
 
 	c.g = g;
+	buf_init(&c.said, SAID_MAX);
 	if (geteuid() == 0) {
 		if ((pw = getpwnam(confine_user(ROLE_KEYHOLDER))) == NULL) {
 			fprintf(stderr, "posternd: the account %s does not exist: run \"postern setup\" as "
@@ -336,6 +366,7 @@ check_child(const struct generation *g)
 	check_keys(&c);
 	for (i = 0; i < g->conf->nservices; i++)
 		check_service(&c, i);
+	check_rules(&c);
 	_exit(c.mistakes == 0 ? 0 : 1);
 }
 

@@ -10,6 +10,9 @@
  * it. A set has only what its block gives itself; for the rest it has the tls block's. */
 #define CRED_SET(service, name) ((uint32_t)(service) | (uint32_t)(name) << 16)
 
+/* A mistake that only shows when all services are there; of the file's path. */
+#define CRED_RULE_UNUSED "%s: no service has all its CAs in client-ca; \"from\" adds no trust, so list the file there, too"
+
 enum cred_kind {
 	CRED_CERT,      /* to the keyholder: the certificate file of key number "key" */
 	CRED_KEY,       /* to the keyholder: its key file; may be the same file */

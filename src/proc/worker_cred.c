@@ -286,6 +286,32 @@ build_domain(struct worker *w, uint32_t service, uint32_t i)
 	return rc;
 }
 
+/* The CAs of an identity rule's file must be trusted somewhere, or nobody could ever come by it. */
+static int
+check_rules(const struct worker *w)
+{
+	const struct cred_load *l = w->load;
+	size_t i, k, m, from = 0;
+	bool asked = false, applies;
+
+	for (i = 0; i < l->n; i++) {
+		if (l->files[i].kind != CRED_FROM)
+			continue;
+		applies = false;
+		for (k = 0; k < w->conf->nservices; k++)
+			for (m = 0; m < w->services[k].domains.n; m++) {
+				const struct domain *d = &w->services[k].domains.list[m];
+
+				asked = asked || d->tls->client_certificate != CONF_CC_NONE;
+				applies = applies || tls_cred_applies(d->staged, from);
+			}
+		if (asked && !applies)
+			return diag_set(&w->load->diag, PT_EINVAL, CRED_RULE_UNUSED, l->files[i].path);
+		from++;
+	}
+	return 0;
+}
+
 static void
 drop_staged(struct worker *w)
 {
@@ -338,7 +364,7 @@ load_step(void *arg)
 
 	do
 		if (rc != 0 || !build_next(w, &rc)) {
-			finish_load(w, rc);
+			finish_load(w, rc != 0 ? rc : check_rules(w));
 			return;
 		}
 	while (rc != 0 || w->child.state == PROC_STARTING);

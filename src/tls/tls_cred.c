@@ -122,6 +122,54 @@ fail:
 		gnutls_strerror(rc));
 }
 
+/* Whether to go on: a mistake that is reported is one of perhaps several. */
+static bool
+passes(const struct tls_cred_conf *conf, int rc, struct diag *diag, bool *failed)
+{
+	if (rc != PT_EINVAL || conf->report == NULL)
+		return rc == 0;
+	*failed = true;
+	conf->report(conf->report_arg, diag->text);
+	return true;
+}
+
+/* GnuTLS takes the first one that the client can verify, so the cheapest to sign with goes first: an RSA signature
+ * costs ten times an ECDSA one. */
+static unsigned
+cost_of(const struct tls_chain *chain)
+{
+	gnutls_datum_t d = { (unsigned char *)(uintptr_t)chain->pem.p, (unsigned)chain->pem.n };
+	gnutls_x509_crt_t crt;
+	unsigned n = 1, cost = 0;
+	int rc;
+
+	if (gnutls_x509_crt_list_import(&crt, &n, &d, GNUTLS_X509_FMT_PEM, 0) < 0)
+		return 0; /* add_chain() says what is wrong with it */
+	rc = gnutls_x509_crt_get_pk_algorithm(crt, NULL);
+	if (rc == GNUTLS_PK_EDDSA_ED25519 || rc == GNUTLS_PK_EDDSA_ED448)
+		cost = 1;
+	else if (rc != GNUTLS_PK_ECDSA)
+		cost = 2;
+	gnutls_x509_crt_deinit(crt);
+	return cost;
+}
+
+/* Those of equal cost in the order in which they come. */
+static int
+add_chains(struct tls_cred *cred, const struct tls_cred_conf *conf, struct diag *diag, bool *failed)
+{
+	unsigned cost;
+	size_t i;
+	int rc;
+
+	for (cost = 0; cost <= 2; cost++)
+		for (i = 0; i < conf->nchains; i++)
+			if (cost_of(&conf->chains[i]) == cost &&
+			    !passes(conf, rc = add_chain(cred, &conf->chains[i], diag), diag, failed))
+				return rc;
+	return 0;
+}
+
 static int
 read_cas(const struct tls_ca_file *file, gnutls_x509_crt_t **crts, unsigned *n, struct diag *diag)
 {
@@ -222,8 +270,8 @@ is_among(gnutls_x509_crt_t ca, gnutls_x509_crt_t *crts, unsigned n)
 	return false;
 }
 
-/* Compares a rule's CAs with those of client-ca: *within when all of them are there, *all when nothing is
- * there but them (by comparing each: the same one may stand in a file twice). */
+/* Compares a rule's CAs with those of client-ca: *within when all of them are there, *all when, too,
+ * nothing is there but them (by comparing each: the same one may stand in a file twice). */
 static void
 compare_cas(struct tls_cred *cred, gnutls_x509_crt_t *crts, unsigned n, bool *within, bool *all)
 {
@@ -250,28 +298,24 @@ compare_cas(struct tls_cred *cred, gnutls_x509_crt_t *crts, unsigned n, bool *wi
 	free(seen);
 }
 
-/* A rule's CA file: it only narrows, so all of it must be trusted already. */
+/* A rule's CA file: it only narrows, so where not all of it is trusted already the rule does not apply. */
 static int
 add_from(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
 {
 	struct tls_from *from = &cred->froms[cred->nfroms];
 	gnutls_x509_crt_t *crts;
-	bool within;
 	unsigned n;
 	int rc;
 
+	cred->nfroms++; /* rules go by their number, whether they apply or not */
 	if ((rc = read_cas(file, &crts, &n, diag)) != 0)
 		return rc;
-	compare_cas(cred, crts, n, &within, &from->all);
-	if (!within)
-		rc = diag_set(diag, PT_EINVAL, "%s: a CA in it is not in client-ca; \"from\" adds no "
-			"trust, so list the file there too", file->path);
-	if (rc == 0 && gnutls_x509_trust_list_init(&from->trust, n) != 0)
-		rc = PT_ENOMEM;
-	if (rc == 0) {
-		cred->nfroms++;
+	compare_cas(cred, crts, n, &from->within, &from->all);
+	if (from->within && !from->all) {
+		if (gnutls_x509_trust_list_init(&from->trust, n) != 0)
+			rc = PT_ENOMEM;
 		/* the list owns the certificates that it takes */
-		if (gnutls_x509_trust_list_add_cas(from->trust, crts, n, GNUTLS_TL_NO_DUPLICATES) < 0)
+		else if (gnutls_x509_trust_list_add_cas(from->trust, crts, n, GNUTLS_TL_NO_DUPLICATES) < 0)
 			rc = PT_ENOMEM;
 		else
 			n = 0;
@@ -313,17 +357,6 @@ tls_priority_check(const char *priority, struct diag *diag)
 	return rc;
 }
 
-/* Whether to go on: a mistake that is reported is one of perhaps several. */
-static bool
-passes(const struct tls_cred_conf *conf, int rc, struct diag *diag, bool *failed)
-{
-	if (rc != PT_EINVAL || conf->report == NULL)
-		return rc == 0;
-	*failed = true;
-	conf->report(conf->report_arg, diag->text);
-	return true;
-}
-
 int
 tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
 {
@@ -345,9 +378,8 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 		goto out;
 	if (!passes(conf, rc = set_priority(cred, conf, diag), diag, &failed))
 		goto out;
-	for (i = 0; i < conf->nchains; i++)
-		if (!passes(conf, rc = add_chain(cred, &conf->chains[i], diag), diag, &failed))
-			goto out;
+	if ((rc = add_chains(cred, conf, diag, &failed)) != 0)
+		goto out;
 	for (i = 0; i < conf->ncas; i++)
 		if (!passes(conf, rc = add_ca(cred, &conf->cas[i], diag), diag, &failed))
 			goto out;
@@ -391,7 +423,8 @@ tls_cred_unref(struct tls_cred **credp)
 	if (--cred->refs > 0)
 		return;
 	for (i = 0; i < cred->nfroms; i++)
-		gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
+		if (cred->froms[i].trust != NULL)
+			gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
 	tls_crl_free(&cred->crls);
 	if (cred->x509 != NULL)
 		gnutls_certificate_free_credentials(cred->x509);
@@ -402,6 +435,12 @@ tls_cred_unref(struct tls_cred **credp)
 	if (cred->gone != NULL)
 		cred->gone(cred->gone_arg, cred->generation);
 	free(cred);
+}
+
+bool
+tls_cred_applies(const struct tls_cred *cred, size_t from)
+{
+	return from < cred->nfroms && cred->froms[from].within;
 }
 
 uint64_t

@@ -46,11 +46,11 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	unsigned protocols;   /* TLS_PROTO_* */
 	const char *priority; /* GnuTLS priority string; NULL: ours */
 	enum tls_client_cert client_cert;
-	const struct tls_chain *chains;
+	const struct tls_chain *chains; /* in any order: ECDSA goes before Ed25519, that before RSA */
 	size_t nchains;
 	const struct tls_ca_file *cas;
 	size_t ncas;
-	const struct tls_ca_file *froms; /* CA files of identity rules, at most TLS_FROM_MAX */
+	const struct tls_ca_file *froms; /* CA files of identity rules, at most TLS_FROM_MAX: see tls_cred_applies() */
 	size_t nfroms;
 	struct tls_crl_set *crls; /* taken by a call that succeeds; NULL: nothing is revoked */
 	uint64_t generation;
@@ -68,6 +68,9 @@ struct tls_cred;
  * (nobody signs at present) is not. PT_EINVAL with a sentence in diag; PT_ENOMEM. */
 int tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struct diag *diag)
 	PT_MUST_USE;
+
+/* The identity rule with that CA file (its number in froms) applies: the CAs of client-ca include all of the file. */
+bool tls_cred_applies(const struct tls_cred *cred, size_t from);
 
 struct tls_cred *tls_cred_ref(struct tls_cred *cred);
 

@@ -9,8 +9,9 @@
 #include <gnutls/x509.h>
 
 struct tls_from {
-	bool all;                       /* it holds every CA of client-ca: nothing to look up */
-	gnutls_x509_trust_list_t trust; /* otherwise: its CAs alone */
+	bool within;                    /* client-ca has all its CAs; otherwise its rule does not apply */
+	bool all;                       /* and no other: nothing to look up */
+	gnutls_x509_trust_list_t trust; /* within, but not all: its CAs alone */
 };
 
 #define TLS_SHA256_SIZE 32

@@ -217,8 +217,8 @@ tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t fro
 	int rc;
 
 	PT_ASSERT(from < cred->nfroms);
-	if (cred->froms[from].all)
-		return true;
+	if (!cred->froms[from].within || cred->froms[from].all)
+		return cred->froms[from].within;
 	import_chain(g, crts, &n);
 	if (n == 0)
 		return false;

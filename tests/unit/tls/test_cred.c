@@ -124,13 +124,47 @@ test_refused(void)
 	free(both);
 	froms[0].pem = span_str(ca_pem[1]);
 	CU_ASSERT_EQUAL(try(&conf, &diag), 0);
-	conf.ncas = 1;
+}
+
+struct reports {
+	unsigned n;
+	char text[8 * DIAG_MAX];
+};
+
+static void
+report(void *arg, const char *text)
+{
+	struct reports *r = arg;
+
+	r->n++;
+	strlcat(r->text, text, sizeof r->text);
+}
+
+/* Who wants to know all mistakes gets all of them, and no set. */
+static void
+test_reported(void)
+{
+	struct tls_cred_conf conf = basic();
+	struct reports r = { 0, "" };
+	struct diag diag;
+
+	conf.report = report;
+	conf.report_arg = &r;
+	CU_ASSERT_EQUAL(try(&conf, &diag), 0);
+	CU_ASSERT_EQUAL(r.n, 0);
+	conf.priority = "NORMAL:+NONSENSE";
+	chain.key = 3;
+	cas[0].pem = span_str("x");
+	cas[1].pem = span_str("");
+	froms[0] = (struct tls_ca_file){ span_str("y"), "from.pem" };
+	conf.nfroms = 1;
 	CU_ASSERT_EQUAL(try(&conf, &diag), PT_EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "from.pem: a CA in it is not in client-ca"));
-	both = pki_join(pki_cert_pem(ca[0]), pki_cert_pem(ca[1]), NULL);
-	froms[0].pem = span_str(both); /* one of its two */
-	CU_ASSERT_EQUAL(try(&conf, &diag), PT_EINVAL);
-	free(both);
+	CU_ASSERT_EQUAL(r.n, 5);
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "wrong at \"+NONSENSE"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "the server certificate cannot be used"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "one.pem: "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "two.pem: "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "from.pem: "));
 }
 
 static void
@@ -201,6 +235,7 @@ test_selection(void)
 {
 #define ONLY(sign) DUET_TLS13 ":-SIGN-ALL:+SIGN-" sign
 	static const char *const any = DUET_TLS13;
+	static const unsigned orders[][4] = { { 0, 1, 2, 3 }, { 1, 2, 0, 3 }, { 2, 1, 0, 3 }, { 1, 0, 2, 3 } };
 	const struct {
 		const char *priority, *sni;
 		const struct pki *want;
@@ -219,24 +254,26 @@ test_selection(void)
 	struct tls_cred *cred;
 	struct diag diag;
 	uint32_t k;
-	size_t i;
+	size_t i, order;
 
-	for (k = 0; k < 4; k++)
-		all[k] = (struct tls_chain){ span_str(pem[k]), k };
 	conf.chains = all;
 	conf.nchains = 4;
-	CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &cred, &diag), 0);
-	for (i = 0; i < PT_COUNT(rows); i++) {
-		duet_init(&duet, cred, rows[i].priority, NULL, NULL, rows[i].sni);
-		duet_handshake(&duet);
-		CU_ASSERT_EQUAL(duet.status, TLS_OK);
-		if (!client_got(rows[i].want)) {
-			fprintf(stderr, "\n%s, %s\n", rows[i].priority, rows[i].sni);
-			CU_FAIL("another certificate than expected");
+	for (order = 0; order < PT_COUNT(orders); order++) {
+		for (k = 0; k < 4; k++)
+			all[k] = (struct tls_chain){ span_str(pem[orders[order][k]]), orders[order][k] };
+		CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &cred, &diag), 0);
+		for (i = 0; i < PT_COUNT(rows); i++) {
+			duet_init(&duet, cred, rows[i].priority, NULL, NULL, rows[i].sni);
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL(duet.status, TLS_OK);
+			if (!client_got(rows[i].want)) {
+				fprintf(stderr, "\n%s, %s\n", rows[i].priority, rows[i].sni);
+				CU_FAIL("another certificate than expected");
+			}
+			duet_fini(&duet);
 		}
-		duet_fini(&duet);
+		tls_cred_unref(&cred);
 	}
-	tls_cred_unref(&cred);
 }
 
 static void
@@ -269,6 +306,20 @@ test_chain_from(void)
 		CU_ASSERT_EQUAL(tls_session_chain_from(duet.server, 3), i == 0);
 		duet_fini(&duet);
 	}
+	for (i = 0; i < 5; i++)
+		CU_ASSERT_EQUAL(tls_cred_applies(cred, i), i < 4);
+	tls_cred_unref(&cred);
+	/* where one of its CAs is not trusted a rule does not apply, and the others do */
+	conf.ncas = 1;
+	CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &cred, &diag), 0);
+	for (i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(tls_cred_applies(cred, i), i == 0 || i == 3);
+	duet_init(&duet, cred, DUET_TLS13, leaf[0], NULL, NULL);
+	duet_handshake(&duet);
+	CU_ASSERT_EQUAL(tls_session_facts(duet.server)->verdict, TLS_VERDICT_TRUSTED);
+	for (i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(tls_session_chain_from(duet.server, i), i == 0 || i == 3);
+	duet_fini(&duet);
 	tls_cred_unref(&cred);
 	/* as many rules as there may be */
 	for (i = 0; i < TLS_FROM_MAX; i++)
@@ -326,6 +377,7 @@ static const struct test_row rows[] = {
 	{ "references", test_references },
 	{ "which certificate a client gets", test_selection },
 	{ "chains from a rule's CA", test_chain_from },
+	{ "all mistakes", test_reported },
 	{ "many CAs, and none", test_many_cas },
 	{ "certificates freed", test_end },
 };
