@@ -34,6 +34,8 @@ reason(const struct tls_failure *f, bool hello_seen)
 		return TABLE_FAILURE_CERTIFICATE;
 	if (f->signature)
 		return TABLE_FAILURE_SIGNATURE;
+	if (f->protocol)
+		return TABLE_FAILURE_ALPN;
 	if (f->alert_got != 0)
 		return TABLE_FAILURE_ALERT;
 	return f->alert_sent != 0 ? TABLE_FAILURE_PROTOCOL : TABLE_FAILURE_CLOSED;

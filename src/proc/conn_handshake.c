@@ -56,6 +56,8 @@ conn_open_session(struct conn *c)
 
 	c->handshake_us = ev_now_us();
 	c->tls = tls_session_new(d->cred, &t);
+	if (c->tls != NULL)
+		tls_session_speak(c->tls, c->service->protocol->alpn);
 	if (c->tls != NULL && c->service->domains.n > 1)
 		tls_session_choose(c->tls, d->tls->tickets, choose_domain, c);
 	else if (c->tls != NULL && d->tickets && tls_session_offer_tickets(c->tls, &d->ticket) != 0)

@@ -38,6 +38,9 @@ conn_say_handshake_failed(const struct conn *c)
 		snprintf(text, sizeof text, "TLS handshake refused: client certificate %s%s (alert %u "
 			"sent)", tls_verdict_name(f->verdict), f->resumed ? " in a resumed session" : "",
 			f->alert_sent);
+	else if (f->protocol)
+		snprintf(text, sizeof text, "TLS handshake refused: the client wants another protocol than this "
+			"service speaks (ALPN; alert %u sent)", f->alert_sent);
 	else if (f->alert_got != 0)
 		snprintf(text, sizeof text, "TLS handshake ended by the client with alert %u",
 			f->alert_got);

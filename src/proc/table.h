@@ -50,6 +50,7 @@
 	X(ALERT, "alert")             /* the client ended it with an alert */                      \
 	X(CLOSED, "closed")           /* the connection ended */                                   \
 	X(SIGNATURE, "signature")     /* the keyholder did not sign */                             \
+	X(ALPN, "alpn")               /* the client wants another protocol (RFC 7301) */           \
 	X(PROTOCOL, "protocol")       /* anything else that TLS does not allow */
 
 enum table_failure {

@@ -157,6 +157,10 @@ void engine_free(struct engine **e);
 /* What a service has to know of its protocol before there is an engine. */
 struct engine_protocol {
 	const char *name;
+	/* What a client may call it when it begins TLS (ALPN, RFC 7301), ends with NULL: a client that names protocols
+	 * and none of these is turned away, so that what is meant for another protocol's server is never read as this one
+	 * (the ALPACA attack). NULL: it has no such name, and what clients name does not matter. */
+	const char *const *alpn;
 	/* New session. conf and peer are borrowed and must outlive the engine. NULL when out of
 	 * memory. */
 	struct engine *(*new)(const struct engine_conf *conf, enum engine_start start,

@@ -29,6 +29,7 @@ struct tls_session {
 	struct tls_failure failure;
 	tls_choose_f *choose; /* NULL: the domain is given, or has been chosen */
 	void *choose_arg;
+	const char *const *alpn; /* NULL: whatever the client names */
 	unsigned key_updates; /* received */
 	uint8_t leaf[LEAF_HASH];     /* of the client's certificate; zeros: none */
 	enum tls_verdict verdict;    /* of the handshake under way */
@@ -333,6 +334,28 @@ tls_session_choose(struct tls_session *s, bool tickets, tls_choose_f *f, void *a
 		expect_tickets(s);
 }
 
+static int
+set_alpn(struct tls_session *s)
+{
+	gnutls_datum_t names[TLS_ALPN_MAX];
+	unsigned n;
+
+	for (n = 0; s->alpn != NULL && s->alpn[n] != NULL; n++) {
+		PT_ASSERT(n < TLS_ALPN_MAX);
+		names[n] = (gnutls_datum_t){ (unsigned char *)(uintptr_t)s->alpn[n], (unsigned)strlen(s->alpn[n]) };
+	}
+	return n == 0 ? 0 : gnutls_alpn_set_protocols(s->g, names, n,
+				GNUTLS_ALPN_MANDATORY | GNUTLS_ALPN_SERVER_PRECEDENCE);
+}
+
+void
+tls_session_speak(struct tls_session *s, const char *const *alpn)
+{
+	PT_ASSERT(!s->hello_seen);
+	s->alpn = alpn;
+	PT_ASSERT(set_alpn(s) == 0); /* it copies into the session */
+}
+
 /* A fresh GnuTLS session for s->cred. */
 static int
 open_gnutls(struct tls_session *s)
@@ -350,7 +373,7 @@ open_gnutls(struct tls_session *s)
 	gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
 	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, message_hook);
 	if (gnutls_priority_set(g, s->cred->priority) != 0 ||
-	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, s->cred->x509) != 0)
+	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, s->cred->x509) != 0 || set_alpn(s) != 0)
 		return PT_ENOMEM;
 	use_cred(s);
 	return 0;
@@ -437,6 +460,7 @@ fail(struct tls_session *s, int code)
 	s->failure.code = code;
 	s->failure.text = gnutls_strerror(code);
 	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
+	s->failure.protocol = code == GNUTLS_E_NO_APPLICATION_PROTOCOL;
 	/* the second also stands for lengths within a message that do not fit: those get an alert */
 	if (code == GNUTLS_E_PREMATURE_TERMINATION ||
 	    (code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && s->ended)) {

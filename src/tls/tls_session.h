@@ -16,6 +16,7 @@
 #define TLS_SANS_MAX 32                  /* subjectAltNames that are looked at */
 #define TLS_NAME_MAX 1024                /* octets of one name; a longer one is left out */
 #define TLS_RECORD_MAX 16384             /* octets of plaintext in one record */
+#define TLS_ALPN_MAX 4                   /* names of one protocol */
 
 /* Both: octets moved, or PT_EAGAIN, PT_EEOF (read only: the peer has ended), PT_EIO. */
 struct tls_transport {
@@ -61,7 +62,11 @@ struct tls_session *tls_session_new(struct tls_cred *cred, const struct tls_tran
  * this call neither takes nor gives any. The key is copied. PT_ENOMEM. */
 int tls_session_offer_tickets(struct tls_session *s, const struct tls_ticket_key *key) PT_MUST_USE;
 
-/* Instead of that, before the handshake, at most once: the domain is chosen by the name that the client asks for. f is
+/* Before the handshake: what a client may call the protocol (RFC 7301), ends with NULL, at most TLS_ALPN_MAX, borrowed for
+ * the session's life. One that names protocols and none of these gets alert 120; one that names none goes on. */
+void tls_session_speak(struct tls_session *s, const char *const *alpn);
+
+/* Instead of tls_session_offer_tickets(), before the handshake, at most once: the domain is chosen by the name that the client asks for. f is
  * called once in a session, as soon as its first ClientHello is there: before any ticket is opened and
  * any certificate chosen. A second ClientHello (RFC 8446 §4.1.4), a renegotiation, and whatever they ask
  * for, change nothing. cred, which the session began with, counts for versions and algorithms alone, so all
@@ -132,7 +137,7 @@ const char *tls_session_name(const struct tls_session *s);
 /* Only after TLS_OK from tls_session_handshake(). */
 const struct tls_facts *tls_session_facts(const struct tls_session *s);
 
-/* The certificate was judged trusted, and its chain ends in a CA of that rule's file. */
+/* The certificate was judged trusted, the rule applies here, and the chain ends in a CA of that rule's file. */
 bool tls_session_chain_from(const struct tls_session *s, size_t from);
 
 /* Why it failed, for the log. */
@@ -145,6 +150,7 @@ struct tls_failure {
 	enum tls_verdict verdict; /* that ended it under optional and require; TRUSTED otherwise */
 	bool changed;          /* a renegotiation came with another certificate or verdict */
 	bool signature;        /* our own signature could not be had */
+	bool protocol;         /* the client wants another protocol (ALPN) */
 };
 const struct tls_failure *tls_session_failure(const struct tls_session *s);
 

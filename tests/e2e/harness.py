@@ -230,6 +230,8 @@ ISSUES = [
     Issue('between', 'authority', '', 'ca', VALID_FOREVER),
     Issue('server', 'server'),
     Issue('server-2', 'server'),
+    Issue('server-rsa', 'server', key='rsa:2048'),
+    Issue('server-ed25519', 'server', key='ed25519'),
     Issue('net', 'server', 'DNS:mail.example.net, DNS:imap.example.net, DNS:*.example.net'),
     Issue('books', 'server', 'DNS:xn--bcher-kva.example'),
     Issue('alice', 'client', 'email:alice@example.test'),

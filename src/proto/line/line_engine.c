@@ -500,8 +500,12 @@ line_refusal(enum engine_bye why)
 	return line_reply_line(bye_text(why));
 }
 
+/* Nobody's registered name, but one that no other protocol has. */
+static const char *const line_alpn[] = { "postern-line", NULL };
+
 const struct engine_protocol line_protocol = {
 	.name = "line",
+	.alpn = line_alpn,
 	.new = line_new,
 	.refusal = line_refusal,
 };

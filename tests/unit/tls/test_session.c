@@ -808,6 +808,54 @@ test_free(void)
 	duet_fini(&duet);
 }
 
+/* What a client may call the protocol (RFC 7301); begun again without tickets as well. */
+static void
+test_alpn(void)
+{
+	static const char *const two[] = { "one", "two", NULL }, *const none[] = { NULL };
+	static const struct {
+		const char *const *ours;
+		const char *theirs[3]; /* of the client, ends with NULL */
+		const char *selected;  /* NULL: nothing */
+		bool refused;
+	} rows[] = {
+		{ two, { NULL }, NULL, false },
+		{ two, { "one", NULL }, "one", false },
+		{ two, { "two", "one" }, "one", false }, /* our order */
+		{ two, { "http/1.1", "two" }, "two", false },
+		{ two, { "http/1.1", "h2" }, NULL, true },
+		{ two, { "ONE", NULL }, NULL, true },
+		{ two, { "on", "ones" }, NULL, true },
+		{ none, { "http/1.1", NULL }, NULL, false },
+		{ NULL, { "http/1.1", NULL }, NULL, false },
+	};
+	struct tls_cred *cred = cred_for(TLS_CLIENT_CERT_REQUEST);
+	gnutls_datum_t names[2], got;
+	unsigned n;
+	size_t i, v;
+
+	for (v = 0; v < 2; v++)
+		for (i = 0; i < PT_COUNT(rows); i++) {
+			duet_init(&duet, cred, v == 0 ? DUET_TLS12 : DUET_TLS13, NULL, NULL, NULL);
+			tls_session_speak(duet.server, rows[i].ours);
+			for (n = 0; n < 2 && rows[i].theirs[n] != NULL; n++)
+				names[n] = (gnutls_datum_t){ (unsigned char *)(uintptr_t)rows[i].theirs[n],
+					(unsigned)strlen(rows[i].theirs[n]) };
+			if (n > 0)
+				CU_ASSERT_EQUAL(gnutls_alpn_set_protocols(duet.client, names, n, 0), 0);
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL(duet.status, rows[i].refused ? TLS_FAILED : TLS_OK);
+			CU_ASSERT_EQUAL(duet.client_alert, rows[i].refused ? 120 : 0);
+			CU_ASSERT_EQUAL(tls_session_failure(duet.server)->protocol, rows[i].refused);
+			CU_ASSERT_EQUAL(gnutls_alpn_get_selected_protocol(duet.client, &got) == 0,
+				rows[i].selected != NULL);
+			if (rows[i].selected != NULL)
+				CU_ASSERT_TRUE(span_equal((struct span){ got.data, got.size }, span_str(rows[i].selected)));
+			duet_fini(&duet);
+		}
+	tls_cred_unref(&cred);
+}
+
 static const struct test_row rows[] = {
 	{ "certificates", test_begin },
 	{ "every mode with every certificate", test_matrix },
@@ -824,6 +872,7 @@ static const struct test_row rows[] = {
 	{ "renegotiation", test_renegotiation },
 	{ "renegotiation: who it is", test_renegotiation_identity },
 	{ "renegotiation: data within", test_renegotiation_data },
+	{ "ALPN", test_alpn },
 	{ "renegotiation: insecure", test_renegotiation_insecure },
 	{ "key updates counted", test_key_updates_counted },
 	{ "key update", test_key_update },

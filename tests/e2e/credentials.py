@@ -1,0 +1,150 @@
+"""credentials.py - what the server shows of itself: several certificates by algorithm, and what it lets clients
+call its protocol; and rules of identity that hold at one service alone."""
+import re
+import ssl
+import subprocess
+
+import harness as h
+
+VERSIONS = ('1.2', '1.3')
+
+
+def certificate(site, name, more=''):
+    return f'    certificate {site.certs.cert(name)} key {site.certs.key(name)}{more}\n'
+
+
+def tls_with(site, lines):
+    """The tls block with these lines instead of its certificate."""
+    return h.TLS_MAIN.replace('    certificate {cert} key {key}\n', lines.replace('{', '{{').replace('}', '}}'))
+
+
+def shown(server, *args, name='lines', starttls=False):
+    """The subject and the signature's type that openssl s_client saw; None when there was no handshake."""
+    out = h.s_client(server, name, 'QUIT\n', '-brief', *args, starttls=starttls)
+    subject = re.search(r'^Peer certificate: CN ?= ?(.*)$', out, re.M)
+    kind = re.search(r'^Signature type: (.*)$', out, re.M)
+    return (subject.group(1), kind.group(1)) if subject and kind else None
+
+
+# --- algorithms ---------------------------------------------------------------------------------
+
+ALGORITHMS = [
+    # what the client can do, and whose certificate it gets
+    ('TLS 1.2, anything', ('-tls1_2',), 'server'),
+    ('TLS 1.3, anything', ('-tls1_3',), 'server'),
+    ('TLS 1.2, ECDSA', ('-tls1_2', '-cipher', 'ECDHE-ECDSA-AES128-GCM-SHA256'), 'server'),
+    ('TLS 1.2, RSA', ('-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256'), 'server-rsa'),
+    ('TLS 1.2, Ed25519', ('-tls1_2', '-sigalgs', 'ed25519'), 'server-ed25519'),
+    ('TLS 1.3, ECDSA', ('-tls1_3', '-sigalgs', 'ECDSA+SHA256'), 'server'),
+    ('TLS 1.3, RSA', ('-tls1_3', '-sigalgs', 'rsa_pss_rsae_sha256:RSA+SHA256:ECDSA+SHA384'), 'server-rsa'),
+    ('TLS 1.3, Ed25519', ('-tls1_3', '-sigalgs', 'ed25519:ECDSA+SHA384'), 'server-ed25519'),
+]
+ORDERS = [('server', 'server-rsa', 'server-ed25519'), ('server-rsa', 'server-ed25519', 'server')]
+
+
+def algorithms(server, args, want):
+    got = shown(server, *args)
+    h.check(got is not None and got[0] == want, f'{got}, expected {want}')
+
+
+def gnutls_algorithms(server):
+    for priority, want in (('NORMAL', 'server'), ('NORMAL:-SIGN-ALL:+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-SHA256', 'server-rsa'),
+                           ('NORMAL:-SIGN-ALL:+SIGN-EDDSA-ED25519', 'server-ed25519')):
+        out = h.gnutls_cli(server, 'line', [('QUIT', 'OK')], '--priority', priority, '--no-ca-verification')
+        h.check(f"subject `CN={want}'" in out, f'{priority}: {out}')
+
+
+def one_alone(site):
+    """A client that cannot verify the only certificate is turned away; others are not hurt."""
+    with site.server(h.LINE_SERVICE, tls=tls_with(site, certificate(site, 'server-ed25519'))) as server:
+        h.check(shown(server, '-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256') is None, 'RSA with Ed25519')
+        h.equal(shown(server)[0], 'server-ed25519', 'a client that can')
+
+
+# --- ALPN ---------------------------------------------------------------------------------------
+
+
+def alpn(server, version):
+    for names, selected in ((None, None), (['postern-line'], 'postern-line'),
+                            (['http/1.1', 'postern-line'], 'postern-line'), (['http/1.1', 'h2'], 'refused'),
+                            (['imap'], 'refused'), (['postern-lin'], 'refused')):
+        context = server.site.certs.context(version, 'alice')
+        if names:
+            context.set_alpn_protocols(names)
+        for name in ('line', 'lines'):
+            before = server.service(name=name if name == 'line' else 'line')
+            try:
+                with h.Client(server.address(name)) as c:
+                    if name == 'line':
+                        c.reply()
+                        c.command('STARTTLS')
+                    c.sock = context.wrap_socket(c.sock, server_hostname='localhost', suppress_ragged_eofs=False)
+                    c.reply()
+                    got = c.sock.selected_alpn_protocol()
+                    h.equal(c.whoami()['IDENTITY'], 'alice@example.test', 'IDENTITY')
+            except ssl.SSLError as why:
+                h.check('NO_APPLICATION_PROTOCOL' in str(why).upper().replace(' ', '_'), f'{names}: {why}')
+                got = 'refused'
+            h.equal(got, selected, f'{names} at {name}')
+            if selected == 'refused':
+                h.within(h.TIMEOUT, lambda: server.service()['handshakes_failed'] == before['handshakes_failed'] + 1,
+                         'counted as failed')
+    # a browser's request never comes to the engine
+    out = h.s_client(server, 'lines', 'GET / HTTP/1.1\n', '-alpn', 'http/1.1', starttls=False)
+    h.equal(h.alert_of(out), 120, f'the alert: {out}')
+    server.wait_log(r'the client wants another protocol than this service speaks \(ALPN; alert 120 sent\)')
+
+
+# --- rules that hold somewhere ------------------------------------------------------------------
+
+RULES = h.LINE_SERVICE + '''
+service partners {
+    protocol line
+    listen 127.0.0.1:@partners starttls-required
+    tls main { client-ca %(ca)s %(stranger)s }
+}
+'''
+
+
+def rules(site):
+    """`map ... from FILE` holds where all CAs of the file are trusted; nowhere is a mistake."""
+    certs = site.certs
+    tls = h.TLS_MAIN.replace('map san-email', f'map san-email from {certs.cert("ca")}\n'
+                             f'map san-email from {certs.cert("stranger-ca")}\n')
+    services = RULES % {'ca': certs.cert('ca'), 'stranger': certs.cert('stranger-ca')}
+    with site.server(services, tls=tls, allowed='reload failed') as server:
+        for name, cert, verdict, identity in (
+                ('line', 'alice', 'trusted', 'alice@example.test'), ('line', 'stranger', 'unknown-ca', None),
+                ('partners', 'alice', 'trusted', 'alice@example.test'),
+                ('partners', 'stranger', 'trusted', 'alice@example.test')):
+            with server.secure(name, cert=cert) as client:
+                facts = client.whoami()
+                h.equal((facts['VERDICT'], facts.get('IDENTITY')), (verdict, identity), f'{cert} at {name}')
+        server.write_conf(services=h.LINE_SERVICE)
+        text = 'stranger-ca.pem: no service has all its CAs in client-ca'
+        answer = server.ask('reload')
+        h.check(not answer['ok'] and text in answer['error'], str(answer))
+        run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                             timeout=h.TIMEOUT)
+        h.check(run.returncode == 78 and run.stderr.count(text) == 1, run.stderr)
+
+
+def main():
+    topic = h.Topic()
+    site = h.Site(topic)
+    for order in ORDERS:
+        with site.server(h.LINE_SERVICE, tls=tls_with(site, ''.join(certificate(site, name) for name in order)),
+                         allowed='RSA') as server:
+            for what, args, want in ALGORITHMS:
+                topic.case(f'{order[0]} first; {what}', algorithms, server, args, want)
+            topic.case(f'{order[0]} first; gnutls-cli', gnutls_algorithms, server)
+    topic.case('one certificate that not every client can verify', one_alone, site)
+    with site.server(h.LINE_SERVICE) as server:
+        for version in VERSIONS:
+            topic.case(f'TLS {version}: ALPN', alpn, server, version)
+    topic.case('map ... from FILE, where its CAs are trusted', rules, site)
+    topic.done()
+
+
+if __name__ == '__main__':
+    main()
