@@ -8,7 +8,14 @@ import time
 
 import harness as h
 
+LINGER_S = 2  # the default
+
 SERVICES = h.LINE_SERVICE + '''
+service strict {
+    protocol line
+    listen 127.0.0.1:@linesstrict tls
+    tls main { client-certificate require }
+}
 service quick {
     protocol line
     listen 127.0.0.1:@quick starttls
@@ -391,6 +398,69 @@ def octet_by_octet(server):
         h.check(b'"IDENTITY" "alice@example.test"' in got, f'{got!r}')
 
 
+class Leaving:
+    """A client whom the server has told the last it has to say, in TLS or not; a refused one got its alert. It has
+    closed its own side of nothing."""
+
+    def __init__(self, server, how):
+        self.server = server
+        if how == 'an alert':
+            client = server.connect('linesstrict')
+            client.wrap(server.site.certs.context('1.3'))
+            try:
+                client.reply()
+                raise h.Failure('not refused')
+            except ssl.SSLError:
+                pass
+        else:
+            client = server.client('plain') if how == 'plaintext' else server.secure('linesquick')
+            client.send(b'QUIT\r\n')
+            client.reply()
+        # what follows is octets to the kernel: no TLS of ours answers them
+        self.raw = socket.socket(fileno=client.sock.detach())
+        self.raw.settimeout(h.TIMEOUT)
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self):
+        return self.raw
+
+    def __exit__(self, *_):
+        self.raw.close()
+
+    def gone(self):
+        return sum(s['connections'] for s in self.server.status()['services']) == 0
+
+
+def sends_on(server, how):
+    """So that the last words arrive, the server reads on behind them, but not for ever: 256 KiB."""
+    most = 32 << 20  # far above what the buffers of two sockets hold
+    leaving, sent = Leaving(server, how), 0
+    with leaving as raw:
+        try:
+            while sent < most:
+                sent += raw.send(bytes(65536))
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        h.check(256 << 10 <= sent < most, f'{sent} octets were taken')
+        h.within(h.TIMEOUT, leaving.gone, 'the connection is gone')
+
+
+def drips_on(server, how):
+    """Nor for longer than `linger`, whatever still comes."""
+    leaving, began = Leaving(server, how), time.monotonic()
+    with leaving as raw:
+        try:
+            while not leaving.gone():
+                raw.send(b'x')
+                time.sleep(0.02)
+                h.check(time.monotonic() - began < h.TIMEOUT, 'it lingers')
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        took = time.monotonic() - began
+        h.check(took > LINGER_S - 0.3, f'it was cut after {took:.2f} s already')
+        h.within(h.TIMEOUT, leaving.gone, 'the connection is gone')
+
+
 def nobody_is_left(server):
     """After all this: the workers that were started, no connection, and nothing killed."""
     h.within(h.TIMEOUT, lambda: sum(s['connections'] for s in server.status()['services']) == 0,
@@ -435,6 +505,9 @@ def main():
         topic.case('50 peers that never read', many_never_read, server)
         topic.case('goodbye to a peer that never reads', goodbye_to_a_peer_that_never_reads, server)
         topic.case('one octet at a time, handshake included', octet_by_octet, server)
+        for how in ('plaintext', 'TLS', 'an alert'):
+            topic.case(f'who sends on behind our last words, {how}', sends_on, server, how)
+            topic.case(f'who drips on behind our last words, {how}', drips_on, server, how)
         topic.case('nobody is left', nobody_is_left, server)
     topic.done()
 

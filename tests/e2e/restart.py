@@ -134,6 +134,27 @@ def rounds(server, version):
         client.expect_end()
 
 
+def resumed_rounds(server, version):
+    """The same, each session but the first by the ticket of the one before: the identity comes from the ticket, and
+    between two sessions there is none."""
+    context = server.site.certs.context(version, 'alice')
+    session = None
+    with counted(server, 'many', restarts=4, handshakes=4, resumed=3), server.client('many') as client:
+        for n in range(4):
+            h.equal(client.command('STARTTLS').status, 'OK', 'STARTTLS')
+            client.sock = context.wrap_socket(client.sock, server_hostname='localhost', session=session,
+                                              suppress_ragged_eofs=False)
+            h.equal(client.reply().status, 'OK', 'the first words')
+            facts = client.whoami()
+            h.equal((facts['RESUMED'], facts['VERDICT'], facts['IDENTITY']),
+                    ('yes' if n > 0 else 'no', 'trusted', 'alice@example.test'), f'session {n}')
+            session = client.sock.session
+            unwrap(client)
+            facts = client.whoami()
+            h.equal((facts['TLS'], facts.get('IDENTITY'), facts['SAN']), ('none', None, []), 'in plaintext')
+        h.equal(client.command('QUIT').status, 'OK', 'QUIT')
+
+
 def needs_tls_again(server):
     """Where TLS is needed, it is needed again: nothing of what was allowed stays."""
     with server.client('line') as client:
@@ -395,7 +416,7 @@ def wiped(server, version):
                 h.equal(sum(holds(pid, bytes.fromhex(secret)) for pid in workers), 0, f'copies of {label}')
 
 
-def java(server, version, how, want):
+def java(server, version, how, want, resume=False):
     for program in ('javac', 'java', 'keytool'):
         h.need(program, 'openjdk-17-jdk-headless')
     here = pathlib.Path(__file__).parent
@@ -407,10 +428,12 @@ def java(server, version, how, want):
                         '-keystore', str(folder / 'trust'), '-file', str(server.site.certs.cert('ca'))],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     run = subprocess.run(['java', '-cp', str(folder), 'Restart', str(server.port('many')), 'TLSv' + version,
-                          str(folder / 'trust'), 'changeit', how, '3'], stdout=subprocess.PIPE,
+                          str(folder / 'trust'), 'changeit', how, '3', 'resume' if resume else 'full'], stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, timeout=60)
     out = run.stdout.decode()
     h.equal(len(re.findall(r'^inside TLSv' + version + ' OK', out, re.M)), 3 if want else 1, f'sessions in {out}')
+    h.equal(re.findall(r'^resumed (\w+)', out, re.M), (['no', 'yes', 'yes'] if resume else ['no'] * 3)[:3 if want else 1],
+            f'resumed, in {out}')
     h.equal(len(re.findall(r'^plain OK', out, re.M)), 3 if want else 0, f'answers in plaintext in {out}')
     if want:
         h.check('quit OK' in out, out)
@@ -557,6 +580,7 @@ def main():
         for version in VERSIONS:
             where = f'TLS {version}'
             topic.case(f'five rounds, each as somebody else, {where}', rounds, server, version)
+            topic.case(f'four rounds, resumed, {where}', resumed_rounds, server, version)
             topic.case(f'plaintext behind close_notify in the same segment, {where}', pipelined, server, version)
             topic.case(f'half a command before close_notify, {where}', half_a_command, server, version)
             topic.case(f'an injection behind close_notify, {where}', injection, server, version)
@@ -570,6 +594,7 @@ def main():
             topic.case(f'plaintext without close_notify, {where}', forged_plaintext, server, version)
             topic.case(f'nothing of ours is left in memory, {where}', wiped, server, version)
             topic.case(f'Java, shutdownOutput, {where}', java, server, version, 'shutdownOutput', True)
+            topic.case(f'Java, shutdownOutput, resumed, {where}', java, server, version, 'shutdownOutput', True, True)
             topic.case(f'Java, close, {where}', java, server, version, 'close', version == '1.2')
         topic.case('where TLS is needed it is needed again', needs_tls_again, server)
         topic.case('three restarts in ten minutes', limit, server)

@@ -2,6 +2,7 @@
 #include "test.h"
 #include "duet.h"
 
+#include <gnutls/abstract.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -370,6 +371,63 @@ test_many_cas(void)
 	pki_free(&leaf);
 }
 
+/* How many names of CAs the client was given. */
+static int names_seen;
+
+static int
+note_names(gnutls_session_t g, const struct gnutls_cert_retr_st *info, gnutls_pcert_st **certs, unsigned *n,
+	   gnutls_ocsp_data_st **ocsp, unsigned *nocsp, gnutls_privkey_t *key, unsigned *flags)
+{
+	(void)g;
+	(void)ocsp;
+	(void)nocsp;
+	(void)key;
+	(void)flags;
+	names_seen = info->nreqs;
+	*certs = NULL;
+	*n = 0;
+	return 0;
+}
+
+/* A list of names that is too long is not sent: with a thousand of them the handshake would fail. */
+static void
+test_ca_names(void)
+{
+	static const struct {
+		int cas, names;
+	} rows[] = { { 1, 1 }, { 32, 32 }, { 33, 0 } };
+	struct tls_cred_conf conf = basic();
+	struct tls_cred *cred;
+	struct diag diag;
+	struct pki *more;
+	char *many;
+	size_t i;
+	int n, v;
+
+	conf.ncas = 1; /* files */
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		many = pki_cert_pem(ca[0]);
+		for (n = 1; n < rows[i].cas; n++) {
+			more = pki_new(&(struct pki_spec){ .cn = "one of many", .ca = true }, NULL);
+			many = pki_join(many, pki_cert_pem(more), NULL);
+			pki_free(&more);
+		}
+		cas[0].pem = span_str(many);
+		CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &cred, &diag), 0);
+		for (v = 0; v < 2; v++) {
+			duet_init(&duet, cred, v ? DUET_TLS13 : DUET_TLS12, NULL, NULL, NULL);
+			gnutls_certificate_set_retrieve_function3(duet.client_cred, note_names);
+			names_seen = -1;
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL(duet.status, TLS_OK);
+			CU_ASSERT_EQUAL(names_seen, rows[i].names);
+			duet_fini(&duet);
+		}
+		tls_cred_unref(&cred);
+		free(many);
+	}
+}
+
 static const struct test_row rows[] = {
 	{ "certificates", test_begin },
 	{ "what is refused", test_refused },
@@ -379,6 +437,7 @@ static const struct test_row rows[] = {
 	{ "chains from a rule's CA", test_chain_from },
 	{ "all mistakes", test_reported },
 	{ "many CAs, and none", test_many_cas },
+	{ "names of CAs", test_ca_names },
 	{ "certificates freed", test_end },
 };
 TEST_MAIN("tls/cred", rows)
