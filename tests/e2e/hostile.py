@@ -227,6 +227,97 @@ def half_close_tls(server, version):
                 f'no close_notify at the end: {got[-40:]!r}')
 
 
+class Unheard:
+    """A client in TLS that asks, says close_notify and has read nothing of the answers: what its socket and the
+    server's do not hold waits in the worker, which has read the close_notify."""
+
+    ANSWER = 'x' * 900
+
+    def __init__(self, server):
+        self.server = server
+        self.sock = socket.socket()
+        self.sock.settimeout(h.TIMEOUT)
+        # before it connects; the server's kernel keeps so many segments, and loopback's are large
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        self.sock.connect(server.address('lines'))
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = server.site.certs.context('1.3').wrap_bio(self.incoming, self.outgoing,
+                                                             server_hostname='localhost')
+        self.pump(self.tls.do_handshake)
+        self.pump(lambda: self.tls.read(65536))
+        self.asked = 0
+        full = 0
+        while full < 2:  # until the kernel takes no more of the answers
+            before = self.queues()
+            self.ask(8)
+            time.sleep(0.02)
+            full = full + 1 if self.queues()[0] == before[0] > 0 else 0
+        self.ask(8)
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        self.sock.sendall(self.outgoing.read())
+        h.within(h.TIMEOUT, lambda: self.queues()[1] == 0, 'close_notify is read')
+        self.began = time.monotonic()
+
+    def pump(self, call):
+        while True:
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                more = self.sock.recv(65536)
+                h.check(more, 'a FIN too early')
+                self.incoming.write(more)
+
+    def ask(self, n):
+        self.tls.write(f'ECHO {self.ANSWER}\r\n'.encode() * n)
+        self.sock.sendall(self.outgoing.read())
+        self.asked += n
+        h.within(h.TIMEOUT, lambda: self.queues()[1] == 0, 'the server has read it: it may keep as much')
+
+    def queues(self):
+        """Octets in the server's socket: to be sent, to be read."""
+        ours, theirs = self.sock.getsockname()[1], self.server.port('lines')
+        with open('/proc/net/tcp', encoding='ascii') as table:
+            for line in table:
+                fields = line.split()
+                if fields[1].endswith(f':{theirs:04X}') and fields[2].endswith(f':{ours:04X}'):
+                    return tuple(int(n, 16) for n in fields[4].split(':'))
+        raise h.Failure('the server has closed')
+
+    def gone(self):
+        return self.server.service()['connections'] == 0
+
+
+def never_hears(server):
+    """It does not read: `linger` after the last octet that went it is given up."""
+    client = Unheard(server)
+    with client.sock:
+        h.within(h.TIMEOUT, client.gone, 'it is given up')
+        took = time.monotonic() - client.began
+        h.check(took > LINGER_S - 0.3, f'given up after {took:.2f} s already')
+
+
+def hears_slowly(server):
+    """It reads, slowly: each octet that goes gives it `linger` once more, and it hears all."""
+    client = Unheard(server)
+    heard, least = 0, client.asked * (len(client.ANSWER) + 22)
+    with client.sock as sock:
+        while True:
+            more = sock.recv(16384)
+            if not more:
+                break
+            heard += len(more)
+            if time.monotonic() < client.began + 3:
+                time.sleep(0.1)
+    h.check(heard >= least, f'{heard} octets for {client.asked} answers')
+    h.check(time.monotonic() - client.began > LINGER_S + 0.5, 'that was not slow')
+    h.within(h.TIMEOUT, client.gone, 'the connection is gone')
+
+
 def truncated(server):
     before = server.service()['truncated']
     server.secure().close()
@@ -509,6 +600,9 @@ def main():
             topic.case(f'who sends on behind our last words, {how}', sends_on, server, how)
             topic.case(f'who drips on behind our last words, {how}', drips_on, server, how)
         topic.case('nobody is left', nobody_is_left, server)
+    with site.server(h.LINE_SERVICE) as server:
+        topic.case('close_notify, and it never reads the answers', never_hears, server)
+        topic.case('close_notify, and it reads the answers slowly', hears_slowly, server)
     topic.done()
 
 
