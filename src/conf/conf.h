@@ -86,8 +86,9 @@ enum conf_after_close {
 
 struct conf_cert {
 	struct conf_origin origin;
-	char *certificate; /* PEM file, leaf first */
+	char *certificate; /* PEM file, leaf first, or PKCS#12 */
 	char *key;         /* PEM file; NULL: the key is in the certificate file */
+	char *passphrase;  /* file whose first line opens the key; NULL: none */
 };
 
 struct conf_tls {

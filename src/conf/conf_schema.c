@@ -196,10 +196,11 @@ static const struct conf_directive tls[] = {
 	  .type = CONF_T_SPECIAL,
 	  .flags = CONF_F_REPEAT | CONF_F_REQUIRED,
 	  .max = CONF_CERTS_MAX,
-	  .args = "FILE [key FILE]",
+	  .args = "FILE [key FILE] [passphrase FILE]",
 	  .help =
 	      "A certificate of the server with its chain, the server's own first, and its "
-	      "private key, both PEM; without key, the key is in the same file. Up to 8: of those for "
+	      "private key, both PEM; without key, the key is in the same file. Or a PKCS#12 file, which "
+	      "has all of these. The first line of the passphrase file opens an encrypted key. Up to 8: of those for "
 	      "the host that the client asks for (or of all), the first that it can verify is taken, "
 	      "whatever the order here: ECDSA, Ed25519, RSA.",
 	  .read = conf_read_certificate,
@@ -332,7 +333,7 @@ static const struct conf_directive named[] = {
 	  .type = CONF_T_SPECIAL,
 	  .flags = CONF_F_REPEAT,
 	  .max = CONF_CERTS_MAX,
-	  .args = "FILE [key FILE]",
+	  .args = "FILE [key FILE] [passphrase FILE]",
 	  .unit = "those of the tls block",
 	  .help = "As in the tls block.",
 	  .read = conf_read_certificate,

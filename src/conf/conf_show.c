@@ -211,9 +211,18 @@ conf_show_certificate(struct conf_shower *sh, const struct conf_directive *d, co
 
 	for (i = 0; i < tls->ncerts && rc == 0; i++) {
 		const struct conf_cert *c = &tls->certs[i];
-		const char *words[] = { c->certificate, "key", c->key };
+		const char *words[5] = { c->certificate };
+		size_t n = 1;
 
-		rc = emit(sh, CONF_ITEM_VALUE, d, words, c->key != NULL ? 3 : 1, &c->origin);
+		if (c->key != NULL) {
+			words[n++] = "key";
+			words[n++] = c->key;
+		}
+		if (c->passphrase != NULL) {
+			words[n++] = "passphrase";
+			words[n++] = c->passphrase;
+		}
+		rc = emit(sh, CONF_ITEM_VALUE, d, words, n, &c->origin);
 	}
 	return rc;
 }

@@ -117,6 +117,17 @@ conf_read_tls(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	conf_read_finish_names(r, tls);
 }
 
+/* "KEYWORD FILE" behind w, if it is there. The last word of what was read; NULL: a mistake, reported. */
+static const struct conf_word *
+read_keyword_path(struct conf_reader *r, const struct conf_word *w, const char *keyword, char **path)
+{
+	if (w->next == NULL || strcmp(w->next->text, keyword) != 0)
+		return w;
+	if ((w = conf_read_word(r, w->next, "a file")) != NULL)
+		*path = conf_read_path(r, w, CONF_PATH_MAX);
+	return w;
+}
+
 void
 conf_read_certificate(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 		      const struct conf_node *n)
@@ -133,12 +144,10 @@ conf_read_certificate(struct conf_reader *r, struct conf_scope *s, const struct 
 	if (n->bad || (w = conf_read_word(r, w, "a file")) == NULL)
 		return;
 	c->certificate = conf_read_path(r, w, CONF_PATH_MAX);
-	if (w->next != NULL && strcmp(w->next->text, "key") == 0) {
-		if ((w = conf_read_word(r, w->next, "a file")) == NULL)
-			return;
-		c->key = conf_read_path(r, w, CONF_PATH_MAX);
-	}
-	conf_read_end(r, s, n, w, c->key != NULL ? NULL : "key");
+	if ((w = read_keyword_path(r, w, "key", &c->key)) == NULL ||
+	    (w = read_keyword_path(r, w, "passphrase", &c->passphrase)) == NULL)
+		return;
+	conf_read_end(r, s, n, w, c->passphrase != NULL ? NULL : c->key != NULL ? "passphrase" : "key");
 }
 
 /* A directive that is a list of files, and may come several times: at most d->max in all. */

@@ -10,6 +10,7 @@
 #include "proc/crl.h"
 #include "proc/domain.h"
 #include "proc/files.h"
+#include "proc/keyfile.h"
 #include "tls/tls_check.h"
 #include "tls/tls_cred.h"
 
@@ -64,16 +65,6 @@ on_warning(void *where, const char *text)
 	warn(where, text);
 }
 
-static void
-complain_key(struct check *c, const struct gen_cert *cert, const struct diag *diag, int rc)
-{
-	char where[2048];
-
-	snprintf(where, sizeof where, "certificate %s%s%s", cert->certificate,
-		cert->key != NULL ? ", key " : "", cert->key != NULL ? cert->key : "");
-	complain(c, where, diag, rc);
-}
-
 static int
 sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed, struct span data,
      uint8_t *sig, size_t *len)
@@ -84,49 +75,32 @@ sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hash
 	return tls_key_sign(c->keys[key], algorithm, hashed, data, sig, len);
 }
 
-/* A certificate directive that can be used. */
 static void
-warn_of_key(const struct check *c, size_t i)
+on_key_warning(void *arg, const char *path, const char *text)
 {
-	const struct gen_cert *cert = &c->g->cred->certs[i];
-	bool own = cert->key_fd >= 0;
-	const char *mode = file_mode_warning(own ? cert->key_fd : cert->cert_fd);
-	char text[256];
-
-	tls_check_chain(buf_span(&c->chains[i]), (uint64_t)time(NULL), on_warning, cert->certificate);
-	if (mode != NULL) {
-		snprintf(text, sizeof text, "it %s", mode);
-		warn(own ? cert->key : cert->certificate, text);
-	}
+	(void)arg;
+	warn(path, text);
 }
 
 static void
 check_keys(struct check *c)
 {
 	const struct gen_cert *cert;
-	struct buf pem, key;
 	struct diag diag;
 	size_t i;
 	int rc;
 
 	for (i = 0; i < c->g->cred->ncerts; i++) {
 		cert = &c->g->cred->certs[i];
+		const struct key_files files = { cert->certificate, cert->key, cert->passphrase, cert->cert_fd,
+			cert->key_fd, cert->pass_fd };
+
 		diag.text[0] = '\0';
-		buf_init(&pem, TLS_FILE_MAX);
-		buf_init(&key, TLS_FILE_MAX);
 		buf_init(&c->chains[i], 2 * TLS_FILE_MAX);
-		rc = file_slurp(cert->cert_fd, &pem, &diag);
-		if (rc == 0 && cert->key_fd >= 0)
-			rc = file_slurp(cert->key_fd, &key, &diag);
-		if (rc == 0)
-			rc = tls_key_load(buf_span(&pem), buf_span(cert->key_fd >= 0 ? &key : &pem),
-				&c->keys[i], &c->chains[i], &diag);
+		rc = key_files_load(&files, (uint64_t)time(NULL), &c->keys[i], &c->chains[i], on_key_warning, c,
+			&diag);
 		if (rc != 0)
-			complain_key(c, cert, &diag, rc);
-		else
-			warn_of_key(c, i);
-		buf_wipe(&pem);
-		buf_wipe(&key);
+			complain(c, "", &diag, rc);
 	}
 }
 

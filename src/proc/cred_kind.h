@@ -20,6 +20,7 @@ enum cred_kind {
 	CRED_CLIENT_CA, /* to a worker: a client-ca file of service "set" */
 	CRED_FROM,      /* to a worker: the CA file of identity rule "index" */
 	CRED_CRL,       /* to a worker: a client-crl file of service "set" */
+	CRED_PASSPHRASE, /* to the keyholder: the passphrase file of key number "key" */
 };
 
 #endif

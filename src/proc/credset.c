@@ -265,6 +265,7 @@ cred_set_free(struct cred_set **sp)
 		close_fd(&set->certs[i].chain_fd);
 		free(set->certs[i].certificate);
 		free(set->certs[i].key);
+		free(set->certs[i].passphrase);
 	}
 	for (i = 0; i < set->nfiles; i++)
 		free(set->files[i].path);

@@ -32,7 +32,8 @@ struct cred_source { /* a file, however many directives name it */
 
 struct gen_cert { /* one certificate directive; its place in the array is the key's number */
 	char *certificate, *key; /* paths; key NULL: in the certificate file */
-	int cert_fd, key_fd;
+	char *passphrase;        /* NULL: none */
+	int cert_fd, key_fd, pass_fd;
 	int chain_fd; /* owned; from the keyholder; -1 until then */
 };
 

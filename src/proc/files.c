@@ -41,8 +41,9 @@ file_mode_warning(int fd)
 	if (fstat(fd, &st) != 0 || (st.st_mode & (S_IRGRP | S_IROTH | S_IWGRP | S_IWOTH)) == 0)
 		return NULL;
 	return (st.st_mode & (S_IROTH | S_IWOTH)) != 0
-		? "holds a private key that everybody on this machine can read or change; chmod 0600"
-		: "holds a private key that its group can read or change; chmod 0600";
+		? "holds a secret (a private key, or its passphrase) that everybody on this machine can read or change; "
+		  "chmod 0600"
+		: "holds a secret (a private key, or its passphrase) that its group can read or change; chmod 0600";
 }
 
 int

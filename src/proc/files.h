@@ -9,7 +9,7 @@
  * offsets must not matter) into out, up to out's maximum. PT_ETOOBIG, PT_EIO, PT_ENOMEM. */
 int file_slurp(int fd, struct buf *out, struct diag *diag) PT_MUST_USE;
 
-/* What is wrong with the mode of a file that holds a private key; NULL: nothing. Static. */
+/* What is wrong with the mode of a file that holds a private key or a passphrase; NULL: nothing. Static. */
 const char *file_mode_warning(int fd);
 
 /* As many descriptors as this process may have: an idle connection is one of them. */

@@ -24,7 +24,8 @@ cert_find(const struct cred_set *s, const struct conf_cert *cert)
 
 	for (i = 0; i < s->ncerts; i++)
 		if (same_text(s->certs[i].certificate, cert->certificate) &&
-		    same_text(s->certs[i].key, cert->key))
+		    same_text(s->certs[i].key, cert->key) &&
+		    same_text(s->certs[i].passphrase, cert->passphrase))
 			return &s->certs[i];
 	return NULL;
 }
@@ -72,14 +73,17 @@ add_cert(struct walk *w, const struct conf_cert *cert)
 		return diag_set(w->diag, PT_EFULL, "more than %d certificates", CRED_KEYS_MAX);
 	if ((c = add_one((void **)&s->certs, &s->ncerts, sizeof *c)) == NULL)
 		return PT_ENOMEM;
-	c->cert_fd = c->key_fd = c->chain_fd = -1;
+	c->cert_fd = c->key_fd = c->pass_fd = c->chain_fd = -1;
 	if ((c->certificate = strdup(cert->certificate)) == NULL ||
-	    (cert->key != NULL && (c->key = strdup(cert->key)) == NULL))
+	    (cert->key != NULL && (c->key = strdup(cert->key)) == NULL) ||
+	    (cert->passphrase != NULL && (c->passphrase = strdup(cert->passphrase)) == NULL))
 		return PT_ENOMEM;
-	if ((rc = cred_set_source(s, w->prev, cert->certificate, true, &c->cert_fd, w->diag)) != 0)
-		return rc;
-	return cert->key != NULL
-		? cred_set_source(s, w->prev, cert->key, true, &c->key_fd, w->diag) : 0;
+	rc = cred_set_source(s, w->prev, cert->certificate, true, &c->cert_fd, w->diag);
+	if (rc == 0 && cert->key != NULL)
+		rc = cred_set_source(s, w->prev, cert->key, true, &c->key_fd, w->diag);
+	if (rc == 0 && cert->passphrase != NULL)
+		rc = cred_set_source(s, w->prev, cert->passphrase, true, &c->pass_fd, w->diag);
+	return rc;
 }
 
 static int

@@ -46,6 +46,9 @@ keyholder_give(struct proc *proc, const struct generation *g, const struct cred_
 		if (c->key_fd >= 0)
 			SEND(proc, cred_file, c->key_fd, .generation = set->number, .kind = CRED_KEY,
 				.key = i, .path = span_str(c->key));
+		if (c->pass_fd >= 0)
+			SEND(proc, cred_file, c->pass_fd, .generation = set->number, .kind = CRED_PASSPHRASE,
+				.key = i, .path = span_str(c->passphrase));
 	}
 	SEND(proc, cred_end, -1, .generation = set->number);
 }

@@ -10,8 +10,7 @@
 #include "proc/child.h"
 #include "proc/cred_kind.h"
 #include "proc/files.h"
-#include "tls/tls_check.h"
-#include "tls/tls_key.h"
+#include "proc/keyfile.h"
 #include "util/log.h"
 
 #include <stdio.h>
@@ -24,9 +23,7 @@
 #define SAID_MAX 1024 /* warnings that are remembered */
 
 struct held_key {
-	int cert_fd, key_fd; /* until CRED_END; -1 then */
-	char *path;          /* of the certificate, for messages */
-	char *key_path;      /* NULL: in the certificate's file */
+	struct key_files files; /* open until CRED_END */
 	struct tls_key *key;
 };
 
@@ -66,26 +63,17 @@ generation_get(struct keyholder *k, uint64_t number)
 }
 
 static void
-close_files(struct held_key *h)
-{
-	if (h->cert_fd >= 0)
-		close(h->cert_fd);
-	if (h->key_fd >= 0)
-		close(h->key_fd);
-	h->cert_fd = h->key_fd = -1;
-}
-
-static void
 generation_free(struct keyholder *k, struct held_generation *g)
 {
 	size_t i;
 
 	TAILQ_REMOVE(&k->generations, g, next);
 	for (i = 0; i < g->nkeys; i++) {
-		close_files(&g->keys[i]);
+		key_files_close(&g->keys[i].files);
 		tls_key_free(&g->keys[i].key);
-		free(g->keys[i].path);
-		free(g->keys[i].key_path);
+		free(g->keys[i].files.cert_path);
+		free(g->keys[i].files.key_path);
+		free(g->keys[i].files.pass_path);
 	}
 	freezero(g, sizeof *g);
 }
@@ -108,50 +96,60 @@ on_cred_begin(void *self, void *peer, struct frame *f)
 }
 
 static int
+take_file(struct key_files *files, const struct msg_cred_file *m, struct frame *f)
+{
+	char **path;
+	int *fd;
+
+	switch (m->kind) {
+	case CRED_CERT:
+		path = &files->cert_path;
+		fd = &files->cert_fd;
+		break;
+	case CRED_KEY:
+		path = &files->key_path;
+		fd = &files->key_fd;
+		break;
+	case CRED_PASSPHRASE:
+		path = &files->pass_path;
+		fd = &files->pass_fd;
+		break;
+	default:
+		return PT_EPROTO;
+	}
+	if (*fd >= 0)
+		return PT_EPROTO;
+	PT_ASSERT((*path = strndup((const char *)m->path.p, m->path.n)) != NULL);
+	*fd = frame_take_fd(f);
+	return 0;
+}
+
+static int
 on_cred_file(void *self, void *peer, struct frame *f)
 {
 	struct keyholder *k = self;
 	struct held_generation *g;
 	struct msg_cred_file m;
-	struct held_key *h;
 
 	(void)peer;
 	if (msg_cred_file_decode(f, &m) != 0 || (g = generation_get(k, m.generation)) == NULL ||
 	    g->loaded || m.key >= CRED_KEYS_MAX || m.key > g->nkeys)
 		return PT_EPROTO;
-	h = &g->keys[m.key];
-	if (m.key == g->nkeys) {
-		g->nkeys++;
-		h->cert_fd = h->key_fd = -1;
-	}
-	if (m.kind == CRED_CERT && h->cert_fd < 0) {
-		PT_ASSERT((h->path = strndup((const char *)m.path.p, m.path.n)) != NULL);
-		h->cert_fd = frame_take_fd(f);
-	} else if (m.kind == CRED_KEY && h->key_fd < 0) {
-		PT_ASSERT((h->key_path = strndup((const char *)m.path.p, m.path.n)) != NULL);
-		h->key_fd = frame_take_fd(f);
-	} else {
-		return PT_EPROTO;
-	}
-	return 0;
+	if (m.key == g->nkeys)
+		key_files_init(&g->keys[g->nkeys++].files);
+	return take_file(&g->keys[m.key].files, &m, f);
 }
 
-struct warning {
-	struct keyholder *keyholder;
-	const char *path;
-};
-
-/* Once; that a certificate ends soon is said every day by a worker. */
+/* What "posternd -n" would warn of, each once; that a certificate ends soon is said every day by a worker. */
 static void
-warn(void *arg, const char *text)
+warn(void *arg, const char *path, const char *text)
 {
-	const struct warning *w = arg;
-	struct keyholder *k = w->keyholder;
+	struct keyholder *k = arg;
 	char line[LOG_LINE_MAX];
 	uint64_t h = 14695981039346656037ull; /* FNV-1a */
 	unsigned i;
 
-	snprintf(line, sizeof line, "%s: %s", w->path, text);
+	snprintf(line, sizeof line, "%s: %s", path, text);
 	for (i = 0; line[i] != '\0'; i++)
 		h = (h ^ (uint8_t)line[i]) * 1099511628211ull;
 	for (i = 0; i < SAID_MAX; i++)
@@ -159,20 +157,6 @@ warn(void *arg, const char *text)
 			return;
 	k->said[k->nsaid++ % SAID_MAX] = h;
 	log_msg(LOG_L_WARNING, "%s", line);
-}
-
-/* It is loaded: what "posternd -n" would warn of. The chain's issuers are not known here. */
-static void
-say_warnings(struct keyholder *k, const struct held_key *h, struct span chain)
-{
-	struct warning w = { k, h->path };
-	const char *mode = file_mode_warning(h->key_fd >= 0 ? h->key_fd : h->cert_fd);
-
-	tls_check_chain(chain, (uint64_t)time(NULL), warn, &w);
-	if (h->key_fd >= 0)
-		w.path = h->key_path;
-	if (mode != NULL)
-		warn(&w, mode);
 }
 
 static void
@@ -190,32 +174,16 @@ static int
 load_key(struct keyholder *k, struct held_generation *g, uint32_t number, struct diag *diag)
 {
 	struct held_key *h = &g->keys[number];
-	struct buf cert, key, chain;
+	struct buf chain;
 	int rc, fd = -1;
 
-	buf_init(&cert, TLS_FILE_MAX);
-	buf_init(&key, TLS_FILE_MAX);
 	buf_init(&chain, 2 * TLS_FILE_MAX);
-	if ((rc = file_slurp(h->cert_fd, &cert, diag)) != 0)
-		goto out;
-	if (h->key_fd >= 0 && (rc = file_slurp(h->key_fd, &key, diag)) != 0)
-		goto out;
-	rc = tls_key_load(buf_span(&cert), buf_span(h->key_fd >= 0 ? &key : &cert), &h->key, &chain,
-		diag);
-	if (rc != 0)
-		goto out;
-	say_warnings(k, h, buf_span(&chain));
-	if ((rc = memfd_sealed("postern-chain", buf_span(&chain), &fd)) == 0)
+	rc = key_files_load(&h->files, (uint64_t)time(NULL), &h->key, &chain, warn, k, diag);
+	if (rc == 0 && (rc = memfd_sealed("postern-chain", buf_span(&chain), &fd)) == 0)
 		send_chain(k, g->number, number, fd);
-out:
-	if (rc != 0)
-		diag_prefix(diag, "certificate %s%s%s", h->path, h->key_path != NULL ? ", key " : "",
-			h->key_path != NULL ? h->key_path : "");
 	if (fd >= 0)
 		close(fd);
-	close_files(h);
-	buf_wipe(&cert);
-	buf_wipe(&key);
+	key_files_close(&h->files);
 	buf_fini(&chain);
 	return rc;
 }
@@ -235,7 +203,7 @@ on_cred_end(void *self, void *peer, struct frame *f)
 	    g->loaded)
 		return PT_EPROTO;
 	for (i = 0; i < g->nkeys && rc == 0; i++) {
-		if (g->keys[i].cert_fd < 0)
+		if (g->keys[i].files.cert_fd < 0)
 			return PT_EPROTO;
 		rc = load_key(k, g, i, &diag);
 	}

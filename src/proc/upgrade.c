@@ -114,6 +114,8 @@ put_set(struct keeper *k, const struct cred_set *s)
 		c = &s->certs[i];
 		PUT(k, "cert %d %d %d %s\n", c->cert_fd, c->key_fd, keep(k, c->chain_fd), c->certificate);
 		PUT(k, "key %s\n", c->key != NULL ? c->key : "");
+		if (c->passphrase != NULL)
+			PUT(k, "passphrase %d %s\n", c->pass_fd, c->passphrase);
 	}
 	for (i = 0; i < s->nfiles; i++)
 		PUT(k, "file %d %d %u %u %s\n", s->files[i].fd, (int)s->files[i].kind, s->files[i].set,
@@ -367,7 +369,7 @@ static void
 read_cert(struct reader *r, const char *line)
 {
 	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
-	struct gen_cert *more, c = { 0 };
+	struct gen_cert *more, c = { .pass_fd = -1 };
 
 	if (s == NULL || sscanf(line, "cert %d %d %d", &c.cert_fd, &c.key_fd, &c.chain_fd) != 3 ||
 	    (more = reallocarray(s->certs, s->ncerts + 1, sizeof c)) == NULL) {
@@ -389,6 +391,17 @@ read_key(struct reader *r, const char *line)
 		r->ok = false;
 	else if (line[4] != '\0')
 		s->certs[s->ncerts - 1].key = rest_of(line, 1);
+}
+
+static void
+read_passphrase(struct reader *r, const char *line)
+{
+	struct cred_set *s = r->g != NULL ? r->g->cred : NULL;
+
+	if (s == NULL || s->ncerts == 0 || sscanf(line, "passphrase %d", &s->certs[s->ncerts - 1].pass_fd) != 1)
+		r->ok = false;
+	else
+		s->certs[s->ncerts - 1].passphrase = rest_of(line, 2);
 }
 
 static void
@@ -491,6 +504,8 @@ read_line(struct reader *r, const char *line)
 		read_cert(r, line);
 	} else if (strncmp(line, "key ", 4) == 0) {
 		read_key(r, line);
+	} else if (strncmp(line, "passphrase ", 11) == 0) {
+		read_passphrase(r, line);
 	} else if (strncmp(line, "file ", 5) == 0) {
 		read_file(r, line);
 	} else if (strncmp(line, "proc ", 5) == 0) {

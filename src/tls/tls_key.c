@@ -3,6 +3,7 @@
 
 #include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/pkcs12.h>
 #include <gnutls/x509.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +20,16 @@ datum(struct span s)
 	return (gnutls_datum_t){ (unsigned char *)(uintptr_t)s.p, (unsigned)s.n };
 }
 
+static bool
+has_mark(struct span s, const char *mark)
+{
+	return s.n > 0 && memmem(s.p, s.n, mark, strlen(mark)) != NULL;
+}
+
 bool
 tls_pem_has_key(struct span pem)
 {
-	static const char mark[] = "PRIVATE KEY-----";
-
-	return pem.n > 0 && memmem(pem.p, pem.n, mark, sizeof mark - 1) != NULL;
+	return has_mark(pem, "PRIVATE KEY-----");
 }
 
 /* The private key in pem has the same public key as the leaf certificate. */
@@ -47,20 +52,71 @@ same_public_key(gnutls_x509_crt_t leaf, gnutls_privkey_t key)
 	return rc;
 }
 
+/* A DER SEQUENCE, which is what PKCS#12 begins with, and no PEM. */
+static bool
+is_der(struct span s)
+{
+	return s.n > 0 && s.p[0] == 0x30 && !has_mark(s, "-----BEGIN ");
+}
+
+bool
+tls_key_is_encrypted(struct span cert, struct span key)
+{
+	return is_der(cert) || has_mark(key, "ENCRYPTED");
+}
+
+int
+tls_passphrase_read(struct span file, char out[TLS_PASSPHRASE_MAX + 1], struct diag *diag)
+{
+	const uint8_t *end = file.n > 0 ? memchr(file.p, '\n', file.n) : NULL;
+	size_t n = end != NULL ? (size_t)(end - file.p) : file.n;
+
+	if (n > 0 && file.p[n - 1] == '\r')
+		n--;
+	if (n > TLS_PASSPHRASE_MAX)
+		return diag_set(diag, PT_EINVAL, "the passphrase, the first line of its file, is longer than %d "
+			"octets", TLS_PASSPHRASE_MAX);
+	if (n > 0 && memchr(file.p, '\0', n) != NULL)
+		return diag_set(diag, PT_EINVAL, "the passphrase, the first line of its file, has a NUL in it: it "
+			"must be text");
+	if (n > 0)
+		memcpy(out, file.p, n);
+	out[n] = '\0';
+	return 0;
+}
+
 static int
-load_key(struct span pem, gnutls_privkey_t *key_out, struct diag *diag)
+needs_passphrase(struct diag *diag, const char *what)
+{
+	return diag_set(diag, PT_EINVAL, "%s needs a passphrase: write it into a file of mode 0600 and name that "
+		"behind the certificate: passphrase FILE", what);
+}
+
+static int
+wrong_passphrase(struct diag *diag, const char *what, const char *try)
+{
+	return diag_set(diag, PT_EINVAL, "the passphrase does not open %s; it is the first line of its file, and you "
+		"can try it by hand: %s", what, try);
+}
+
+static int
+load_key(struct span pem, const char *passphrase, gnutls_privkey_t *key_out, struct diag *diag)
 {
 	gnutls_datum_t d = datum(pem);
+	bool encrypted = has_mark(pem, "ENCRYPTED");
 	int rc;
 
 	if (!tls_pem_has_key(pem))
 		return diag_set(diag, PT_EINVAL, "there is no PEM private key in the key's file");
-	if (memmem(pem.p, pem.n, "ENCRYPTED", 9) != NULL)
-		return diag_set(diag, PT_EINVAL, "the private key is encrypted; write it without a "
-			"passphrase: openssl pkey -in OLD -out NEW");
+	if (encrypted && passphrase == NULL)
+		return needs_passphrase(diag, "the private key is encrypted, and");
 	if (gnutls_privkey_init(key_out) != 0)
 		return PT_ENOMEM;
-	if ((rc = gnutls_privkey_import_x509_raw(*key_out, &d, GNUTLS_X509_FMT_PEM, NULL, 0)) != 0)
+	rc = gnutls_privkey_import_x509_raw(*key_out, &d, GNUTLS_X509_FMT_PEM, encrypted ? passphrase : NULL, 0);
+	if (encrypted && rc == GNUTLS_E_DECRYPTION_FAILED)
+		return wrong_passphrase(diag, "the private key",
+			"openssl pkey -noout -in KEY -passin file:PASSPHRASE");
+	if (rc != 0)
 		return diag_set(diag, PT_EINVAL, "the private key cannot be read: %s",
 			gnutls_strerror(rc));
 	return 0;
@@ -82,47 +138,124 @@ export_chain(gnutls_x509_crt_t *crts, unsigned n, struct buf *out)
 	return rc;
 }
 
+/* What was read, from either form. */
+struct read {
+	gnutls_x509_crt_t *crts;
+	unsigned n;
+	gnutls_privkey_t key;
+};
+
+static int
+read_pem(struct span cert, struct span key, const char *passphrase, struct read *r, struct diag *diag)
+{
+	gnutls_datum_t d = datum(cert);
+	int rc = gnutls_x509_crt_list_import2(&r->crts, &r->n, &d, GNUTLS_X509_FMT_PEM, 0);
+
+	if (rc < 0 || r->n == 0)
+		return diag_set(diag, PT_EINVAL, "there is no PEM certificate in the certificate's file: %s",
+			gnutls_strerror(rc));
+	if (r->n > TLS_CHAIN_MAX)
+		return diag_set(diag, PT_EINVAL, "%u certificates are in it; at most %d are used", r->n,
+			TLS_CHAIN_MAX);
+	return load_key(key, passphrase, &r->key, diag);
+}
+
+/* Without a passphrase in the configuration there are two ways to have none: no password, and an empty one. */
+static int
+verify_mac(gnutls_pkcs12_t p12, const char **passphrase)
+{
+	int rc = gnutls_pkcs12_verify_mac(p12, *passphrase);
+
+	if (rc == 0 || *passphrase != NULL)
+		return rc;
+	*passphrase = "";
+	return gnutls_pkcs12_verify_mac(p12, "");
+}
+
+static int
+open_pkcs12(gnutls_pkcs12_t p12, const char *passphrase, struct read *r, struct diag *diag)
+{
+	static const char try[] = "openssl pkcs12 -noout -in CERTIFICATE -passin file:PASSPHRASE";
+	bool given = passphrase != NULL;
+	gnutls_x509_privkey_t key = NULL;
+	int rc = verify_mac(p12, &passphrase);
+
+	if (rc == GNUTLS_E_MAC_VERIFY_FAILED)
+		return given ? wrong_passphrase(diag, "the PKCS#12 file", try)
+			     : needs_passphrase(diag, "the PKCS#12 file");
+	if (rc != 0)
+		return diag_set(diag, PT_EINVAL, "the integrity of the PKCS#12 file cannot be checked: %s",
+			gnutls_strerror(rc));
+	rc = gnutls_pkcs12_simple_parse(p12, passphrase, &key, &r->crts, &r->n, NULL, NULL, NULL, 0);
+	if (rc == GNUTLS_E_DECRYPTION_FAILED)
+		return wrong_passphrase(diag, "what is in the PKCS#12 file", try);
+	if (rc != 0 && rc != GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+		return diag_set(diag, PT_EINVAL, "the PKCS#12 file cannot be read: %s", gnutls_strerror(rc));
+	if (key == NULL || r->n == 0)
+		rc = diag_set(diag, PT_EINVAL, "there is no private key with its certificate in the PKCS#12 file");
+	else if (r->n > TLS_CHAIN_MAX)
+		rc = diag_set(diag, PT_EINVAL, "a chain of %u certificates is in the PKCS#12 file; at most %d are "
+			"used", r->n, TLS_CHAIN_MAX);
+	else if (gnutls_privkey_init(&r->key) != 0)
+		rc = PT_ENOMEM;
+	else if ((rc = gnutls_privkey_import_x509(r->key, key, GNUTLS_PRIVKEY_IMPORT_AUTO_RELEASE)) != 0)
+		rc = diag_set(diag, PT_EINVAL, "the private key cannot be used: %s", gnutls_strerror(rc));
+	else
+		key = NULL;
+	if (key != NULL)
+		gnutls_x509_privkey_deinit(key);
+	return rc;
+}
+
+static int
+read_pkcs12(struct span der, const char *passphrase, struct read *r, struct diag *diag)
+{
+	gnutls_datum_t d = datum(der);
+	gnutls_pkcs12_t p12;
+	int rc;
+
+	if (gnutls_pkcs12_init(&p12) != 0)
+		return PT_ENOMEM;
+	if ((rc = gnutls_pkcs12_import(p12, &d, GNUTLS_X509_FMT_DER, 0)) != 0)
+		rc = diag_set(diag, PT_EINVAL, "the certificate's file is neither PEM nor PKCS#12: %s",
+			gnutls_strerror(rc));
+	else
+		rc = open_pkcs12(p12, passphrase, r, diag);
+	gnutls_pkcs12_deinit(p12);
+	return rc;
+}
+
 int
-tls_key_load(struct span cert_pem, struct span key_pem, struct tls_key **key_out,
+tls_key_load(struct span cert, struct span key, const char *passphrase, struct tls_key **key_out,
 	     struct buf *chain_out, struct diag *diag)
 {
-	gnutls_x509_crt_t *crts = NULL;
-	gnutls_datum_t d = datum(cert_pem);
-	struct tls_key *key = NULL;
-	unsigned i, n = 0;
+	struct read r = { NULL, 0, NULL };
+	unsigned i;
 	int rc;
 
 	*key_out = NULL;
-	rc = gnutls_x509_crt_list_import2(&crts, &n, &d, GNUTLS_X509_FMT_PEM, 0);
-	if (rc < 0 || n == 0) {
-		rc = diag_set(diag, PT_EINVAL, "there is no PEM certificate in the certificate's file: %s",
-			gnutls_strerror(rc));
-		goto out;
-	}
-	if (n > TLS_CHAIN_MAX) {
-		rc = diag_set(diag, PT_EINVAL, "%u certificates are in it; at most %d are used", n,
-			TLS_CHAIN_MAX);
-		goto out;
-	}
-	if ((key = calloc(1, sizeof *key)) == NULL) {
-		rc = PT_ENOMEM;
-		goto out;
-	}
-	if ((rc = load_key(key_pem, &key->key, diag)) != 0)
-		goto out;
-	if ((rc = same_public_key(crts[0], key->key)) != 0) {
+	if (!is_der(cert))
+		rc = read_pem(cert, key, passphrase, &r, diag);
+	else if (cert.p != key.p)
+		rc = diag_set(diag, PT_EINVAL, "the certificate's file is PKCS#12, which has the key in it: leave "
+			"\"key FILE\" out");
+	else
+		rc = read_pkcs12(cert, passphrase, &r, diag);
+	if (rc == 0 && (rc = same_public_key(r.crts[0], r.key)) != 0)
 		rc = diag_set(diag, rc, "the private key does not belong to the first certificate");
-		goto out;
+	if (rc == 0)
+		rc = export_chain(r.crts, r.n, chain_out);
+	if (rc == 0 && (*key_out = calloc(1, sizeof **key_out)) == NULL)
+		rc = PT_ENOMEM;
+	if (rc == 0) {
+		(*key_out)->key = r.key;
+		r.key = NULL;
 	}
-	if ((rc = export_chain(crts, n, chain_out)) != 0)
-		goto out;
-	*key_out = key;
-	key = NULL;
-out:
-	for (i = 0; i < n; i++)
-		gnutls_x509_crt_deinit(crts[i]);
-	gnutls_free(crts);
-	tls_key_free(&key);
+	if (r.key != NULL)
+		gnutls_privkey_deinit(r.key);
+	for (i = 0; i < r.n; i++)
+		gnutls_x509_crt_deinit(r.crts[i]);
+	gnutls_free(r.crts);
 	return rc;
 }
 

@@ -61,6 +61,112 @@ def one_alone(site):
         h.equal(shown(server)[0], 'server-ed25519', 'a client that can')
 
 
+# --- encrypted keys, PKCS#12 --------------------------------------------------------------------
+
+SECRET = 'a secret with blanks, and é'
+
+
+class Folder:
+    """Encrypted forms of the server's key, by openssl."""
+
+    def __init__(self, site):
+        self.site, self.path = site, site.folder / 'encrypted'
+        self.path.mkdir()
+        self.secret = self.write('passphrase', SECRET + '\n')
+        self.wrong = self.write('wrong', SECRET.upper() + '\n')
+        self.cert, self.key = site.certs.cert('server'), site.certs.key('server')
+        self.pkcs8 = self.make('pkcs8.key', 'pkcs8', '-topk8', '-in', self.key, '-passout', f'file:{self.secret}')
+        self.older = self.make('older.key', 'ec', '-aes256', '-in', self.key, '-passout', f'file:{self.secret}')
+        pkcs12 = ('pkcs12', '-export', '-in', self.cert, '-inkey', self.key)
+        self.p12 = self.make('new.p12', *pkcs12, '-certfile', site.certs.cert('ca'), '-passout', f'file:{self.secret}')
+        self.old_p12 = self.make('old.p12', *pkcs12, '-legacy', '-passout', f'file:{self.secret}')
+        self.open_p12 = self.make('open.p12', *pkcs12, '-passout', 'pass:')
+        self.chain_p12 = self.make('chain.p12', 'pkcs12', '-export', '-in', self.site.certs.cert('server-between'),
+                                   '-inkey', self.site.certs.key('server-between'), '-passout', f'file:{self.secret}')
+        self.both = self.write('both.pem', self.pkcs8.read_text() + self.cert.read_text())
+
+    def write(self, name, text):
+        path = self.path / name
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
+
+    def make(self, name, *args):
+        path = self.path / name
+        self.site.certs._run(*args, '-out', path)
+        path.chmod(0o600)
+        return path
+
+
+def opened(site, folder, line, subject='server', chain=1):
+    with site.server(h.LINE_SERVICE, tls=tls_with(site, f'    certificate {line}\n'), allowed='Killed') as server:
+        h.equal(shown(server)[0], subject, 'the certificate')
+        run = subprocess.run(['openssl', 's_client', '-connect', '%s:%d' % server.address('lines'), '-showcerts'],
+                             input='', capture_output=True, text=True, timeout=h.TIMEOUT)
+        h.equal(run.stdout.count('BEGIN CERTIFICATE'), chain, 'certificates shown')
+        # who is started again opens it again
+        h.os.kill(server.pids('keyholder')[0], 9)
+        h.within(h.TIMEOUT, lambda: shown(server), 'a handshake with the next keyholder')
+        server.upgrade()
+        h.equal(shown(server)[0], subject, 'behind an upgrade')
+        text = server.log()
+        h.check(SECRET not in text, 'the passphrase is in the log')
+        with open('/proc/%d/cmdline' % server.pid, encoding='utf-8') as f:
+            h.check(SECRET not in f.read(), 'the passphrase is in the arguments')
+
+
+def not_opened(site, folder, line, says):
+    """A start and a reload that cannot open it say why and what to do; the reload changes nothing."""
+    with site.server(h.LINE_SERVICE, allowed='reload failed') as server:
+        server.write_conf(tls=tls_with(site, f'    certificate {line}\n'))
+        run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                             timeout=h.TIMEOUT)
+        h.check(run.returncode == 78 and says in run.stderr, run.stderr)
+        answer = server.ask('reload')
+        h.check(not answer['ok'] and says in answer['error'], str(answer))
+        h.check(line.split()[0] in answer['error'], 'the file is not named')
+        h.equal(shown(server)[0], 'server', 'the old certificate')
+
+
+def modes(site, folder):
+    """posternd -n warns of a passphrase that others can read, and of one that opens nothing."""
+    loose = folder.write('loose', SECRET)
+    loose.chmod(0o644)
+    with site.server(h.LINE_SERVICE, tls=tls_with(site, f'    certificate {folder.cert} key {folder.pkcs8} '
+                                                        f'passphrase {loose}\n')) as server:
+        run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                             timeout=h.TIMEOUT)
+        h.check(run.returncode == 0 and re.search(rf'warning: {loose}: .*everybody on this machine', run.stderr),
+                run.stderr)
+        server.write_conf(tls=tls_with(site, f'    certificate {folder.cert} key {folder.key} '
+                                             f'passphrase {folder.secret}\n'))
+        run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                             timeout=h.TIMEOUT)
+        h.check(run.returncode == 0 and f'warning: {folder.key}: has a passphrase in the configuration, but '
+                'the private key in it is not encrypted' in run.stderr, run.stderr)
+
+
+def encrypted(topic, site):
+    f = Folder(site)
+    secret, wrong = f'passphrase {f.secret}', f'passphrase {f.wrong}'
+    for what, line, *more in (
+            ('PKCS#8', f'{f.cert} key {f.pkcs8} {secret}'), ('the older PEM form', f'{f.cert} key {f.older} {secret}'),
+            ('key and certificate in one file', f'{f.both} {secret}'), ('PKCS#12', f'{f.p12} {secret}'),
+            ('PKCS#12 in its older form', f'{f.old_p12} {secret}'), ('PKCS#12 without a passphrase', f'{f.open_p12}'),
+            ('PKCS#12 with a chain', f'{f.chain_p12} {secret}', 'server-between', 2)):
+        topic.case(f'encrypted: {what}', opened, site, f, line, *more)
+    for what, line, says in (
+            ('no passphrase', f'{f.cert} key {f.pkcs8}', 'the private key is encrypted, and needs a passphrase'),
+            ('no passphrase, older form', f'{f.cert} key {f.older}', 'the private key is encrypted, and needs a'),
+            ('wrong passphrase', f'{f.cert} key {f.pkcs8} {wrong}', 'the passphrase does not open the private key'),
+            ('wrong passphrase, older form', f'{f.cert} key {f.older} {wrong}', 'does not open the private key'),
+            ('PKCS#12, no passphrase', f'{f.p12}', 'the PKCS#12 file needs a passphrase'),
+            ('PKCS#12, wrong passphrase', f'{f.p12} {wrong}', 'the passphrase does not open the PKCS#12 file'),
+            ('PKCS#12 beside a key', f'{f.p12} key {f.key} {secret}', 'leave "key FILE" out')):
+        topic.case(f'not opened: {what}', not_opened, site, f, line, says)
+    topic.case('passphrases that others can read, or that open nothing', modes, site, f)
+
+
 # --- ALPN ---------------------------------------------------------------------------------------
 
 
@@ -139,6 +245,7 @@ def main():
                 topic.case(f'{order[0]} first; {what}', algorithms, server, args, want)
             topic.case(f'{order[0]} first; gnutls-cli', gnutls_algorithms, server)
     topic.case('one certificate that not every client can verify', one_alone, site)
+    encrypted(topic, site)
     with site.server(h.LINE_SERVICE) as server:
         for version in VERSIONS:
             topic.case(f'TLS {version}: ALPN', alpn, server, version)

@@ -230,6 +230,7 @@ ISSUES = [
     Issue('between', 'authority', '', 'ca', VALID_FOREVER),
     Issue('server', 'server'),
     Issue('server-2', 'server'),
+    Issue('server-between', 'server', issuer='between'),
     Issue('server-rsa', 'server', key='rsa:2048'),
     Issue('server-ed25519', 'server', key='ed25519'),
     Issue('net', 'server', 'DNS:mail.example.net, DNS:imap.example.net, DNS:*.example.net'),

@@ -96,7 +96,7 @@ site_make(void)
 	key = pki_key_pem(site.leaf);
 	ca = pki_cert_pem(site.ca);
 	buf_init(&pem, TLS_FILE_MAX);
-	PT_ASSERT(tls_key_load(span_str(cert), span_str(key), &site.key, &pem, &diag) == 0);
+	PT_ASSERT(tls_key_load(span_str(cert), span_str(key), NULL, &site.key, &pem, &diag) == 0);
 	chain = (struct tls_chain){ buf_span(&pem), 0 };
 	file = (struct tls_ca_file){ span_str(ca), "ca.pem" };
 	conf.chains = &chain;

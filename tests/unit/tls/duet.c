@@ -143,7 +143,7 @@ duet_add_key(struct duet_signer *s, const struct pki *leaf, const struct pki *is
 		certs = pki_join(certs, pki_cert_pem(issuer), NULL);
 	buf_init(&chain, TLS_FILE_MAX);
 	PT_ASSERT(s->nkeys < DUET_KEYS_MAX);
-	PT_ASSERT(tls_key_load(span_str(certs), span_str(key), &s->keys[s->nkeys], &chain, &diag) == 0);
+	PT_ASSERT(tls_key_load(span_str(certs), span_str(key), NULL, &s->keys[s->nkeys], &chain, &diag) == 0);
 	s->nkeys++;
 	out = strndup((const char *)buf_span(&chain).p, buf_size(&chain));
 	buf_fini(&chain);

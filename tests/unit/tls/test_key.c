@@ -5,13 +5,15 @@
 #include "tls/tls_key.h"
 
 #include <gnutls/abstract.h>
+#include <gnutls/pkcs12.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static struct pki *ca, *keys[3], *other;
 
 static int
-load(const char *cert, const char *key, struct tls_key **out, struct diag *diag)
+load_spans(struct span cert, struct span key, const char *passphrase, struct tls_key **out, struct diag *diag)
 {
 	struct buf chain;
 	int rc;
@@ -19,7 +21,7 @@ load(const char *cert, const char *key, struct tls_key **out, struct diag *diag)
 	diag->text[0] = '\0';
 	*out = (struct tls_key *)(uintptr_t)1;
 	buf_init(&chain, 2 * TLS_FILE_MAX);
-	rc = tls_key_load(span_str(cert), span_str(key), out, &chain, diag);
+	rc = tls_key_load(cert, key, passphrase, out, &chain, diag);
 	if (rc == 0) { /* the certificates alone */
 		CU_ASSERT_FALSE(tls_pem_has_key(buf_span(&chain)));
 		CU_ASSERT_TRUE(buf_size(&chain) > 0);
@@ -28,6 +30,12 @@ load(const char *cert, const char *key, struct tls_key **out, struct diag *diag)
 	}
 	buf_fini(&chain);
 	return rc;
+}
+
+static int
+load(const char *cert, const char *key, struct tls_key **out, struct diag *diag)
+{
+	return load_spans(span_str(cert), span_str(key), NULL, out, diag);
 }
 
 static char *
@@ -105,10 +113,178 @@ test_load(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "cannot be read"));
 	text = encrypted(keys[0], GNUTLS_PKCS_PBES2_AES_256);
 	CU_ASSERT_EQUAL(load(cert, text, &k, &diag), PT_EINVAL);
-	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "encrypted"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "encrypted, and needs a passphrase"));
 	free(text);
 	free(cert);
 	free(key);
+}
+
+/* Encrypted keys (RFC 5958), and what is said when they cannot be opened. */
+static void
+test_encrypted(void)
+{
+	static const unsigned kinds[] = { GNUTLS_PKCS_PBES2_AES_256, GNUTLS_PKCS_PBES2_AES_128,
+		GNUTLS_PKCS_PBES2_3DES };
+	char *cert = pki_cert_pem(keys[0]), *key, *plain = pki_key_pem(keys[0]), *both;
+	struct tls_key *k;
+	struct diag diag;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(kinds); i++) {
+		key = encrypted(keys[0], kinds[i]);
+		CU_ASSERT_TRUE(tls_key_is_encrypted(span_str(cert), span_str(key)));
+		CU_ASSERT_EQUAL(load_spans(span_str(cert), span_str(key), "secret", &k, &diag), 0);
+		tls_key_free(&k);
+		CU_ASSERT_EQUAL(load_spans(span_str(cert), span_str(key), "Secret", &k, &diag), PT_EINVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "the passphrase does not open the private key"));
+		CU_ASSERT_PTR_NULL(strstr(diag.text, "Secret")); /* nobody reads it in a log */
+		CU_ASSERT_EQUAL(load_spans(span_str(cert), span_str(key), "", &k, &diag), PT_EINVAL);
+		both = pki_join(key, pki_cert_pem(keys[0]), NULL);
+		CU_ASSERT_EQUAL(load_spans(span_str(both), span_str(both), "secret", &k, &diag), 0);
+		tls_key_free(&k);
+		free(both);
+	}
+	/* one that needs none does not mind */
+	CU_ASSERT_FALSE(tls_key_is_encrypted(span_str(cert), span_str(plain)));
+	CU_ASSERT_EQUAL(load_spans(span_str(cert), span_str(plain), "secret", &k, &diag), 0);
+	tls_key_free(&k);
+	free(cert);
+	free(plain);
+}
+
+/* RFC 7292: leaf and key, and other certificates; password NULL: none. */
+static gnutls_datum_t
+pkcs12(const struct pki *leaf, const struct pki *issuer, bool with_key, const char *password)
+{
+	gnutls_pkcs12_bag_t certs, key;
+	gnutls_pkcs12_t p12;
+	gnutls_datum_t d, out;
+	uint8_t id[20] = "one";
+	int i;
+
+	PT_ASSERT(gnutls_pkcs12_init(&p12) == 0 && gnutls_pkcs12_bag_init(&certs) == 0 &&
+		gnutls_pkcs12_bag_init(&key) == 0);
+	d = (gnutls_datum_t){ id, 3 };
+	PT_ASSERT((i = gnutls_pkcs12_bag_set_crt(certs, leaf->crt)) >= 0 &&
+		gnutls_pkcs12_bag_set_key_id(certs, (unsigned)i, &d) == 0);
+	if (issuer != NULL)
+		PT_ASSERT(gnutls_pkcs12_bag_set_crt(certs, issuer->crt) >= 0);
+	if (password != NULL)
+		PT_ASSERT(gnutls_pkcs12_bag_encrypt(certs, password, GNUTLS_PKCS_PBES2_AES_256) == 0);
+	PT_ASSERT(gnutls_pkcs12_set_bag(p12, certs) == 0);
+	if (with_key) {
+		PT_ASSERT(gnutls_x509_privkey_export2_pkcs8(leaf->key, GNUTLS_X509_FMT_DER, password,
+			password != NULL ? GNUTLS_PKCS_PBES2_AES_256 : GNUTLS_PKCS_PLAIN, &out) == 0);
+		i = gnutls_pkcs12_bag_set_data(key, password != NULL ? GNUTLS_BAG_PKCS8_ENCRYPTED_KEY
+								     : GNUTLS_BAG_PKCS8_KEY, &out);
+		PT_ASSERT(i >= 0 && gnutls_pkcs12_bag_set_key_id(key, (unsigned)i, &d) == 0);
+		gnutls_free(out.data);
+		PT_ASSERT(gnutls_pkcs12_set_bag(p12, key) == 0);
+	}
+	PT_ASSERT(gnutls_pkcs12_generate_mac(p12, password) == 0);
+	PT_ASSERT(gnutls_pkcs12_export2(p12, GNUTLS_X509_FMT_DER, &out) == 0);
+	gnutls_pkcs12_bag_deinit(certs);
+	gnutls_pkcs12_bag_deinit(key);
+	gnutls_pkcs12_deinit(p12);
+	return out;
+}
+
+static void
+test_pkcs12(void)
+{
+	static const struct {
+		const char *password, *passphrase;
+		bool key;
+		const char *says; /* NULL: it is loaded */
+	} rows[] = {
+		{ "secret", "secret", true, NULL },
+		{ NULL, NULL, true, NULL },
+		{ "", NULL, true, NULL },
+		{ "", "", true, NULL },
+		{ "secret", "Secret", true, "the passphrase does not open the PKCS#12 file" },
+		{ "secret", "", true, "the passphrase does not open the PKCS#12 file" },
+		{ "secret", NULL, true, "the PKCS#12 file needs a passphrase" },
+		{ "secret", "secret", false, "no private key with its certificate" },
+	};
+	struct tls_key *k;
+	struct diag diag;
+	gnutls_datum_t d;
+	struct span s;
+	char *key;
+	size_t i;
+	int kind;
+
+	/* what takes time is to make them: a row of each kind */
+	for (kind = PKI_EC; kind <= PKI_ED25519; kind++)
+		for (i = 0; i < (kind == PKI_EC ? PT_COUNT(rows) : 1); i++) {
+			d = pkcs12(keys[kind], ca, rows[i].key, rows[i].password);
+			s = (struct span){ d.data, d.size };
+			CU_ASSERT_TRUE(tls_key_is_encrypted(s, s));
+			CU_ASSERT_EQUAL(load_spans(s, s, rows[i].passphrase, &k, &diag),
+				rows[i].says == NULL ? 0 : PT_EINVAL);
+			if (rows[i].says != NULL && strstr(diag.text, rows[i].says) == NULL) {
+				printf("\n    %s\n", diag.text);
+				CU_FAIL("another text");
+			}
+			if (rows[i].says == NULL)
+				tls_key_free(&k);
+			gnutls_free(d.data);
+		}
+	/* a key file beside it is a misunderstanding */
+	d = pkcs12(keys[0], ca, true, "secret");
+	s = (struct span){ d.data, d.size };
+	key = pki_key_pem(keys[0]);
+	CU_ASSERT_EQUAL(load_spans(s, span_str(key), "secret", &k, &diag), PT_EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "leave \"key FILE\" out"));
+	free(key);
+	/* cut off anywhere */
+	for (i = 1; i < d.size; i += 7) {
+		s = (struct span){ d.data, i };
+		CU_ASSERT_EQUAL(load_spans(s, s, "secret", &k, &diag), PT_EINVAL);
+	}
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "neither PEM nor PKCS#12"));
+	gnutls_free(d.data);
+	/* DER that is a certificate alone */
+	CU_ASSERT_EQUAL_FATAL(gnutls_x509_crt_export2(keys[0]->crt, GNUTLS_X509_FMT_DER, &d), 0);
+	s = (struct span){ d.data, d.size };
+	CU_ASSERT_EQUAL(load_spans(s, s, NULL, &k, &diag), PT_EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "neither PEM nor PKCS#12"));
+	gnutls_free(d.data);
+}
+
+static void
+test_passphrase(void)
+{
+	static const struct {
+		const char *file, *want;
+	} rows[] = {
+		{ "secret", "secret" },
+		{ "secret\n", "secret" },
+		{ "secret\r\n", "secret" },
+		{ "two words \nsecond line\n", "two words " },
+		{ "", "" },
+		{ "\n", "" },
+		{ "\r", "" },
+		{ "p\xc3\xa4ss\n", "p\xc3\xa4ss" },
+	};
+	static char most[TLS_PASSPHRASE_MAX + 3];
+	char out[TLS_PASSPHRASE_MAX + 1];
+	struct diag diag;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		CU_ASSERT_EQUAL(tls_passphrase_read(span_str(rows[i].file), out, &diag), 0);
+		CU_ASSERT_STRING_EQUAL(out, rows[i].want);
+	}
+	CU_ASSERT_EQUAL(tls_passphrase_read((struct span){ NULL, 0 }, out, &diag), 0);
+	CU_ASSERT_EQUAL(tls_passphrase_read((struct span){ (const uint8_t *)"a\0b", 3 }, out, &diag), PT_EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "NUL"));
+	memset(most, 'x', TLS_PASSPHRASE_MAX + 1);
+	CU_ASSERT_EQUAL(tls_passphrase_read(span_str(most), out, &diag), PT_EINVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(diag.text, "longer than 1024"));
+	most[TLS_PASSPHRASE_MAX] = '\n';
+	CU_ASSERT_EQUAL(tls_passphrase_read(span_str(most), out, &diag), 0);
+	CU_ASSERT_EQUAL(strlen(out), TLS_PASSPHRASE_MAX);
 }
 
 static void
@@ -233,6 +409,9 @@ test_end(void)
 static const struct test_row rows[] = {
 	{ "keys", test_begin },
 	{ "files, good and bad", test_load },
+	{ "encrypted keys", test_encrypted },
+	{ "PKCS#12", test_pkcs12 },
+	{ "passphrases", test_passphrase },
 	{ "certificates of one chain", test_chain_max },
 	{ "signatures", test_sign },
 	{ "a key in a file", test_has_key },

@@ -103,7 +103,7 @@ make_cred(void)
 	}
 	buf_init(&pem, TLS_FILE_MAX);
 	CU_ASSERT_EQUAL_FATAL(tls_key_load((struct span){ (uint8_t *)text[1], (size_t)n[1] },
-		(struct span){ (uint8_t *)text[0], (size_t)n[0] }, &key, &pem, &diag), 0);
+		(struct span){ (uint8_t *)text[0], (size_t)n[0] }, NULL, &key, &pem, &diag), 0);
 	chain.pem = buf_span(&pem);
 	CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &cred, &diag), 0);
 	buf_fini(&pem);
