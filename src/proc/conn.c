@@ -289,6 +289,12 @@ run(struct conn *c, bool readable)
 	arm(c, now);
 }
 
+void
+conn_wake(struct conn *c)
+{
+	run(c, false);
+}
+
 static void
 ready(void *arg, unsigned what)
 {
@@ -346,6 +352,8 @@ conn_free(struct conn *c)
 	COUNT(c, connections, -1);
 	stream_fini(&c->stream);
 	table_addr_sub(w->table, c->key);
+	if (w->judge_next == c)
+		w->judge_next = TAILQ_NEXT(c, all);
 	TAILQ_REMOVE(&w->conns, c, all);
 	free(c);
 	worker_conn_gone(w);

@@ -122,13 +122,17 @@ established(struct conn *c)
 		c->secure->peer.tls_cipher = facts->cipher;
 		c->secure->peer.tls_group = facts->group;
 		conn_enter(c, CONN_EV_ESTABLISHED);
+		conn_judge_late(c);
 		return true;
 	}
 	COUNT(c, tls_sessions, 1);
 	c->watched = true;
 	conn_enter(c, CONN_EV_ESTABLISHED);
+	conn_judge_early(c);
 	if (!begin_secure(c))
 		conn_give_up(c);
+	else
+		conn_judge_late(c);
 	return true;
 }
 

@@ -25,6 +25,7 @@ struct conn {
 	struct conn_at at;
 	bool shut;          /* our side of the socket is closed */
 	bool inside;        /* the engine is one of the TLS session */
+	bool refused;       /* the session was judged anew before it began, and must not */
 	bool watched;       /* counted in tls_sessions */
 	uint8_t peer[sizeof(struct sockaddr_in6)];
 	uint64_t key;
@@ -91,6 +92,13 @@ void conn_open_session(struct conn *c);
 void conn_begin_handshake(struct conn *c);
 uint64_t conn_handshake_deadline(const struct conn *c);
 void conn_handshake_late(struct conn *c);
+
+/* conn.c: its steps, now; it may be freed when this returns. */
+void conn_wake(struct conn *c);
+
+/* conn_judge.c: a handshake is complete; the first one before the engine is there, and then behind it. */
+void conn_judge_early(struct conn *c);
+void conn_judge_late(struct conn *c);
 
 /* conn_close.c: what the peer gets now is the last. */
 void conn_begin_close(struct conn *c);

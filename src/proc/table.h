@@ -38,6 +38,7 @@
 	X(restarts_refused, "connections ended because they went back too often")                  \
 	X(renegotiations, "renegotiations completed")                                              \
 	X(renegotiations_refused, "renegotiations refused, or failed; each ends its connection")   \
+	X(distrusted, "sessions ended because their certificate was not trusted any more")         \
 	X(key_update_floods, "connections ended because of too many key updates")                  \
 	X(octets_in, "octets received")                                                            \
 	X(octets_out, "octets sent")

@@ -74,6 +74,7 @@ on_second(void *arg)
 	accept_second(w, now);
 	conn_sweep_handshakes(w, now);
 	worker_crl_second(w);
+	judge_second(w);
 	give_back_memory(w);
 }
 
@@ -340,6 +341,7 @@ worker_main(int argc, char **argv)
 	child_init(&w->child, ROLE_WORKER, argc, argv, rules, PT_COUNT(rules), w);
 	signer_init(&w->signer, w);
 	worker_cred_init(w);
+	judge_init(w);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);
 	ev_timer_init(&w->stop_timer, w->child.loop, on_stop_timer, w);
 	setproctitle("worker: %s", proc_state_name(PROC_STARTING));

@@ -79,6 +79,9 @@ struct worker {
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
 	TAILQ_HEAD(conn_list, conn) conns;
+	struct conn *judge_next; /* the next to be judged anew; NULL: none */
+	struct ev_timer judge_timer;
+	int64_t judge_s; /* when the clock makes it necessary, seconds since 1970 */
 	TAILQ_HEAD(, conn) handshakes; /* in the order in which they began */
 	struct stream_scratch scratch;
 	uint8_t plain[TLS_RECORD_MAX]; /* one decrypted record */
@@ -91,6 +94,12 @@ int worker_on_cred_file(void *self, void *peer, struct frame *f);
 int worker_on_cred_end(void *self, void *peer, struct frame *f);
 int worker_on_cred_commit(void *self, void *peer, struct frame *f);
 int worker_on_cred_release(void *self, void *peer, struct frame *f);
+
+/* conn_judge.c: all sessions are judged anew, a few at a time: when what they rest on has changed, and when a
+ * certificate has expired. */
+void judge_init(struct worker *w);
+void judge_begin(struct worker *w);
+void judge_second(struct worker *w); /* once a second */
 
 /* crl.c: the lists of all services have changed; once a second, what is to be said of them */
 void worker_crl_committed(struct worker *w);

@@ -205,7 +205,8 @@ build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, 
 }
 
 static int
-build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets, struct tls_cred **out)
+build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets, const struct tls_cred *before,
+	  struct tls_cred **out)
 {
 	struct tls_ca_file cas[CLIENT_CA_MAX], froms[TLS_FROM_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
@@ -217,7 +218,7 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 		.client_cert = (enum tls_client_cert)tls->client_certificate, /* same order */
 		.chains = chains, .cas = cas, .froms = froms,
 		.generation = l->generation, .sign = signer_sign, .sign_arg = &w->signer,
-		.gone = set_gone, .gone_arg = w,
+		.before = before, .gone = set_gone, .gone_arg = w,
 	};
 	size_t i;
 	int rc;
@@ -277,7 +278,7 @@ build_domain(struct worker *w, uint32_t service, uint32_t i)
 		d->staged = tls_cred_ref(same);
 		return 0;
 	}
-	if ((rc = build_one(w, d->tls, domain_sets(s->conf->tls, service, i), &d->staged)) == 0)
+	if ((rc = build_one(w, d->tls, domain_sets(s->conf->tls, service, i), d->cred, &d->staged)) == 0)
 		return 0;
 	if (d->name != NULL)
 		diag_prefix(&w->load->diag, "service %s, name %s", s->conf->name, d->name);
@@ -428,6 +429,7 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 		}
 	worker_crl_committed(w);
 	tell_if_unused(w, before);
+	judge_begin(w);
 	return 0;
 }
 

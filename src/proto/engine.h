@@ -51,6 +51,7 @@ enum engine_bye {
 	ENGINE_BYE_SHUTDOWN,      /* the server stops or drains */
 	ENGINE_BYE_LIMIT_TOTAL,   /* too many connections at this server */
 	ENGINE_BYE_LIMIT_ADDRESS, /* too many connections from this address */
+	ENGINE_BYE_CERTIFICATE,   /* the session's client certificate is not trusted any more */
 	ENGINE_BYE_COUNT
 };
 

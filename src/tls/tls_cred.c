@@ -224,6 +224,37 @@ by_digest(const void *a, const void *b)
 	return memcmp(a, b, TLS_SHA256_SIZE); /* the digest stands first */
 }
 
+/* Our own certificates, with the numbers of their keys: a session goes over to a set that has the same. */
+static int
+digest_chains(struct tls_cred *cred, const struct tls_cred_conf *conf)
+{
+	gnutls_hash_hd_t h;
+	uint64_t len;
+	size_t i;
+	int rc = 0;
+
+	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) != 0)
+		return PT_ENOMEM;
+	for (i = 0; i < conf->nchains && rc == 0; i++) {
+		len = conf->chains[i].pem.n;
+		rc |= gnutls_hash(h, &conf->chains[i].key, sizeof conf->chains[i].key);
+		rc |= gnutls_hash(h, &len, sizeof len);
+		rc |= gnutls_hash(h, conf->chains[i].pem.p, conf->chains[i].pem.n);
+	}
+	gnutls_hash_deinit(h, cred->chains);
+	return rc == 0 ? 0 : PT_EIO;
+}
+
+/* The same CAs: what was verified stays so. */
+static void
+share_known(struct tls_cred *cred, const struct tls_cred *before)
+{
+	if (before == NULL || memcmp(before->ca_set, cred->ca_set, sizeof cred->ca_set) != 0)
+		return;
+	tls_vcache_free(&cred->known);
+	cred->known = tls_vcache_ref(before->known);
+}
+
 /* All CAs are there: their common name, for tickets. */
 static int
 digest_cas(struct tls_cred *cred)
@@ -383,8 +414,9 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	for (i = 0; i < conf->ncas; i++)
 		if (!passes(conf, rc = add_ca(cred, &conf->cas[i], diag), diag, &failed))
 			goto out;
-	if ((rc = digest_cas(cred)) != 0)
+	if ((rc = digest_cas(cred)) != 0 || (rc = digest_chains(cred, conf)) != 0)
 		goto out;
+	share_known(cred, conf->before);
 	PT_ASSERT(conf->nfroms <= TLS_FROM_MAX);
 	for (i = 0; i < conf->nfroms; i++)
 		if (!passes(conf, rc = add_from(cred, &conf->froms[i], diag), diag, &failed))

@@ -58,6 +58,7 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	void *sign_arg;
 	tls_report_f *report; /* gets every mistake instead of diag the first; NULL: none */
 	void *report_arg;
+	const struct tls_cred *before; /* the set that this one replaces: what both trust is not verified anew; NULL: none */
 	tls_gone_f *gone; /* NULL: nobody wants to know */
 	void *gone_arg;
 };

@@ -33,7 +33,8 @@ struct tls_cred {
 	size_t ncas;
 	struct tls_ca *cas;                /* ncas of them, by digest */
 	uint8_t ca_set[TLS_SHA256_SIZE];   /* of their digests, each once: the same in any order */
-	struct tls_vcache *known;          /* chains that were verified with this set */
+	uint8_t chains[TLS_SHA256_SIZE];   /* of our own certificates and the numbers of their keys */
+	struct tls_vcache *known;          /* chains that were verified with these CAs */
 	struct tls_crl_set *crls; /* NULL: none configured */
 	tls_sign_f *sign;
 	void *sign_arg;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#define UNSURE_S 3600 /* when it cannot be told for how long a verdict holds */
 #define CA_NAMES_MAX 32 /* longer lists are not sent: they break handshakes and help no client */
 
 static gnutls_typed_vdata_st
@@ -106,7 +107,7 @@ narrow(int64_t *from, int64_t *until, int64_t new_from, int64_t new_until)
  * ended in. */
 static void
 remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE], const gnutls_datum_t *chain,
-	 unsigned n, int64_t now)
+	 unsigned n, int64_t now, int64_t *until_s)
 {
 	int64_t from = INT64_MIN, until = INT64_MAX, begins, ends;
 	struct der_crt crt;
@@ -122,8 +123,10 @@ remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE],
 	for (k = 0; k < cred->ncas; k++)
 		if (cred->cas[k].from_s <= now && now <= cred->cas[k].until_s)
 			narrow(&from, &until, cred->cas[k].from_s, cred->cas[k].until_s);
-	if (from <= now && now <= until)
-		tls_vcache_add(cred->known, digest, from, until);
+	if (from > now || now > until)
+		return;
+	tls_vcache_add(cred->known, digest, from, until);
+	*until_s = until;
 }
 
 /* The revocation lists, apart from the signatures: it holds for a chain that was verified earlier, too. */
@@ -157,7 +160,7 @@ with_crl(unsigned status, enum tls_verdict crl)
 }
 
 enum tls_verdict
-tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out)
+tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, int64_t *until_s)
 {
 	gnutls_typed_vdata_st purpose = client_purpose();
 	uint8_t digest[TLS_VCACHE_KEY_SIZE];
@@ -167,19 +170,20 @@ tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out)
 	bool digested;
 
 	*known_out = false;
+	*until_s = now + UNSURE_S;
 	if (cred->client_cert == TLS_CLIENT_CERT_NONE ||
 	    (chain = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0)
 		return TLS_VERDICT_NONE;
 	if (cred->ncas == 0)
 		return TLS_VERDICT_UNKNOWN_CA;
 	digested = chain_digest(chain, n, digest);
-	*known_out = digested && tls_vcache_has(cred->known, digest, now);
+	*known_out = digested && tls_vcache_has(cred->known, digest, now, until_s);
 	if (!*known_out) {
 		/* verify_peers2() would not look at the purpose */
 		if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
 			return TLS_VERDICT_BAD_SIGNATURE;
 		if (status == 0 && digested)
-			remember(cred, digest, chain, n, now);
+			remember(cred, digest, chain, n, now, until_s);
 	}
 	/* what was verified once may be revoked since, or its list too old */
 	return with_crl(status, judge_crl(g, cred));

@@ -18,8 +18,9 @@ void tls_judge_prepare(gnutls_session_t g, const struct tls_cred *cred);
 /* The chain that the peer presented (or whose ticket it has), against the credential set as it is now:
  * our CAs alone, clientAuth purpose, revocation lists, the clock. *known_out: its signatures were verified
  * before with this credential set, and were not verified again. That the peer has the key is not looked at
- * here: the handshake proves it (or, for a resumed session, did). */
-enum tls_verdict tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out);
+ * here: the handshake proves it (or, for a resumed session, did). g's own credentials must be cred's. *until_s_out:
+ * for how long "trusted" can hold by the clock alone, seconds since 1970. */
+enum tls_verdict tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, int64_t *until_s_out);
 
 /* For a trusted chain: it ends in a CA of that rule's file. */
 bool tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t from);

@@ -23,6 +23,7 @@
 struct tls_session {
 	gnutls_session_t g;
 	struct tls_cred *cred; /* our reference */
+	struct tls_cred *trust; /* what client certificates are judged by, our reference; NULL: cred */
 	struct tls_transport transport;
 	struct tls_peer peer; /* subject and names of the client certificate */
 	struct tls_facts facts;
@@ -225,6 +226,34 @@ refuses(enum tls_client_cert mode, enum tls_verdict v)
 	return true;
 }
 
+static struct tls_cred *
+trust_of(const struct tls_session *s)
+{
+	return s->trust != NULL ? s->trust : s->cred;
+}
+
+/* GnuTLS verifies with the CAs of the session's credentials, whose certificates are those that it shows. */
+static void
+use_x509(struct tls_session *s, const struct tls_cred *cred)
+{
+	/* replaces the one that is there, so it needs no memory */
+	PT_ASSERT(gnutls_credentials_set(s->g, GNUTLS_CRD_CERTIFICATE, cred->x509) == 0);
+}
+
+static enum tls_verdict
+judge_chain(struct tls_session *s)
+{
+	const struct tls_cred *trust = trust_of(s);
+	enum tls_verdict v;
+
+	if (trust != s->cred)
+		use_x509(s, trust);
+	v = tls_judge(s->g, trust, &s->facts.known, &s->facts.trusted_until_s);
+	if (trust != s->cred)
+		use_x509(s, s->cred);
+	return v;
+}
+
 /* A chain counts when it was shown in this handshake, or comes from the ticket that is resumed; GnuTLS also shows
  * that of a ticket which it does not resume, and in a renegotiation that of the first handshake. */
 static enum tls_verdict
@@ -232,7 +261,7 @@ verdict_now(struct tls_session *s)
 {
 	if (!s->shown && (s->again || !gnutls_session_is_resumed(s->g)))
 		return TLS_VERDICT_NONE;
-	return tls_judge(s->g, s->cred, &s->facts.known);
+	return judge_chain(s);
 }
 
 /* The gate of optional and require, inside the handshake so that a refused client gets its alert in
@@ -433,6 +462,7 @@ tls_session_free(struct tls_session **sp)
 	buf_fini(&s->hello);
 	tls_peer_fini(&s->peer);
 	tls_cred_unref(&s->cred);
+	tls_cred_unref(&s->trust);
 	free(s);
 	*sp = NULL;
 }
@@ -734,7 +764,49 @@ bool
 tls_session_chain_from(const struct tls_session *s, size_t from)
 {
 	return s->done && s->facts.verdict == TLS_VERDICT_TRUSTED &&
-		tls_judge_chain_from(s->g, s->cred, from);
+		tls_judge_chain_from(s->g, trust_of(s), from);
+}
+
+/* From now on this set counts: for all where its server certificates are the same, so that the one before can go; for
+ * judging else. */
+static void
+follow(struct tls_session *s, struct tls_cred *now)
+{
+	struct tls_cred *before;
+
+	if (trust_of(s) == now)
+		return;
+	tls_cred_unref(&s->trust);
+	if (now == s->cred)
+		return;
+	if (memcmp(now->chains, s->cred->chains, sizeof now->chains) != 0) {
+		s->trust = tls_cred_ref(now);
+		return;
+	}
+	use_x509(s, now);
+	before = s->cred;
+	s->cred = tls_cred_ref(now);
+	tls_cred_unref(&before);
+}
+
+enum tls_verdict
+tls_session_judge(struct tls_session *s, struct tls_cred *now)
+{
+	enum tls_verdict v;
+
+	PT_ASSERT(s->done && !s->again);
+	follow(s, now);
+	if (s->facts.verdict != TLS_VERDICT_TRUSTED)
+		return s->facts.verdict;
+	if ((v = judge_chain(s)) != TLS_VERDICT_CRL_STALE)
+		s->verdict = s->facts.verdict = v;
+	return s->facts.verdict;
+}
+
+bool
+tls_session_judged_by(const struct tls_session *s, const struct tls_cred *cred)
+{
+	return trust_of(s) == cred;
 }
 
 const struct tls_failure *

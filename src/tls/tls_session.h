@@ -126,6 +126,7 @@ struct tls_facts {
 	bool asked; /* for a client certificate, in this domain */
 	bool known; /* the client's chain was verified before with this credential set */
 	enum tls_verdict verdict;
+	int64_t trusted_until_s; /* TRUSTED holds until then by the clock, seconds since 1970; then judge it anew */
 	const char *subject;     /* RFC 4514; NULL without a certificate */
 	const char *const *sans; /* "email:a@b", "dns:x", "uri:y", "ip:z" */
 	size_t nsans;
@@ -139,6 +140,16 @@ const struct tls_facts *tls_session_facts(const struct tls_session *s);
 
 /* The certificate was judged trusted, the rule applies here, and the chain ends in a CA of that rule's file. */
 bool tls_session_chain_from(const struct tls_session *s, size_t from);
+
+/* Judges the certificate of a complete session anew, by another credential set of its domain (or its own once more):
+ * its CAs and revocation lists, and the clock of now. That set counts for the session from now on, in renegotiations
+ * too; of server certificates it keeps those that it has shown. Returns the verdict, which is in
+ * tls_session_facts() then. Who was not trusted stays so; that a revocation list has become too old is not held against
+ * a session that exists. Not while a handshake is under way. */
+enum tls_verdict tls_session_judge(struct tls_session *s, struct tls_cred *now);
+
+/* It was judged by this set last. */
+bool tls_session_judged_by(const struct tls_session *s, const struct tls_cred *cred);
 
 /* Why it failed, for the log. */
 struct tls_failure {

@@ -18,6 +18,7 @@ struct entry {
 };
 
 struct tls_vcache {
+	unsigned refs;
 	size_t count;
 	size_t oldest; /* of a full ring: the next to go */
 	uint16_t buckets[BUCKETS]; /* a place + 1, 0: none */
@@ -27,13 +28,25 @@ struct tls_vcache {
 struct tls_vcache *
 tls_vcache_new(void)
 {
-	return calloc(1, sizeof(struct tls_vcache));
+	struct tls_vcache *c = calloc(1, sizeof *c);
+
+	if (c != NULL)
+		c->refs = 1;
+	return c;
+}
+
+struct tls_vcache *
+tls_vcache_ref(struct tls_vcache *c)
+{
+	c->refs++;
+	return c;
 }
 
 void
 tls_vcache_free(struct tls_vcache **c)
 {
-	free(*c);
+	if (*c != NULL && --(*c)->refs == 0)
+		free(*c);
 	*c = NULL;
 }
 
@@ -56,10 +69,13 @@ find(const struct tls_vcache *c, const uint8_t *key)
 }
 
 bool
-tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t now_s)
+tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t now_s,
+	       int64_t *until)
 {
 	size_t at = find(c, key);
 
+	if (at != NONE && until != NULL)
+		*until = c->entries[at].until_s;
 	return at != NONE && c->entries[at].from_s <= now_s && now_s <= c->entries[at].until_s;
 }
 

@@ -1,7 +1,7 @@
 /* tls/tls_vcache.h - client chains that were verified and found good; within tls/ only.
  *
- * One per credential set, and freed with it: an entry never speaks for another set of CAs or another
- * generation. It holds good verdicts only, each with the time in which nothing of the chain expires or
+ * One per set of CAs: credential sets that follow each other share it while they trust the same CAs (and it is counted
+ * how many do), so an entry never speaks for others. It holds good verdicts only, each with the time in which nothing of the chain expires or
  * begins to be valid; at most TLS_VCACHE_MAX, the oldest goes first. What may change within that time
  * (a revocation) is not its business. Not thread safe. */
 #ifndef TLS_TLS_VCACHE_H
@@ -21,11 +21,15 @@ struct tls_vcache;
 /* Empty; its memory is touched as it fills. NULL when out of memory. */
 struct tls_vcache *tls_vcache_new(void);
 
-/* NULL is fine; sets the pointer to NULL. */
+struct tls_vcache *tls_vcache_ref(struct tls_vcache *c);
+
+/* Gives up one reference; NULL is fine; sets the pointer to NULL. */
 void tls_vcache_free(struct tls_vcache **c);
 
-/* The chain was found good, and what that rested on is valid at now_s (seconds since 1970). */
-bool tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t now_s);
+/* The chain was found good, and what that rested on is valid at now_s (seconds since 1970); until when: *until_out (may
+ * be NULL). */
+bool tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t now_s,
+		    int64_t *until_out);
 
 /* The chain was found good; that holds from from_s to until_s, both included. */
 void tls_vcache_add(struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t from_s,

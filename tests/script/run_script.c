@@ -34,7 +34,8 @@ static const char *const event_names[] = { [ENGINE_EV_START_TLS] = "start-tls",
 					   [ENGINE_EV_CLOSE] = "close" };
 static const char *const bye_names[] = { [ENGINE_BYE_SHUTDOWN] = "shutdown",
 					 [ENGINE_BYE_LIMIT_TOTAL] = "limit-total",
-					 [ENGINE_BYE_LIMIT_ADDRESS] = "limit-address" };
+					 [ENGINE_BYE_LIMIT_ADDRESS] = "limit-address",
+					 [ENGINE_BYE_CERTIFICATE] = "certificate" };
 
 struct facts {
 	struct engine_conf conf;

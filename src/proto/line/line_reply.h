@@ -62,6 +62,8 @@
 	  "The server has as many connections as it may. Try again later.")                        \
 	X(BYE_LIMIT_ADDRESS, "BYE", "(TRYLATER) ",                                                 \
 	  "Your address has as many connections as it may. Close one, then try again.")            \
+	X(BYE_CERTIFICATE, "BYE", "",                                                              \
+	  "Your client certificate is not accepted any more. Get a new one, then connect again.")  \
 	X(WHO_PLAINTEXT, "OK", "", "Nobody is logged in: this connection is plaintext.")           \
 	X(WHO_IDENTITY, "OK", "", "Your client certificate is your login.")                        \
 	X(WHO_NONE, "OK", "",                                                                      \

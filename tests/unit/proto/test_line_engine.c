@@ -268,9 +268,10 @@ test_every_split(void)
 static void
 test_refusals(void)
 {
-	static const char *const begins[] = { "BYE (TRYLATER) \"The server is going down",
+	static const char *const begins[ENGINE_BYE_COUNT] = { "BYE (TRYLATER) \"The server is going down",
 					      "BYE (TRYLATER) \"The server has as many",
-					      "BYE (TRYLATER) \"Your address has as many" };
+					      "BYE (TRYLATER) \"Your address has as many",
+					      "BYE \"Your client certificate is not" };
 	unsigned why;
 	const char *s;
 

@@ -58,11 +58,11 @@ test_time(void)
 
 	for (i = 0; i < PT_COUNT(rows); i++) {
 		begin();
-		CU_ASSERT_FALSE(tls_vcache_has(cache, key(1), rows[i].now));
+		CU_ASSERT_FALSE(tls_vcache_has(cache, key(1), rows[i].now, NULL));
 		tls_vcache_add(cache, key(1), rows[i].from, rows[i].until);
-		CU_ASSERT_EQUAL(tls_vcache_has(cache, key(1), rows[i].now), rows[i].has);
-		CU_ASSERT_FALSE(tls_vcache_has(cache, key(9), rows[i].now)); /* same bucket */
-		CU_ASSERT_FALSE(tls_vcache_has(cache, key(2), rows[i].now));
+		CU_ASSERT_EQUAL(tls_vcache_has(cache, key(1), rows[i].now, NULL), rows[i].has);
+		CU_ASSERT_FALSE(tls_vcache_has(cache, key(9), rows[i].now, NULL)); /* same bucket */
+		CU_ASSERT_FALSE(tls_vcache_has(cache, key(2), rows[i].now, NULL));
 		end();
 	}
 }
@@ -73,9 +73,9 @@ test_again(void)
 {
 	begin();
 	tls_vcache_add(cache, key(1), T, T + 10);
-	CU_ASSERT_FALSE(tls_vcache_has(cache, key(1), T + 20));
+	CU_ASSERT_FALSE(tls_vcache_has(cache, key(1), T + 20, NULL));
 	tls_vcache_add(cache, key(1), T, T + 30);
-	CU_ASSERT_TRUE(tls_vcache_has(cache, key(1), T + 20));
+	CU_ASSERT_TRUE(tls_vcache_has(cache, key(1), T + 20, NULL));
 	CU_ASSERT_EQUAL(tls_vcache_count(cache), 1);
 	end();
 }
@@ -90,10 +90,10 @@ test_octets(void)
 	begin();
 	tls_vcache_add(cache, key(1), T, T);
 	memcpy(k, key(1), sizeof k);
-	CU_ASSERT_TRUE(tls_vcache_has(cache, k, T));
+	CU_ASSERT_TRUE(tls_vcache_has(cache, k, T, NULL));
 	for (i = 0; i < sizeof k; i++) {
 		k[i] ^= 1;
-		CU_ASSERT_FALSE(tls_vcache_has(cache, k, T));
+		CU_ASSERT_FALSE(tls_vcache_has(cache, k, T, NULL));
 		k[i] ^= 1;
 	}
 	end();
@@ -110,18 +110,18 @@ test_limit(void)
 		tls_vcache_add(cache, key(i), T, T);
 	CU_ASSERT_EQUAL(tls_vcache_count(cache), TLS_VCACHE_MAX);
 	for (n = i = 0; i < TLS_VCACHE_MAX; i++)
-		n += tls_vcache_has(cache, key(i), T);
+		n += tls_vcache_has(cache, key(i), T, NULL);
 	CU_ASSERT_EQUAL(n, TLS_VCACHE_MAX);
 	tls_vcache_add(cache, key(TLS_VCACHE_MAX), T, T);
 	CU_ASSERT_EQUAL(tls_vcache_count(cache), TLS_VCACHE_MAX);
-	CU_ASSERT_FALSE(tls_vcache_has(cache, key(0), T));
-	CU_ASSERT_TRUE(tls_vcache_has(cache, key(1), T));
-	CU_ASSERT_TRUE(tls_vcache_has(cache, key(TLS_VCACHE_MAX), T));
+	CU_ASSERT_FALSE(tls_vcache_has(cache, key(0), T, NULL));
+	CU_ASSERT_TRUE(tls_vcache_has(cache, key(1), T, NULL));
+	CU_ASSERT_TRUE(tls_vcache_has(cache, key(TLS_VCACHE_MAX), T, NULL));
 	for (i = TLS_VCACHE_MAX + 1; i < 3 * TLS_VCACHE_MAX + 100; i++) /* round and round */
 		tls_vcache_add(cache, key(i), T, T);
 	CU_ASSERT_EQUAL(tls_vcache_count(cache), TLS_VCACHE_MAX);
 	for (n = i = 0; i < 3 * TLS_VCACHE_MAX + 100; i++)
-		if (tls_vcache_has(cache, key(i), T)) {
+		if (tls_vcache_has(cache, key(i), T, NULL)) {
 			n++;
 			CU_ASSERT_TRUE(i >= 2 * TLS_VCACHE_MAX + 100);
 		}
@@ -138,7 +138,7 @@ test_two(void)
 	begin();
 	CU_ASSERT_PTR_NOT_NULL_FATAL(other);
 	tls_vcache_add(cache, key(1), T, T);
-	CU_ASSERT_FALSE(tls_vcache_has(other, key(1), T));
+	CU_ASSERT_FALSE(tls_vcache_has(other, key(1), T, NULL));
 	tls_vcache_free(&other);
 	end();
 }
