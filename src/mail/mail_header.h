@@ -1,0 +1,58 @@
+/* mail/mail_header.h - walks the header of a message as it streams past (RFC 5322 §2.2).
+ *
+ * Pure: text goes in as it comes, in pieces of any size, and comes out again at once, so that a header
+ * of any length takes no memory. Only the beginning of a line is held back, until it is known to be a field:
+ * so the caller can put fields of its own behind the last one, whether or not an empty line ends the
+ * header. Lines must end in CRLF, and a CR must not be the last octet of a piece. */
+#ifndef MAIL_MAIL_HEADER_H
+#define MAIL_MAIL_HEADER_H
+
+#include "util/span.h"
+
+#define MAIL_HEADER_NAME_MAX 78 /* octets of a field's name with blanks before its ':'; longer is none */
+#define MAIL_HEADER_FROM_MAX 4096 /* octets of From's value that are kept */
+
+/* Fields that are looked for. */
+#define MAIL_FIELDS(X)                                                                             \
+	X(RECEIVED, "received")                                                                    \
+	X(FROM, "from")                                                                            \
+	X(DATE, "date")                                                                            \
+	X(MESSAGE_ID, "message-id")
+
+enum mail_field {
+#define MAIL_FIELD_ENUM(id, name) MAIL_FIELD_##id,
+	MAIL_FIELDS(MAIL_FIELD_ENUM)
+#undef MAIL_FIELD_ENUM
+	MAIL_FIELD_COUNT,
+	MAIL_FIELD_OTHER = MAIL_FIELD_COUNT
+};
+
+struct mail_header {
+	uint32_t count[MAIL_FIELD_COUNT]; /* how many of each so far */
+	bool keeps_from;  /* set by the caller at the beginning: From's value is kept */
+	bool over;        /* the header has ended */
+	bool from_long;   /* a From field was longer than its maximum */
+	uint8_t at;       /* the walker's own: where in a line, */
+	uint8_t field;    /* and of which field */
+	bool any;         /* a field has been seen */
+	uint8_t nheld;
+	uint8_t held[MAIL_HEADER_NAME_MAX]; /* beginning of a line that may be no field */
+	uint8_t told[MAIL_HEADER_NAME_MAX]; /* what was held and is given out */
+	uint16_t nfrom;
+	uint8_t from[MAIL_HEADER_FROM_MAX]; /* values of all From fields, unfolded, ',' between */
+};
+
+void mail_header_init(struct mail_header *h, bool keeps_from);
+
+/* Walks over in, while the header is not over. *held is what was held back and is now known to be text of
+ * the header (valid until the next call), *text the run of in behind it that is. What is neither is held
+ * back, or stands behind the end.
+ * true: the header is over; its last octets are *held and *text, and what follows, the empty line or what
+ * is no field, begins with mail_header_rest() and goes on in in behind *used. */
+bool mail_header_walk(struct mail_header *h, struct span in, struct span *held, struct span *text,
+		      size_t *used);
+
+/* What is held back when the header is over, or the message with it. */
+struct span mail_header_rest(const struct mail_header *h);
+
+#endif
