@@ -153,6 +153,9 @@ conn_events(struct conn *c)
 			asked.close = true;
 			asked.why = ev.why;
 			break;
+		case ENGINE_EV_ASK:
+		case ENGINE_EV_NOTE:
+			PT_ASSERT(!"a question: no engine that asks can be configured");
 		}
 	}
 	return asked;

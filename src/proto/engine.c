@@ -57,6 +57,13 @@ engine_answer(struct engine *e, enum engine_answer answer, uint64_t now_ms)
 	e->ops->answer(e, answer, now_ms);
 }
 
+void
+engine_reply(struct engine *e, const struct ask_reply *reply, uint64_t now_ms)
+{
+	PT_ASSERT(e->ops->reply != NULL);
+	e->ops->reply(e, reply, now_ms);
+}
+
 uint64_t
 engine_tick(struct engine *e, uint64_t now_ms)
 {

@@ -10,6 +10,11 @@
 
 #include "util/span.h"
 
+struct ask;       /* proto/ask.h: the questions of the mail protocols, */
+struct ask_reply; /* their answers, */
+struct note;      /* and what they tell for the log */
+struct smtp_conf; /* proto/smtp/smtp_engine.h */
+
 /* How a session begins. */
 enum engine_start {
 	ENGINE_GREET,     /* a new connection: greet */
@@ -29,6 +34,7 @@ struct engine_conf {
 	const char *hostname;
 	const char *service;      /* the service's name in the configuration */
 	uint32_t idle_timeout_ms; /* without a complete command; 0: no limit */
+	const struct smtp_conf *smtp; /* of smtp, submission and lmtp; NULL elsewhere */
 };
 
 /* What the caller knows about this session. Borrowed, outlives the engine. Strings are printable
@@ -44,6 +50,9 @@ struct engine_peer {
 	const char *const *sans; /* "email:alice@example.org", "dns:...", "uri:..." */
 	size_t nsans;
 	const char *identity;    /* the user that the certificate maps to */
+	const char *tls_suite;   /* as IANA names it: "TLS_AES_128_GCM_SHA256" */
+	bool binds;              /* SASL: channel binding can be had */
+	const char *address;     /* also in plaintext: "192.0.2.1", "2001:db8::1"; NULL: a unix socket */
 };
 
 /* Why the caller ends a session; each protocol has its own words for it. */
@@ -64,6 +73,9 @@ enum engine_bye {
 	X(INJECTION, "octets behind STARTTLS")                                                     \
 	X(BYE, "ended by the server")                                                              \
 	X(END_OF_INPUT, "end of input")                                                            \
+	X(EARLY_TALKER, "spoke before the greeting")                                               \
+	X(LOGINS, "too many failed logins")                                                        \
+	X(TOO_MUCH, "more than its limits allow")                                                  \
 	X(NO_MEMORY, "out of memory")
 
 enum engine_close {
@@ -84,11 +96,15 @@ enum engine_event_type {
 	ENGINE_EV_INJECTION, /* octets stood behind STARTTLS (CVE-2011-0411): for the counters;
 			      * needs no answer; the one reply and ENGINE_EV_CLOSE follow */
 	ENGINE_EV_CLOSE,     /* send the output, then close; the engine takes no more input */
+	ENGINE_EV_ASK,       /* a question: answer with engine_reply(); no input is taken before */
+	ENGINE_EV_NOTE,      /* something for the log; needs no answer */
 };
 
 struct engine_event {
 	enum engine_event_type type;
 	enum engine_close why; /* of ENGINE_EV_CLOSE */
+	const struct ask *ask;   /* of ENGINE_EV_ASK: borrowed until the answer */
+	const struct note *note; /* of ENGINE_EV_NOTE */
 };
 
 enum engine_answer {
@@ -113,6 +129,8 @@ struct engine_ops {
 	void (*end_of_input)(struct engine *e);
 	void (*bye)(struct engine *e, enum engine_bye why);
 	void (*free)(struct engine **e);
+	/* NULL in engines that ask nothing */
+	void (*reply)(struct engine *e, const struct ask_reply *reply, uint64_t now_ms);
 };
 
 struct engine {
@@ -138,16 +156,22 @@ bool engine_event(struct engine *e, struct engine_event *ev_out);
  * engine_bye() and engine_end_of_input() withdraw the question. The idle time starts again. */
 void engine_answer(struct engine *e, enum engine_answer answer, uint64_t now_ms);
 
+/* Answers the ENGINE_EV_ASK that was given out; any other time it is our own bug (asserted). What is
+ * said, and whether the session goes on, is the protocol's business. */
+void engine_reply(struct engine *e, const struct ask_reply *reply, uint64_t now_ms);
+
 /* Time passes; may make output and events. Returns the next deadline in ms, UINT64_MAX for none
  * (an engine that waits for an answer, or is closed, has none). */
 uint64_t engine_tick(struct engine *e, uint64_t now_ms);
 
 /* The peer will send no more (close_notify, or end of file in plaintext). What was taken of a
- * command that is not complete is dropped; ENGINE_EV_CLOSE follows. Nothing happens when the engine
+ * command that is not complete is dropped; ENGINE_EV_CLOSE follows, at once or, where a question is
+ * open (ENGINE_EV_ASK: the command it belongs to was complete), after its answer. Nothing happens when the engine
  * is closed already or has given its go-ahead for TLS. */
 void engine_end_of_input(struct engine *e);
 
-/* Ends the session with the protocol's goodbye; output and ENGINE_EV_CLOSE follow. Nothing happens
+/* Ends the session with the protocol's goodbye; output and ENGINE_EV_CLOSE follow: at once, but with
+ * ENGINE_BYE_SHUTDOWN a message under way is first taken to its end and answered. Nothing happens
  * when the engine is closed already or has given its go-ahead for TLS: an octet of plaintext behind
  * that would break the handshake. */
 void engine_bye(struct engine *e, enum engine_bye why);

@@ -87,6 +87,9 @@ take_events(struct drive *d)
 			d->closed = true;
 			d->asked = false;
 			break;
+		case ENGINE_EV_ASK:
+		case ENGINE_EV_NOTE:
+			PT_ASSERT(!"a question: this protocol asks nothing");
 		}
 	}
 	PT_ASSERT(!d->injected || d->closed);
@@ -187,7 +190,8 @@ step(struct drive *d, uint8_t action)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct engine_conf conf = { "mail.example.org", "fuzz", IDLE_MS };
+	static const struct engine_conf conf = { .hostname = "mail.example.org", .service = "fuzz",
+						 .idle_timeout_ms = IDLE_MS };
 	static const char *const sans[] = { "email:a@example.org", "uri:https://\"x\"/" };
 	const struct engine_peer peer = { .tls = size > 0 && (data[0] & 4) != 0,
 					  .tls_version = "TLS1.3", .verdict = "trusted",

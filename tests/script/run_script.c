@@ -6,6 +6,8 @@
 #include "script.h"
 
 #include "proto/line/line_engine.h"
+#include "proto/smtp/smtp_engine.h"
+#include "ask.h"
 #include "util/buf.h"
 #include "util/scan.h"
 
@@ -21,7 +23,8 @@
 #define GOT_MAX (1024 * 1024)
 #define SHOWN_MAX 200 /* octets of a line in a message */
 
-static const struct engine_protocol *const protocols[] = { &line_protocol };
+static const struct engine_protocol *const protocols[] = { &line_protocol, &smtp_protocol,
+							  &submission_protocol, &lmtp_protocol };
 
 /* Names as scripts write them. */
 static const char *const start_names[] = { [ENGINE_GREET] = "greet", [ENGINE_UPGRADED] = "upgraded",
@@ -31,7 +34,8 @@ static const char *const offer_names[] = { [ENGINE_OFFER_NONE] = "none",
 					   [ENGINE_OFFER_REQUIRED] = "required" };
 static const char *const event_names[] = { [ENGINE_EV_START_TLS] = "start-tls",
 					   [ENGINE_EV_INJECTION] = "injection",
-					   [ENGINE_EV_CLOSE] = "close" };
+					   [ENGINE_EV_CLOSE] = "close",
+					   [ENGINE_EV_ASK] = "", [ENGINE_EV_NOTE] = "note" };
 static const char *const bye_names[] = { [ENGINE_BYE_SHUTDOWN] = "shutdown",
 					 [ENGINE_BYE_LIMIT_TOTAL] = "limit-total",
 					 [ENGINE_BYE_LIMIT_ADDRESS] = "limit-address",
@@ -40,7 +44,15 @@ static const char *const bye_names[] = { [ENGINE_BYE_SHUTDOWN] = "shutdown",
 struct facts {
 	struct engine_conf conf;
 	struct engine_peer peer;
+	struct smtp_conf smtp;
 	const char *sans[SANS_MAX];
+};
+
+/* Something that the engine told, as a script's step names it. */
+struct told {
+	enum engine_event_type type;
+	enum ask_kind kind; /* of ENGINE_EV_ASK */
+	char words[ASK_WORDS_MAX];
 };
 
 struct run {
@@ -55,9 +67,11 @@ struct run {
 	uint64_t now_ms;
 	struct buf unsent; /* octets that the engine has not taken */
 	struct buf got;    /* output that no step has read */
-	struct engine_event events[EVENTS_MAX];
+	struct told events[EVENTS_MAX];
 	size_t nevents;
-	bool asked;  /* a start-tls is not answered */
+	struct told question; /* given out, not answered, while asked */
+	struct ask_script ask;
+	bool asked;  /* a question is not answered */
 	bool closed; /* a close was seen */
 	bool expected; /* at least one step looked at something */
 	struct diag *diag;
@@ -100,19 +114,100 @@ show(struct span s, char *out)
 	return span_print(s, out, SHOWN_MAX);
 }
 
+/* What stands in an event step without its answer: "close quit", "recipient bob@example.org". */
+static void
+event_words(const struct engine_event *ev, char out[ASK_WORDS_MAX])
+{
+	switch (ev->type) {
+	case ENGINE_EV_ASK:
+		ask_words(ev->ask, out);
+		break;
+	case ENGINE_EV_NOTE:
+		ask_note_words(ev->note, out);
+		break;
+	case ENGINE_EV_CLOSE:
+		snprintf(out, ASK_WORDS_MAX, "close %s", engine_close_text(ev->why));
+		break;
+	default:
+		snprintf(out, ASK_WORDS_MAX, "%s", event_names[ev->type]);
+	}
+}
+
+static int
+tell(struct run *r, const struct engine_event *ev, const char *words)
+{
+	struct told *t = &r->events[r->nevents];
+
+	if (r->nevents == EVENTS_MAX)
+		return fail(r, "more than %d events wait", EVENTS_MAX);
+	t->type = ENGINE_EV_NOTE;
+	if (ev != NULL)
+		t->type = ev->type;
+	if (ev != NULL && ev->type == ENGINE_EV_ASK)
+		t->kind = ev->ask->kind;
+	snprintf(t->words, sizeof(t->words), "%s", words);
+	r->nevents++;
+	return 0;
+}
+
+static int
+body_unread(struct run *r)
+{
+	char shown[SHOWN_MAX];
+
+	if (!r->ask.looked || buf_size(&r->ask.body) == 0)
+		return 0;
+	return fail(r, "a body that no step reads to its end: %s", show(buf_span(&r->ask.body), shown));
+}
+
+static int
+reply(struct run *r, enum ask_kind kind, const char *words)
+{
+	struct ask_reply answer;
+	int rc;
+
+	if (kind == ASK_BODY && (rc = body_unread(r)) != 0)
+		return rc;
+	if (!ask_answer(&r->ask, kind, words, &answer))
+		return fail(r, "no such answer: %s", words);
+	engine_reply(r->e, &answer, r->now_ms);
+	return 0;
+}
+
+/* One event: to the list of those that steps read, or answered at once. */
+static int
+take_event(struct run *r, const struct engine_event *ev)
+{
+	char words[ASK_WORDS_MAX];
+	int rc;
+
+	while (r->ask.told < r->ask.drops) {
+		r->ask.told++;
+		if ((rc = tell(r, NULL, "drop")) != 0)
+			return rc;
+	}
+	if (ev == NULL || (ev->type == ENGINE_EV_NOTE && !r->ask.notes))
+		return 0;
+	if (ev->type == ENGINE_EV_ASK && (r->ask.automatic & 1u << ev->ask->kind) != 0)
+		return reply(r, ev->ask->kind, "ok");
+	event_words(ev, words);
+	r->closed = r->closed || ev->type == ENGINE_EV_CLOSE;
+	return tell(r, ev, words);
+}
+
 /* Takes all that the engine has for us. */
 static int
 pump(struct run *r)
 {
 	struct engine_event ev;
 	struct span out;
+	int rc;
 
-	while (engine_event(r->e, &ev)) {
-		if (r->nevents == EVENTS_MAX)
-			return fail(r, "more than %d events wait", EVENTS_MAX);
-		r->events[r->nevents++] = ev;
-		r->closed = r->closed || ev.type == ENGINE_EV_CLOSE;
-	}
+	while (engine_event(r->e, &ev))
+		if ((rc = take_event(r, &ev)) != 0)
+			return rc;
+	if ((rc = take_event(r, NULL)) != 0)
+		return rc;
 	while ((out = engine_output(r->e)).n > 0) {
 		if (buf_append(&r->got, out.p, out.n) != 0)
 			return fail(r, "more output than %d octets", GOT_MAX);
@@ -163,7 +258,7 @@ nothing_unread(struct run *r)
 		return fail(r, "output that no step reads: %s", show(s, shown));
 	}
 	if (r->nevents > 0)
-		return fail(r, "an event that no step reads: %s", event_names[r->events[0].type]);
+		return fail(r, "an event that no step reads: %s", r->events[0].words);
 	return 0;
 }
 
@@ -216,9 +311,9 @@ matches(const struct step *st, struct span line)
 {
 	char text[64 * 1024];
 
-	if (st->verb != SCRIPT_V_SERVER_LIKE)
-		return line.n == st->len && memcmp(line.p, st->text, line.n) == 0;
-	if (line.n >= sizeof(text) || memchr(line.p, '\0', line.n) != NULL)
+	if (st->verb != SCRIPT_V_SERVER_LIKE && st->verb != SCRIPT_V_BODY_LIKE)
+		return span_equal(line, (struct span){ (const uint8_t *)st->text, st->len });
+	if (line.n == 0 || line.n >= sizeof(text) || memchr(line.p, '\0', line.n) != NULL)
 		return false;
 	memcpy(text, line.p, line.n);
 	text[line.n] = '\0';
@@ -242,6 +337,28 @@ step_server(struct run *r, const struct step *st)
 	if (!matches(st, s))
 		return fail(r, "expected: %s; got: %s", wanted, show(s, shown));
 	buf_consume(&r->got, s.n + 2);
+	return 0;
+}
+
+/* All lines of one reply with this code: "250-x", "250 y". */
+static int
+step_server_all(struct run *r, const struct step *st)
+{
+	struct step line = { .verb = SCRIPT_V_SERVER_LIKE, .line = st->line };
+	char pattern[16];
+	struct span s;
+	bool more;
+	int rc;
+
+	snprintf(pattern, sizeof(pattern), "%.3s[- ]*", st->text);
+	line.text = pattern;
+	line.len = strlen(pattern);
+	do {
+		s = buf_span(&r->got);
+		more = s.n > 3 && s.p[3] == '-';
+		if ((rc = step_server(r, &line)) != 0)
+			return rc;
+	} while (more);
 	return 0;
 }
 
@@ -283,6 +400,44 @@ value_of(const char *text, const char *name)
 	return strncmp(text, name, n) == 0 && text[n] == ' ' ? text + n + 1 : NULL;
 }
 
+/* Of struct smtp_conf: "max-errors 3", "login certificate password". *rc_out is the result when it is one. */
+static bool
+conf_smtp(struct run *r, const char *text, int *rc_out)
+{
+	struct smtp_conf *c = &r->next.smtp;
+	const struct {
+		const char *name;
+		uint32_t *to;
+	} numbers[] = { { "max-recipients", &c->max_recipients }, { "max-errors", &c->max_errors },
+			{ "max-unknown", &c->max_unknown }, { "max-commands", &c->max_commands } };
+	const char *v;
+	uint64_t n;
+	size_t i;
+
+	*rc_out = 0;
+	for (i = 0; i < PT_COUNT(numbers); i++) {
+		if ((v = value_of(text, numbers[i].name)) == NULL)
+			continue;
+		if (!scan_u64(span_str(v), &n) || n > UINT32_MAX)
+			*rc_out = fail(r, "not a number: %s", v);
+		*numbers[i].to = (uint32_t)n;
+		return true;
+	}
+	if ((v = value_of(text, "size")) != NULL) {
+		if (!scan_u64(span_str(v), &c->max_message_octets))
+			*rc_out = fail(r, "not a number: %s", v);
+	} else if ((v = value_of(text, "greeting-delay")) != NULL) {
+		if ((*rc_out = duration(r, v, &n)) == 0)
+			c->greeting_delay_ms = (uint32_t)n;
+	} else if ((v = value_of(text, "login")) != NULL) {
+		c->login = (strstr(v, "certificate") != NULL ? SMTP_LOGIN_CERTIFICATE : 0) |
+			   (strstr(v, "password") != NULL ? SMTP_LOGIN_PASSWORD : 0);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static int
 step_conf(struct run *r, const struct step *st)
 {
@@ -298,6 +453,8 @@ step_conf(struct run *r, const struct step *st)
 		if ((rc = duration(r, v, &ms)) != 0)
 			return rc;
 		r->next.conf.idle_timeout_ms = (uint32_t)ms;
+	} else if (conf_smtp(r, st->text, &rc)) {
+		return rc;
 	} else {
 		return fail(r, "no such conf: %s", st->text);
 	}
@@ -326,6 +483,7 @@ step_peer(struct run *r, const struct step *st)
 		{ "version", &p->tls_version }, { "cipher", &p->tls_cipher },
 		{ "group", &p->tls_group },     { "verdict", &p->verdict },
 		{ "subject", &p->subject },     { "identity", &p->identity },
+		{ "suite", &p->tls_suite },     { "address", &p->address },
 	};
 	const char *v;
 	size_t i;
@@ -333,6 +491,10 @@ step_peer(struct run *r, const struct step *st)
 	if (strcmp(st->text, "tls") == 0 || strcmp(st->text, "resumed") == 0) {
 		p->tls = true;
 		p->resumed = p->resumed || st->text[0] == 'r';
+		return 0;
+	}
+	if (strcmp(st->text, "binds") == 0) {
+		p->binds = true;
 		return 0;
 	}
 	if (strcmp(st->text, "plaintext") == 0) {
@@ -374,6 +536,8 @@ step_start(struct run *r, const struct step *st)
 	r->closed = r->asked = false;
 	r->live = r->next;
 	r->live.peer.sans = r->live.sans;
+	r->live.conf.smtp = &r->live.smtp;
+	r->ask.live = false;
 	r->e = r->protocol->new(&r->live.conf, (enum engine_start)i, r->offer, &r->live.peer,
 				r->now_ms);
 	return r->e == NULL ? fail(r, "out of memory") : pump(r);
@@ -384,26 +548,22 @@ answer(struct run *r, const char *word)
 {
 	static const char *const names[] = { [ENGINE_ANSWER_OK] = "ok",
 					     [ENGINE_ANSWER_UNAVAILABLE] = "unavailable" };
-	int i = find(names, PT_COUNT(names), word), rc;
+	int i, rc;
 
-	if (i < 0)
-		return fail(r, "no such answer: %s", word);
 	if (!r->asked || r->closed)
 		return fail(r, "nothing has been asked");
+	if (r->question.type == ENGINE_EV_ASK) {
+		if ((rc = reply(r, r->question.kind, word)) != 0)
+			return rc;
+	} else {
+		if ((i = find(names, PT_COUNT(names), word)) < 0)
+			return fail(r, "no such answer: %s", word);
+		engine_answer(r->e, (enum engine_answer)i, r->now_ms);
+	}
 	r->asked = false;
-	engine_answer(r->e, (enum engine_answer)i, r->now_ms);
 	if ((rc = pump(r)) != 0)
 		return rc;
 	return offer_unsent(r);
-}
-
-/* The words of an event step without its answer: "close quit", "injection". */
-static const char *
-event_words(const struct engine_event *ev, char *out, size_t cap)
-{
-	snprintf(out, cap, "%s%s%s", event_names[ev->type], ev->type == ENGINE_EV_CLOSE ? " " : "",
-		 ev->type == ENGINE_EV_CLOSE ? engine_close_text(ev->why) : "");
-	return out;
 }
 
 static int
@@ -411,7 +571,7 @@ step_event(struct run *r, const struct step *st)
 {
 	const char *arrow = strstr(st->text, " -> ");
 	size_t n = arrow == NULL ? st->len : (size_t)(arrow - st->text);
-	char words[80];
+	struct told *t = &r->events[0];
 
 	r->expected = true;
 	if (r->e == NULL)
@@ -420,12 +580,61 @@ step_event(struct run *r, const struct step *st)
 		return answer(r, arrow + 4);
 	if (r->nevents == 0)
 		return fail(r, "expected event: %.*s; got: none", (int)n, st->text);
-	event_words(&r->events[0], words, sizeof(words));
-	if (strlen(words) != n || memcmp(words, st->text, n) != 0)
-		return fail(r, "expected event: %.*s; got: %s", (int)n, st->text, words);
-	r->asked = r->events[0].type == ENGINE_EV_START_TLS;
+	if (strlen(t->words) != n || memcmp(t->words, st->text, n) != 0)
+		return fail(r, "expected event: %.*s; got: %s", (int)n, st->text, t->words);
+	if (t->type == ENGINE_EV_START_TLS || t->type == ENGINE_EV_ASK) {
+		r->question = *t;
+		r->asked = true;
+	}
 	memmove(r->events, r->events + 1, --r->nevents * sizeof(r->events[0]));
 	return arrow == NULL ? 0 : answer(r, arrow + 4);
+}
+
+static int
+step_body(struct run *r, const struct step *st)
+{
+	struct span s = buf_span(&r->ask.body), want = { (const uint8_t *)st->text, st->len };
+	char wanted[SHOWN_MAX], shown[SHOWN_MAX];
+	const uint8_t *lf;
+	size_t skip = 0;
+
+	r->expected = r->ask.looked = true;
+	if (st->verb == SCRIPT_V_BODY_RAW) {
+		if (s.n > want.n)
+			s.n = want.n;
+	} else if (s.n > 0 && (lf = memchr(s.p, '\n', s.n)) != NULL && lf > s.p && lf[-1] == '\r') {
+		s.n = (size_t)(lf - s.p) - 1;
+		skip = 2;
+	}
+	if (!matches(st, s))
+		return fail(r, "expected in the body: %s; got: %s", show(want, wanted), show(s, shown));
+	buf_consume(&r->ask.body, s.n + skip);
+	return 0;
+}
+
+static int
+step_sink(struct run *r, const struct step *st)
+{
+	uint64_t n = SIZE_MAX;
+
+	if (strcmp(st->text, "room all") != 0 &&
+	    (strncmp(st->text, "room ", 5) != 0 || !scan_u64(span_str(st->text + 5), &n)))
+		return fail(r, "not of a sink: %s", st->text);
+	r->ask.room = (size_t)n;
+	return r->e == NULL ? 0 : offer_unsent(r);
+}
+
+static int
+step_auto(struct run *r, const struct step *st)
+{
+	return ask_automatic(&r->ask, st->text) ? 0 : fail(r, "no such question: %s", st->text);
+}
+
+static int
+step_notes(struct run *r, const struct step *st)
+{
+	r->ask.notes = strcmp(st->text, "on") == 0;
+	return r->ask.notes || strcmp(st->text, "off") == 0 ? 0 : fail(r, "notes are on or off");
 }
 
 static int
@@ -478,7 +687,14 @@ static step_f *const acts[SCRIPT_V_COUNT] = {
 	[SCRIPT_V_CLIENT_REFUSED] = step_client_refused,
 	[SCRIPT_V_SERVER] = step_server,
 	[SCRIPT_V_SERVER_RAW] = step_server,
+	[SCRIPT_V_SERVER_ALL] = step_server_all,
 	[SCRIPT_V_SERVER_LIKE] = step_server,
+	[SCRIPT_V_BODY] = step_body,
+	[SCRIPT_V_BODY_RAW] = step_body,
+	[SCRIPT_V_BODY_LIKE] = step_body,
+	[SCRIPT_V_SINK] = step_sink,
+	[SCRIPT_V_AUTO] = step_auto,
+	[SCRIPT_V_NOTES] = step_notes,
 	[SCRIPT_V_PROTOCOL] = step_protocol,
 	[SCRIPT_V_CONF] = step_conf,
 	[SCRIPT_V_OFFER] = step_offer,
@@ -498,7 +714,7 @@ check_end(struct run *r)
 
 	if (!r->expected)
 		return fail(r, "the script expects nothing");
-	if ((rc = nothing_unread(r)) != 0)
+	if ((rc = nothing_unread(r)) != 0 || (rc = body_unread(r)) != 0)
 		return rc;
 	if (!r->closed && buf_size(&r->unsent) > 0)
 		return fail(r, "%zu octets were never taken", buf_size(&r->unsent));
@@ -521,7 +737,12 @@ replay(const struct script *s, size_t cut, struct diag *diag)
 	r->cut = cut;
 	r->diag = diag;
 	r->now_ms = 1000;
-	r->next.conf = (struct engine_conf){ "mail.example.org", "example", 300000 };
+	r->next.conf = (struct engine_conf){ .hostname = "mail.example.org", .service = "example",
+					     .idle_timeout_ms = 300000 };
+	r->next.smtp = (struct smtp_conf){ .max_message_octets = 1000000, .max_recipients = 100,
+					   .max_errors = 20, .max_unknown = 10, .max_commands = 1000,
+					   .login = SMTP_LOGIN_CERTIFICATE };
+	ask_script_init(&r->ask);
 	buf_init(&r->unsent, SCRIPT_TEXT_MAX * 2);
 	buf_init(&r->got, GOT_MAX);
 	for (i = 0; i < s->n && rc == 0; i++) {
@@ -533,6 +754,7 @@ replay(const struct script *s, size_t cut, struct diag *diag)
 	engine_free(&r->e);
 	buf_fini(&r->unsent);
 	buf_fini(&r->got);
+	ask_script_fini(&r->ask);
 	free(r);
 	return rc;
 }

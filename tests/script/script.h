@@ -18,7 +18,14 @@
 	X(CLIENT_REFUSED, "C-", RAW)                                                               \
 	X(SERVER, "S:", PLAIN)                                                                     \
 	X(SERVER_RAW, "S*", RAW)                                                                   \
+	X(SERVER_ALL, "S+", PLAIN)                                                                 \
 	X(SERVER_LIKE, "S~", PLAIN)                                                                \
+	X(BODY, "B:", PLAIN)                                                                       \
+	X(BODY_RAW, "B*", RAW)                                                                     \
+	X(BODY_LIKE, "B~", PLAIN)                                                                  \
+	X(SINK, "sink", WORDS)                                                                     \
+	X(AUTO, "auto", WORDS)                                                                     \
+	X(NOTES, "notes", WORDS)                                                                   \
 	X(PROTOCOL, "protocol", WORDS)                                                             \
 	X(CONF, "conf", WORDS)                                                                     \
 	X(OFFER, "offer", WORDS)                                                                   \

@@ -49,7 +49,9 @@ __wrap_free(void *p)
 	__real_free(p);
 }
 
-static const struct engine_conf conf = { "mail.example.org", "example", 300000 };
+static const struct engine_conf conf = { .hostname = "mail.example.org",
+					 .service = "example",
+					 .idle_timeout_ms = 300000 };
 static const struct engine_peer plaintext;
 static const struct engine_peer tls = { .tls = true, .tls_version = "TLS1.3",
 					.tls_cipher = "AES-128-GCM", .tls_group = "X25519",
