@@ -553,6 +553,7 @@ bye_text(enum engine_bye why)
 		[ENGINE_BYE_SHUTDOWN] = SMTP_TX_SHUTDOWN,
 		[ENGINE_BYE_LIMIT_TOTAL] = SMTP_TX_LIMIT_TOTAL,
 		[ENGINE_BYE_LIMIT_ADDRESS] = SMTP_TX_LIMIT_ADDRESS,
+		[ENGINE_BYE_CERTIFICATE] = SMTP_TX_CERTIFICATE,
 	};
 	_Static_assert(PT_COUNT(texts) == ENGINE_BYE_COUNT, "each goodbye has its words");
 

@@ -147,6 +147,8 @@
 	X(IDLE, "421", "4.4.2", "Nothing came for too long. Goodbye.")                             \
 	X(SHUTDOWN, "421", "4.3.2",                                                                \
 	  "The server is going down or starting anew. Connect again in a moment.")                 \
+	X(CERTIFICATE, "421", "4.7.0",                                                             \
+	  "The client certificate of this session is not trusted any more. Connect with another.") \
 	X(LIMIT_TOTAL, "421", "4.3.2",                                                             \
 	  "The server has as many connections as it may. Try again later.")                        \
 	X(LIMIT_ADDRESS, "421", "4.7.0",                                                           \
