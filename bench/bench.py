@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-ROWS = "cycle sockets cert known resumed noop latency storm idle mutual plain".split()
+ROWS = "cycle sockets cert known resumed noop latency storm pickup idle mutual plain".split()
 TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
@@ -96,7 +96,7 @@ def free_port():
 
 
 class Server:
-    def __init__(self, posternd, folder, meter, workers):
+    def __init__(self, posternd, folder, meter, workers, tls=""):
         self.port = free_port()
         self.folder = tempfile.mkdtemp(prefix="server.", dir=folder)
         os.mkdir(os.path.join(self.folder, "run"))
@@ -114,7 +114,7 @@ tls main {{
     certificate "{folder}/server.pem" key "{folder}/server.key"
     client-certificate request
     client-ca "{folder}/ca.pem"
-}}
+{tls}}}
 identity {{ map san-email from "{folder}/ca.pem" }}
 service line {{
     protocol line
@@ -312,6 +312,72 @@ class Bench:
         return [Line(name + ": rate", with_rates, "cycles/s", "without", rates, 0.95, least=True),
                 Line(name + ": p99", p99s, "x without", "without", p99s, 1.25)]
 
+    def change_files(self, folder, seconds, other_ca):
+        """A change of a file every second: the server's key, the list, the CAs. How many were made."""
+        with open(os.path.join(folder, "ca.pem")) as f:
+            ca = f.read()
+        end, n = time.monotonic() + seconds - 0.7, 0
+        while time.monotonic() < end:
+            if n % 3 == 0:
+                which = "server-2" if n % 2 == 0 else "first"
+                for suffix in (".key", ".pem"):
+                    new = os.path.join(folder, "new")
+                    shutil.copy(os.path.join(folder, which + suffix), new)
+                    os.rename(new, os.path.join(folder, "server" + suffix))
+            elif n % 3 == 1:
+                self.tool("load", "crl", folder, 1000)
+            else:  # chains are verified anew when the CAs are others
+                new = os.path.join(folder, "new")
+                with open(new, "w") as f:
+                    f.write(ca + (other_ca if n % 2 == 0 else ""))
+                os.rename(new, os.path.join(folder, "ca.pem"))
+            n += 1
+            time.sleep(1)
+        return n
+
+    def pickup_rows(self):
+        """Sessions that exchange commands while files of certificates change."""
+        folder, other = os.path.join(self.folder, "pickup"), os.path.join(self.folder, "other")
+        for each in (folder, other):
+            os.mkdir(each, 0o755)
+            self.tool("load", "pki", each)
+        for suffix in (".key", ".pem"):
+            shutil.copy(os.path.join(folder, "server" + suffix), os.path.join(folder, "first" + suffix))
+        self.tool("load", "crl", folder, 1000)
+        with open(os.path.join(other, "ca.pem")) as f:
+            other_ca = f.read()
+        server = Server(self.o.posternd, folder, self.meter, "auto", f'client-crl "{folder}/crl.pem"\n')
+        worst, worst_without, p99, p99_ratio, lost, changes = [], [], [], [], 0, 0
+        seconds = max(6, 3 * self.o.seconds)
+        for n in range(self.o.rounds):
+            got = {}
+            for change in ((False, True) if n % 2 else (True, False)):
+                p = self.held(server, "pace", 1000, "--seconds", seconds, "--interval", 1000, "--pki", folder,
+                              "--certs", 1000)
+                if change:
+                    changes += self.change_files(folder, seconds, other_ca)
+                got[change] = self.release(p)
+                lost += got[change]["errors"]
+                if got[change]["errors"]:
+                    self.notes.append(f"pickup: {got[change]['errors']} errors: {got[change]['error']}")
+            worst.append(got[True]["max_us"] / 1000)
+            worst_without.append(got[False]["max_us"] / 1000)
+            p99.append(got[True]["p99_us"])
+            p99_ratio.append(got[True]["p99_us"] / got[False]["p99_us"])
+            say(f"# pickup round {n + 1} of {self.o.rounds}")
+        with open(os.path.join(server.folder, "output")) as f:
+            done = f.read().count("credential files have changed (")
+        server.stop()
+        name = f"1,000 sessions with client certificate, a NOOP of each every second, {done} changes of files"
+        if done < changes:
+            self.errors += 1
+            self.notes.append(f"pickup: {changes} changes were made and {done} picked up")
+        self.errors += lost
+        return [Line(name + ": sessions lost", [lost], "", None, None, 0),
+                Line("the same: longest wait", worst, "ms", None, None, 20),
+                Line("the same without changes: longest wait", worst_without, "ms"),
+                Line("the same: p99", p99, "µs", "without", p99_ratio)]
+
     def idle_rows(self, name, bar, workers, certs, plain):
         slopes = []
         few, many = self.o.idle
@@ -338,6 +404,8 @@ class Bench:
             lines += self.timed_rows(rows)
         if "storm" in rows:
             lines += self.storm_rows()
+        if "pickup" in rows:
+            lines += self.pickup_rows()
         if "idle" in rows:
             lines += self.idle_rows("idle TLS connection", 16, "auto", False, False)
         if "mutual" in rows:

@@ -3,9 +3,12 @@
  *   load pki DIR                     makes a CA and a server certificate there
  *   load cycle  --port N --conns N --seconds S [--meter SPEC] [--plain] [--pki DIR --certs N] [--resume]
  *   load noop   --port N --conns N --seconds S [--meter SPEC]
+ *   load crl DIR N                   makes a revocation list of that CA with N entries
+ *   load pace   --port N --conns N --seconds S --interval MS [--pki DIR --certs N]
  *   load idle   --port N --conns N [--plain] [--pki DIR --certs N]
  *   load stall  --port N --conns N
  *
+ * pace is noop with a pause: each connection sends one command every MS. It prints "up" when all are open.
  * cycle and noop run for S seconds and print one JSON object: operations, seconds, errors, percentiles of
  * the time of an operation, and the server's CPU as --meter tells (meter.h). idle and stall open their
  * connections, print "up", hold them until standard input ends, and print one JSON object then. A stalled
@@ -36,6 +39,7 @@ struct load {
 	int epoll;
 	enum client_goal goal;
 	bool commands; /* noop: operations on open connections */
+	bool paced;    /* the next one in its time */
 	bool running;  /* new operations may begin */
 	unsigned busy; /* operations under way */
 	uint64_t ops, errors, dropped;
@@ -48,6 +52,7 @@ struct options {
 	const char *mode, *meter, *pki;
 	unsigned port, conns, certs;
 	double seconds;
+	unsigned interval_ms;
 	bool plain, resume;
 };
 
@@ -105,14 +110,15 @@ begin_noop(struct load *l, struct client *c)
 static void
 ended(struct load *l, struct client *c, enum client_state s)
 {
-	l->busy--;
+	if (l->busy > 0) /* not when the server speaks or ends unasked */
+		l->busy--;
 	if (s == CLIENT_THERE)
 		sample(l, c);
 	else
 		error(l, c->why);
 	if (!l->commands || s == CLIENT_FAILED)
 		client_end(c);
-	if (!l->running)
+	if (!l->running || l->paced)
 		return;
 	if (!l->commands)
 		begin_cycle(l, c);
@@ -152,6 +158,56 @@ percentile(const struct load *l, unsigned p)
 static void open_all(struct load *l);
 
 static void
+print_result(struct load *l, uint64_t begun, uint64_t cpu)
+{
+	qsort(l->samples, l->nsamples, sizeof *l->samples, compare);
+	printf("{\"ops\": %" PRIu64 ", \"seconds\": %.4f, \"errors\": %" PRIu64 ", \"error\": \"%s\", "
+	       "\"p50_us\": %" PRIu32 ", \"p99_us\": %" PRIu32 ", \"max_us\": %" PRIu32 ", \"cpu_us\": %.1f}\n",
+		l->ops, (double)(meter_now_ns() - begun) / 1e9, l->errors,
+		l->first_error != NULL ? l->first_error : "", percentile(l, 50), percentile(l, 99),
+		percentile(l, 100), (double)cpu / 1e3);
+}
+
+/* Those whose time has come; a client that still waits for its answer is left out this time. */
+static void
+begin_due(struct load *l, uint64_t step_ns, uint64_t *next_ns, unsigned *next)
+{
+	struct client *c;
+
+	for (; *next_ns <= meter_now_ns(); *next_ns += step_ns) {
+		c = &l->clients[*next];
+		*next = (*next + 1) % l->nclients;
+		if (c->fd >= 0 && c->phase == PHASE_READY)
+			begin_noop(l, c);
+	}
+}
+
+/* A command of one after the other, evenly: what is seen is how long each waits, not what the server can do. */
+static void
+run_paced(struct load *l, const struct options *o)
+{
+	uint64_t begun, next_ns, deadline, step_ns = o->interval_ms * UINT64_C(1000000) / o->conns;
+	unsigned next = 0;
+
+	l->goal = CLIENT_SECURE;
+	l->commands = l->paced = true;
+	open_all(l);
+	puts("up");
+	fflush(stdout);
+	begun = next_ns = meter_now_ns();
+	l->running = true;
+	while (meter_now_ns() < begun + (uint64_t)(o->seconds * 1e9)) {
+		begin_due(l, step_ns, &next_ns, &next);
+		turn(l, 1);
+	}
+	l->running = false;
+	for (deadline = meter_now_ns() + 5000000000u; l->busy > 0 && meter_now_ns() < deadline;)
+		turn(l, 10);
+	l->errors += l->busy;
+	print_result(l, begun, 0);
+}
+
+static void
 run_timed(struct load *l, const struct options *o)
 {
 	uint64_t begun, end, cpu = 0, deadline;
@@ -179,12 +235,7 @@ run_timed(struct load *l, const struct options *o)
 	if (o->meter != NULL)
 		cpu = meter_cpu_ns(o->meter) - cpu;
 	l->errors += l->busy;
-	qsort(l->samples, l->nsamples, sizeof *l->samples, compare);
-	printf("{\"ops\": %" PRIu64 ", \"seconds\": %.4f, \"errors\": %" PRIu64 ", \"error\": \"%s\", "
-	       "\"p50_us\": %" PRIu32 ", \"p99_us\": %" PRIu32 ", \"cpu_us\": %.1f}\n", l->ops,
-		(double)(meter_now_ns() - begun) / 1e9, l->errors,
-		l->first_error != NULL ? l->first_error : "", percentile(l, 50), percentile(l, 99),
-		(double)cpu / 1e3);
+	print_result(l, begun, cpu);
 }
 
 /* --- connections that are held ---------------------------------------------------------------- */
@@ -278,13 +329,15 @@ parse(int argc, char **argv, struct options *o)
 		{ "meter", required_argument, NULL, 'm' },
 		{ "pki", required_argument, NULL, 'k' },
 		{ "certs", required_argument, NULL, 'n' },
+		{ "interval", required_argument, NULL, 'i' },
 		{ "plain", no_argument, NULL, 'P' },
 		{ "resume", no_argument, NULL, 'r' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int ch;
 
-	*o = (struct options){ .mode = argc > 1 ? argv[1] : "", .conns = 1, .seconds = 1 };
+	*o = (struct options){ .mode = argc > 1 ? argv[1] : "", .conns = 1, .seconds = 1,
+		.interval_ms = 1000 };
 	optind = 2;
 	while ((ch = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (ch) {
@@ -294,6 +347,7 @@ parse(int argc, char **argv, struct options *o)
 		case 'm': o->meter = optarg; break;
 		case 'k': o->pki = optarg; break;
 		case 'n': o->certs = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 'i': o->interval_ms = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'P': o->plain = true; break;
 		case 'r': o->resume = true; break;
 		default: exit(2);
@@ -312,6 +366,10 @@ main(int argc, char **argv)
 
 	if (argc == 3 && strcmp(argv[1], "pki") == 0) {
 		pki_make(argv[2]);
+		return 0;
+	}
+	if (argc == 4 && strcmp(argv[1], "crl") == 0) {
+		pki_crl(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
 		return 0;
 	}
 	parse(argc, argv, &o);
@@ -335,12 +393,14 @@ main(int argc, char **argv)
 		l.commands = o.mode[0] == 'n';
 		l.goal = o.plain ? CLIENT_TALK : CLIENT_CYCLE;
 		run_timed(&l, &o);
+	} else if (strcmp(o.mode, "pace") == 0) {
+		run_paced(&l, &o);
 	} else if (strcmp(o.mode, "idle") == 0 || strcmp(o.mode, "stall") == 0) {
 		l.goal = o.mode[0] == 's' ? CLIENT_STALLED : o.plain ? CLIENT_GREETED : CLIENT_SECURE;
 		open_all(&l);
 		hold(&l, o.mode[0] == 's');
 	} else {
-		fail("usage: load pki DIR | load cycle|noop|idle|stall --port N ...", 0);
+		fail("usage: load pki DIR | load crl DIR N | load cycle|noop|pace|idle|stall --port N ...", 0);
 	}
 	return 0;
 }

@@ -92,27 +92,41 @@ put_pair(const char *dir, const char *name, gnutls_x509_crt_t crt, gnutls_x509_p
 	gnutls_free(d.data);
 }
 
-void
-pki_make(const char *dir)
+static void
+make_server(const char *dir, const char *name, uint32_t number, gnutls_x509_crt_t ca,
+	    gnutls_x509_privkey_t ca_key)
 {
-	gnutls_x509_privkey_t ca_key = new_key(), key = new_key();
-	gnutls_x509_crt_t ca = new_cert(ca_key, "bench CA", 1);
-	gnutls_x509_crt_t crt = new_cert(key, "localhost", 2);
+	gnutls_x509_privkey_t key = new_key();
+	gnutls_x509_crt_t crt = new_cert(key, "localhost", number);
 
-	must(gnutls_x509_crt_set_basic_constraints(ca, 1, -1), "CA");
-	must(gnutls_x509_crt_set_key_usage(ca, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN), "CA");
-	sign(ca, ca, ca_key);
 	must(gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, "localhost", 9,
 		     GNUTLS_FSAN_SET), "server");
 	must(gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE), "server");
 	must(gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_SERVER, 0), "server");
 	sign(crt, ca, ca_key);
-	put_pair(dir, "ca", ca, ca_key);
-	put_pair(dir, "server", crt, key);
-	gnutls_x509_crt_deinit(ca);
+	put_pair(dir, name, crt, key);
 	gnutls_x509_crt_deinit(crt);
-	gnutls_x509_privkey_deinit(ca_key);
 	gnutls_x509_privkey_deinit(key);
+}
+
+void
+pki_make(const char *dir)
+{
+	gnutls_x509_privkey_t ca_key = new_key();
+	gnutls_x509_crt_t ca;
+	char name[32];
+
+	/* two of one name and without key identifiers could not be told apart */
+	snprintf(name, sizeof name, "bench CA %d", (int)getpid());
+	ca = new_cert(ca_key, name, 1);
+	must(gnutls_x509_crt_set_basic_constraints(ca, 1, -1), "CA");
+	must(gnutls_x509_crt_set_key_usage(ca, GNUTLS_KEY_KEY_CERT_SIGN | GNUTLS_KEY_CRL_SIGN), "CA");
+	sign(ca, ca, ca_key);
+	put_pair(dir, "ca", ca, ca_key);
+	make_server(dir, "server", 2, ca, ca_key);
+	make_server(dir, "server-2", 3, ca, ca_key);
+	gnutls_x509_crt_deinit(ca);
+	gnutls_x509_privkey_deinit(ca_key);
 }
 
 static void
@@ -131,6 +145,47 @@ load_ca(const char *dir, gnutls_x509_crt_t *crt, gnutls_x509_privkey_t *key)
 	must(gnutls_load_file(path, &d), path);
 	must(gnutls_x509_privkey_import(*key, &d, GNUTLS_X509_FMT_PEM), path);
 	gnutls_free(d.data);
+}
+
+void
+pki_crl(const char *dir, unsigned n)
+{
+	uint8_t serial[9] = { 2 }, number[8];
+	char from[4096], to[4096];
+	gnutls_x509_privkey_t key;
+	gnutls_x509_crt_t ca;
+	gnutls_x509_crl_t crl;
+	struct timespec now;
+	uint64_t stamp;
+	gnutls_datum_t d;
+	unsigned i;
+
+	load_ca(dir, &ca, &key);
+	clock_gettime(CLOCK_REALTIME, &now);
+	stamp = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	for (i = 0; i < sizeof number; i++)
+		number[i] = (uint8_t)(stamp >> (56 - 8 * i));
+	must(gnutls_x509_crl_init(&crl), "list");
+	must(gnutls_x509_crl_set_version(crl, 2), "list");
+	must(gnutls_x509_crl_set_this_update(crl, now.tv_sec), "list");
+	must(gnutls_x509_crl_set_next_update(crl, now.tv_sec + DAY), "list");
+	must(gnutls_x509_crl_set_number(crl, number + 1, sizeof number - 1), "list");
+	for (i = 0; i < n; i++) {
+		serial[7] = (uint8_t)(i >> 8);
+		serial[8] = (uint8_t)i;
+		must(gnutls_x509_crl_set_crt_serial(crl, serial, sizeof serial, now.tv_sec), "list");
+	}
+	must(gnutls_x509_crl_sign2(crl, ca, key, GNUTLS_DIG_SHA256, 0), "list");
+	must(gnutls_x509_crl_export2(crl, GNUTLS_X509_FMT_PEM, &d), "list");
+	put(dir, "crl.new", &d);
+	snprintf(from, sizeof from, "%s/crl.new", dir);
+	snprintf(to, sizeof to, "%s/crl.pem", dir);
+	if (rename(from, to) != 0)
+		fail(to, 0);
+	gnutls_free(d.data);
+	gnutls_x509_crl_deinit(crl);
+	gnutls_x509_crt_deinit(ca);
+	gnutls_x509_privkey_deinit(key);
 }
 
 void

@@ -12,8 +12,11 @@
 /* "PROGRAM: WHAT: reason", and the end. code: of GnuTLS, or 0. */
 _Noreturn void fail(const char *what, int code);
 
-/* Writes ca.pem, ca.key, server.pem and server.key to the folder. */
+/* Writes ca.pem, ca.key, server.pem and server.key to the folder, and another pair of the same server, server-2. */
 void pki_make(const char *dir);
+
+/* crl.pem of that CA, by rename, with n certificates that nobody has. Each is newer than the ones before. */
+void pki_crl(const char *dir, unsigned n);
 
 /* One client key and n certificates on it, each different, each signed by the folder's CA. */
 struct pki_pool {
