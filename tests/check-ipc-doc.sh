@@ -59,15 +59,16 @@ takes() { # NAME FILE...
 	takes_lower=$(printf '%s' "$1" | tr '[:upper:]' '[:lower:]')
 	takes_upper=$1
 	shift
-	cat "$@" | grep -Eq "\{ MSG_T_$takes_upper,|[^a-z_]msg_${takes_lower}_decode\("
+	cat "$@" 2>/dev/null | grep -Eq "\{ MSG_T_$takes_upper,|[^a-z_]msg_${takes_lower}_decode\("
 }
 from_code() { # SRC <signatures
 	sed 's/^[0-9]* \([A-Z_]*\)(.*/\1/' | while read -r name; do
 		to=
 		takes "$name" "$1"/proc/parent*.c "$1"/proc/supervise.c "$1"/proc/transition.c && to="$to parent"
 		takes "$name" "$1"/proc/keyholder.c && to="$to keyholder"
-		takes "$name" "$1"/proc/worker*.c && to="$to worker"
+		takes "$name" "$1"/proc/worker*.c "$1"/proc/auth_client.c && to="$to worker"
 		takes "$name" "$1"/proc/control*.c && to="$to control"
+		takes "$name" "$1"/proc/auth.c "$1"/proc/auth_realm.c "$1"/proc/auth_worker.c && to="$to auth"
 		echo "$name$to"
 	done
 }

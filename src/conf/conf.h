@@ -28,6 +28,7 @@
 #define CONF_SERVICES_MAX      64
 #define CONF_TLS_MAX           64
 #define CONF_WORKERS_MAX       64
+#define CONF_DOMAINS_MAX       256
 
 /* Where a value was written; file is NULL when it is the schema's default. */
 struct conf_origin {
@@ -171,6 +172,10 @@ enum conf_log_format {
 struct conf {
 	char *file;       /* the file it came from */
 	char *hostname;   /* default: gethostname() */
+	char **domains;   /* of mail, in their normal form (mail/normal.h) */
+	size_t ndomains;
+	char *postmaster; /* address in its normal form; NULL: none */
+	char *users_file; /* NULL: none, and nobody has a mailbox or a password */
 	char *state;      /* folder of everything durable; default LOCALSTATEDIR/lib/postern */
 	unsigned workers; /* "auto" (default) is the number of processors, resolved at load */
 	enum conf_log log;
@@ -187,6 +192,8 @@ struct conf {
 	size_t ntls;
 	struct conf_map *maps; /* identity rules in order */
 	size_t nmaps;
+	char *impersonate; /* file of who may act as whom; NULL: nobody */
+	struct conf_origin impersonate_origin;
 	struct conf_service *services;
 	size_t nservices;
 	struct conf_priv *priv; /* the memory of all this, and origins; owned by conf/ */

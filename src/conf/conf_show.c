@@ -142,7 +142,8 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 	case CONF_T_SPECIAL:
 		return d->show(sh, d, base);
 	case CONF_T_BLOCK:
-		if (d->block == &conf_schema_identity && sh->conf->nmaps == 0)
+		if (d->block == &conf_schema_identity && sh->conf->nmaps == 0 &&
+		    sh->conf->impersonate == NULL)
 			return 0;
 		return emit_block(sh, d, NULL, origin_of(sh, d),
 				  d->block == &conf_schema_control ? sh->conf->priv->control : NULL,
@@ -266,6 +267,43 @@ conf_show_name(struct conf_shower *sh, const struct conf_directive *d, const voi
 				n->tls, n->tls->overridden);
 	}
 	return rc;
+}
+
+int
+conf_show_domain(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf *conf = base;
+
+	if (conf->ndomains == 0)
+		return 0;
+	return emit(sh, CONF_ITEM_VALUE, d, (const char *const *)conf->domains, conf->ndomains, origin_of(sh, d));
+}
+
+int
+conf_show_postmaster(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf *conf = base;
+	const char *word = conf->postmaster;
+
+	return word == NULL ? 0 : emit(sh, CONF_ITEM_VALUE, d, &word, 1, origin_of(sh, d));
+}
+
+int
+conf_show_users(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf *conf = base;
+	const char *words[] = { "file", conf->users_file };
+
+	return words[1] == NULL ? 0 : emit(sh, CONF_ITEM_VALUE, d, words, 2, origin_of(sh, d));
+}
+
+int
+conf_show_impersonate(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf *conf = base;
+	const char *word = conf->impersonate;
+
+	return word == NULL ? 0 : emit(sh, CONF_ITEM_VALUE, d, &word, 1, &conf->impersonate_origin);
 }
 
 int

@@ -3,6 +3,7 @@
 #include "conf/conf_read.h"
 
 #include "conf/conf_value.h"
+#include "mail/normal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -196,6 +197,89 @@ conf_read_client_crl(struct conf_reader *r, struct conf_scope *s, const struct c
 		conf_mistake_word(r->errors, w, NULL, "'none' beside files of revocation lists; expected "
 				  "one or the other");
 	tls->nclient_crl = 0; /* a service, or a name: not those of the block */
+	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_domain(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		 const struct conf_node *n)
+{
+	const struct conf_word *key = n->words.first, *w = key;
+	char normal[NORMAL_DOMAIN_MAX], **domain;
+	struct conf *conf = r->conf;
+	size_t i;
+
+	if (n->bad)
+		return;
+	do {
+		if ((w = conf_read_word(r, w, "a domain")) == NULL)
+			return;
+		if (!normal_domain(span_str(w->text), normal)) {
+			conf_mistake_word(r->errors, w, NULL,
+					  "'%.*s' is not a domain; expected letters, digits and '-', in "
+					  "parts with '.' between",
+					  SHOWN, w->text);
+			continue;
+		}
+		for (i = 0; i < conf->ndomains && strcmp(conf->domains[i], normal) != 0; i++)
+			;
+		if (i < conf->ndomains) {
+			conf_mistake_word(r->errors, w, NULL, "'%.*s' again; expected each domain once",
+					  SHOWN, w->text);
+			continue;
+		}
+		if ((domain = conf_read_array_add(r, key, &conf->domains, sizeof *domain, &conf->ndomains, d->max)) ==
+		    NULL)
+			return;
+		if ((*domain = conf_arena_str(r->arena, normal)) == NULL)
+			conf->ndomains--; /* the arena remembers */
+	} while (w->next != NULL);
+	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_postmaster(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		     const struct conf_node *n)
+{
+	const struct conf_word *w;
+	char normal[NORMAL_ADDRESS_MAX];
+
+	if (n->bad || (w = conf_read_word(r, n->words.first, d->args)) == NULL)
+		return;
+	if (normal_address(span_str(w->text), normal))
+		r->conf->postmaster = conf_arena_str(r->arena, normal);
+	else
+		conf_mistake_word(r->errors, w, NULL, "'%.*s' is not an address; expected USER@DOMAIN", SHOWN,
+				  w->text);
+	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_users(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		const struct conf_node *n)
+{
+	static const struct conf_choice kinds[] = { { "file", 0 }, { NULL, 0 } };
+	const struct conf_word *w;
+	unsigned kind;
+
+	if (n->bad || (w = conf_read_word(r, n->words.first, d->args)) == NULL ||
+	    !conf_read_choice(r, w, kinds, &kind) || (w = conf_read_word(r, w, "a path")) == NULL)
+		return;
+	r->conf->users_file = conf_read_path(r, w, CONF_PATH_MAX);
+	conf_read_end(r, s, n, w, NULL);
+}
+
+void
+conf_read_impersonate(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+		      const struct conf_node *n)
+{
+	const struct conf_word *w;
+
+	(void)d;
+	r->conf->impersonate_origin = conf_read_origin(n->words.first);
+	if (n->bad || (w = conf_read_word(r, n->words.first, "a file")) == NULL)
+		return;
+	r->conf->impersonate = conf_read_path(r, w, CONF_PATH_MAX);
 	conf_read_end(r, s, n, w, NULL);
 }
 

@@ -54,7 +54,7 @@ drop_first(struct chan *c)
 
 	STAILQ_REMOVE_HEAD(&c->queue, next);
 	frame_fini(&w->f);
-	free(w);
+	freezero(w, offsetof(struct waiting, f.octets) + FRAME_HEADER + w->f.len); /* it may have been a password */
 	c->queued--;
 }
 

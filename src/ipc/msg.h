@@ -32,12 +32,14 @@
 	X(15, SEED, seed, 0)                                                                       \
 	X(16, TICKET_KEY, ticket_key, 1)                                                           \
 	X(17, CRED_STATE, cred_state, 0)                                                           \
+	X(26, AUTH_SECRET, auth_secret, 1)                                                         \
 	/* any child to the parent */                                                              \
 	X(32, READY, ready, 0)                                                                     \
 	X(33, CRED_ACK, cred_ack, 0)                                                               \
 	X(34, CRED_CHAIN, cred_chain, 1)                                                           \
 	X(35, PROBE_RESULT, probe_result, 0)                                                       \
 	X(36, CRED_UNUSED, cred_unused, 0)                                                         \
+	X(42, AUTH_LOADED, auth_loaded, 0)                                                         \
 	/* worker and keyholder */                                                                 \
 	X(48, SIGN, sign, 0)                                                                       \
 	X(49, SIGNED, signed, 0)                                                                   \
@@ -51,7 +53,18 @@
 	X(84, STATE, state, 0)                                                                     \
 	X(85, LOG_REOPEN, log_reopen, 0)                                                           \
 	X(96, RELOAD, reload, 0)                                                                   \
-	X(97, RELOADED, reloaded, 0)
+	X(97, RELOADED, reloaded, 0)                                                               \
+	/* worker and auth */                                                                      \
+	X(128, AUTH_IDENTIFY, auth_identify, 0)                                                    \
+	X(129, AUTH_IDENTITY, auth_identity, 0)                                                    \
+	X(130, AUTH_RECIPIENT, auth_recipient, 0)                                                  \
+	X(131, AUTH_RECIPIENTS, auth_recipients, 0)                                                \
+	X(132, AUTH_SENDER, auth_sender, 0)                                                        \
+	X(133, AUTH_SENDER_IS, auth_sender_is, 0)                                                  \
+	X(134, AUTH_SASL_BEGIN, auth_sasl_begin, 0)                                                \
+	X(135, AUTH_SASL_STEP, auth_sasl_step, 0)                                                  \
+	X(136, AUTH_SASL_ABORT, auth_sasl_abort, 0)                                                \
+	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)
 
 /* The effective configuration as text (conf_show) in a sealed memfd. */
 #define MSG_CONFIG(F) F(u64, generation)
@@ -89,6 +102,9 @@
 /* The master key of session tickets, 64 octets in a sealed memfd. */
 #define MSG_TICKET_KEY(F) F(u8, unused)
 
+/* What salts of users who do not exist are made with, 64 octets in a sealed memfd. */
+#define MSG_AUTH_SECRET(F) F(u8, unused)
+
 /* Confined and waiting; text: what the kernel or the uid did not allow, empty if nothing. */
 #define MSG_READY(F) F(str, limitations)
 #define MSG_CRED_ACK(F) F(u64, generation) F(u8, ok) F(str, text)
@@ -98,6 +114,9 @@
 /* The last session of a credential generation that was replaced has ended. */
 #define MSG_CRED_UNUSED(F) F(u64, generation)
 #define MSG_PROBE_RESULT(F) F(u8, what) F(u32, error)
+
+/* Of files that changed while the configuration stayed: taken, or why not. Users they are now, or still. */
+#define MSG_AUTH_LOADED(F) F(u64, generation) F(u8, ok) F(u32, users) F(str, text)
 
 /* algorithm: a gnutls_sign_algorithm_t; hashed: data is a digest already. */
 #define MSG_SIGN(F) F(u64, generation) F(u32, key) F(u32, algorithm) F(u8, hashed) F(bytes, data)
@@ -118,6 +137,21 @@
 #define MSG_LOG_REOPEN(F) F(u8, unused)
 #define MSG_RELOAD(F) F(u32, uid)
 #define MSG_RELOADED(F) F(u8, ok) F(u64, generation) F(str, text)
+
+/* Questions of a worker to auth; result is an enum auth_result (auth/result.h). What a client has typed is bytes. */
+#define MSG_AUTH_IDENTIFY(F) F(str, user)
+#define MSG_AUTH_IDENTITY(F) F(u8, result) F(str, user)
+#define MSG_AUTH_RECIPIENT(F) F(bytes, address)
+/* users: for each its quota (8 octets) and its address with a NUL (proc/auth_wire.h). */
+#define MSG_AUTH_RECIPIENTS(F) F(u8, result) F(bytes, users) F(str, detail)
+#define MSG_AUTH_SENDER(F) F(str, user) F(bytes, address)
+#define MSG_AUTH_SENDER_IS(F) F(u8, result) F(str, allowed)
+/* flags: AUTH_WIRE_TLS and others. The request id is the exchange's for all that follows. */
+#define MSG_AUTH_SASL_BEGIN(F)                                                                     \
+	F(u8, mechanism) F(u8, flags) F(u64, address_key) F(str, identity) F(bytes, binding) F(bytes, initial)
+#define MSG_AUTH_SASL_STEP(F) F(bytes, message)
+#define MSG_AUTH_SASL_ABORT(F) F(u8, unused)
+#define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(bytes, data)
 
 enum msg_type {
 #define MSG_ENUM(number, upper, lower, fd) MSG_T_##upper = (number),

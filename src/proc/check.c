@@ -341,6 +341,8 @@ check_child(const struct generation *g)
 	for (i = 0; i < g->conf->nservices; i++)
 		check_service(&c, i);
 	check_rules(&c);
+	c.mistakes += check_accounts(g);
+	fflush(NULL);
 	_exit(c.mistakes == 0 ? 0 : 1);
 }
 

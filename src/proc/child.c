@@ -260,3 +260,13 @@ link_free(struct link **lp)
 	free(l);
 	*lp = NULL;
 }
+
+int
+link_send(struct link *l, struct frame *f, int fd)
+{
+	int rc = chan_send(l->chan, f, fd);
+
+	if (rc == 0 && chan_wants_write(l->chan))
+		ev_io_want(&l->io, EV_IO_READ | EV_IO_WRITE);
+	return rc;
+}

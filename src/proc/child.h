@@ -61,6 +61,10 @@ struct link *link_new(struct child *c, int fd, unsigned peer_role, const struct 
 		      size_t nrules, void *self, link_gone_f *gone);
 void link_free(struct link **link);
 
+/* Sends a frame to the peer, or queues it. As chan_send(): what it returns other than 0 means that the channel is of no
+ * use any more. */
+int link_send(struct link *link, struct frame *f, int fd) PT_MUST_USE;
+
 /* Runs the loop until the process ends. */
 __attribute__((noreturn)) void child_run(struct child *c);
 

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/landlock.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -64,16 +66,20 @@ static const int calls_worker[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(ac
 static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt) };
 
+static const int calls_auth[] = { CALLS_COMMON, SCMP_SYS(shutdown) };
+
 /* The table. Nobody but the parent keeps a capability, opens a file or makes a socket. */
 static const struct confinement {
 	const char *user; /* account when started by root; NULL: stays */
 	const int *calls; /* all others fail with EPERM; execve kills */
 	size_t ncalls;
+	bool threads; /* starts threads of its own, never processes */
 } roles[ROLE_COUNT] = {
-	[ROLE_PARENT] = { NULL, NULL, 0 },
-	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder) },
-	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker) },
-	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control) },
+	[ROLE_PARENT] = { NULL, NULL, 0, false },
+	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false },
+	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false },
+	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false },
+	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true },
 };
 
 const char *
@@ -155,6 +161,32 @@ add_limited(scmp_filter_ctx ctx)
 		? 0 : PT_EPERM;
 }
 
+/* What starting a thread takes. clone() for threads alone; of clone3() the filter cannot see the flags, so the
+ * C library has to do without it. */
+static int
+add_threads(scmp_filter_ctx ctx)
+{
+	static const int calls[] = { SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_getaffinity) };
+	const struct scmp_arg_cmp thread = { .arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD,
+		.datum_b = CLONE_THREAD };
+	const struct scmp_arg_cmp no_code = { .arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC,
+		.datum_b = 0 };
+	const struct scmp_arg_cmp own_priority[] = {
+		{ .arg = 0, .op = SCMP_CMP_EQ, .datum_a = PRIO_PROCESS },
+		{ .arg = 1, .op = SCMP_CMP_EQ, .datum_a = 0 },
+	};
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(calls); i++)
+		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0) != 0)
+			return PT_EPERM;
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread) == 0 &&
+		seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_code) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, own_priority) == 0
+		? 0 : PT_EPERM;
+}
+
 static int
 enter_seccomp(const struct confinement *c)
 {
@@ -167,7 +199,7 @@ enter_seccomp(const struct confinement *c)
 	for (i = 0; i < c->ncalls; i++)
 		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
 			goto out;
-	if (add_limited(ctx) != 0)
+	if (add_limited(ctx) != 0 || (c->threads && add_threads(ctx) != 0))
 		goto out;
 	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
 	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)

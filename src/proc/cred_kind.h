@@ -21,6 +21,8 @@ enum cred_kind {
 	CRED_FROM,      /* to a worker: the CA file of identity rule "index" */
 	CRED_CRL,       /* to a worker: a client-crl file of service "set" */
 	CRED_PASSPHRASE, /* to the keyholder: the passphrase file of key number "key" */
+	CRED_USERS,       /* to auth: the users file */
+	CRED_IMPERSONATE, /* to auth: who may act as whom */
 };
 
 #endif

@@ -186,6 +186,24 @@ cred_set_open(const struct conf *conf, uint64_t number, const struct cred_set *p
 	return rc;
 }
 
+int
+accounts_open(const struct conf *conf, const struct cred_set *prev, struct cred_set **set_out, struct diag *diag)
+{
+	struct walk w = { calloc(1, sizeof *w.set), prev, diag };
+	int rc;
+
+	*set_out = NULL;
+	if (w.set == NULL)
+		return PT_ENOMEM;
+	rc = add_file(&w, CRED_USERS, 0, 0, conf->users_file);
+	if (rc == 0 && conf->impersonate != NULL)
+		rc = add_file(&w, CRED_IMPERSONATE, 0, 0, conf->impersonate);
+	if (rc != 0)
+		cred_set_free(&w.set);
+	*set_out = w.set;
+	return rc;
+}
+
 /* --- sockets ---------------------------------------------------------------------------------- */
 
 /* The socket that another generation already listens on; -1 if none. */
@@ -260,6 +278,8 @@ generation_new(struct conf *conf, uint64_t number, const struct generation *prev
 		rc = diag_set(diag, PT_EINVAL, "%s has no service: there is nothing to serve; run "
 			"\"postern setup\" to get one, or add a service block", conf->file);
 	else if ((rc = cred_set_open(conf, number, prev != NULL ? prev->cred : NULL, &g->cred, diag)) == 0 &&
+		(conf->users_file == NULL ||
+			(rc = accounts_open(conf, prev != NULL ? prev->accounts : NULL, &g->accounts, diag)) == 0) &&
 		(rc = make_conf_fd(g)) == 0 && bind)
 		rc = open_listeners(g, prev, diag);
 	if (g->cred != NULL)
@@ -337,6 +357,9 @@ generation_free(struct generation **gp)
 		TAILQ_REMOVE(&g->sets, set, next);
 		cred_set_free(&set);
 	}
+	cred_set_free(&g->accounts);
+	cred_set_free(&g->accounts_next);
+	cred_set_free(&g->accounts_bad);
 	close_fd(&g->conf_fd);
 	free(g->listeners);
 	conf_free(&g->conf);

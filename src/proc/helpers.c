@@ -63,6 +63,15 @@ static const struct helper table[ROLE_COUNT] = {
 		.ends = 1,
 		.end_ms = 2000,
 	},
+	[ROLE_AUTH] = {
+		.wanted = accounts_wanted,
+		.begin = accounts_begin,
+		.give = accounts_give,
+		.agrees = true,
+		.peers = BIT(ROLE_WORKER),
+		.ends = 1,
+		.end_ms = 2000,
+	},
 	[ROLE_CONTROL] = {
 		.begin = control_begin,
 		.ends = 9, /* the last: it writes what the others have to say */

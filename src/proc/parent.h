@@ -44,6 +44,9 @@ struct generation {
 	unsigned tries;            /* that failed, of the files as they are */
 	uint64_t not_before_ms;    /* the next one */
 	uint64_t tried;            /* digest of the files that were refused */
+	struct cred_set *accounts; /* users file and impersonate table, as auth has them; NULL: no users */
+	struct cred_set *accounts_next; /* given to auth, which has not said yes; NULL: none */
+	struct cred_set *accounts_bad;  /* auth has said no: not to be tried again until they change; NULL: none */
 	unsigned agreed; /* bit set of the helpers that have said yes to it, of the present ones */
 	bool has_ticket_key;
 	uint8_t ticket_key[TICKET_KEY_SIZE]; /* wiped with it */
@@ -61,6 +64,10 @@ void generation_remove_sockets(const struct generation *g, const struct generati
 /* The key of session tickets, if a service gives any; without one its workers give none. */
 void generation_load_ticket_key(struct generation *g, const struct generation *prev);
 void generation_free(struct generation **g);
+
+/* The files of auth, as cred_set_open(): conf names a users file. */
+int accounts_open(const struct conf *conf, const struct cred_set *prev, struct cred_set **set_out,
+		  struct diag *diag) PT_MUST_USE;
 
 /* The number of the key of a certificate directive: the same in all its sets. */
 uint32_t generation_key(const struct generation *g, const struct conf_cert *cert);
@@ -141,6 +148,7 @@ struct parent {
 	size_t npending, npending_next;
 	struct ev_timer stop_timer;
 
+	struct watch *accounts_watch; /* of the files of auth; NULL: out of memory at the start */
 	struct parent_table tables[TABLE_SLOTS_MAX];
 	struct respawn worker_respawn[TABLE_SLOTS_MAX], helper_respawn[ROLE_COUNT];
 
@@ -212,6 +220,17 @@ void helpers_release_set(struct parent *p, const struct cred_set *set);
 /* Tells those to stop whose turn it is; false: there are none left. *timeout_ms_out: what they may take. */
 bool helpers_end(struct parent *p, uint32_t *timeout_ms_out);
 
+/* accounts.c: auth and its files */
+bool accounts_wanted(const struct conf *conf);
+void accounts_begin(struct parent *p, struct proc *proc);
+void accounts_give(struct parent *p, struct proc *proc, const struct generation *g);
+void accounts_init(struct parent *p);
+void accounts_follow(struct parent *p); /* the generations have changed: their files are watched, and looked at */
+/* AUTH_LOADED; users: how many there are now, or still. */
+void accounts_loaded(struct parent *p, struct proc *proc, uint64_t generation, bool ok, uint32_t users,
+		     const char *text);
+void accounts_auth_gone(struct parent *p); /* what it was given it has not taken */
+
 /* workers.c */
 void workers_send_credentials(struct proc *proc, const struct generation *g, const struct cred_set *set);
 int workers_start(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
@@ -262,6 +281,7 @@ bool upgrade_resume(struct parent *p); /* true: we were exec'd by an older paren
 
 /* check.c: posternd -n; prints mistakes to stderr, returns the exit code */
 int check_main(const char *conf_path);
+unsigned check_accounts(const struct generation *g); /* check_accounts.c: how many files have mistakes */
 
 /* parent.c */
 int parent_main(int argc, char **argv, const char *conf_path, bool foreground);

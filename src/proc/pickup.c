@@ -408,6 +408,7 @@ pickup_follow(struct parent *p)
 	p->pickup.weakness_said = weakness != NULL;
 	note_changes(p);
 	begin_next(p);
+	accounts_follow(p);
 }
 
 static void
@@ -431,6 +432,7 @@ pickup_init(struct parent *p)
 	struct pickup *u = &p->pickup;
 
 	u->watch = watch_new(p->loop, true, changed, p);
+	accounts_init(p);
 	ev_timer_init(&u->late, p->loop, late, p);
 	ev_timer_init(&u->again, p->loop, again, p);
 }

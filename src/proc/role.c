@@ -10,6 +10,7 @@ static const struct {
 	[ROLE_KEYHOLDER] = { "keyholder", NULL },
 	[ROLE_WORKER] = { "worker", NULL },
 	[ROLE_CONTROL] = { "control", "postern-control" },
+	[ROLE_AUTH] = { "auth", "postern-auth" },
 };
 
 const char *

@@ -221,7 +221,9 @@ on_cred_ack(void *self, void *peer, struct frame *f)
 	if (msg_cred_ack_decode(f, &m) != 0)
 		return PT_EPROTO;
 	snprintf(text, sizeof text, "%.*s", (int)m.text.n, (const char *)m.text.p);
-	if (pickup_acked(p, proc, &m, text))
+	/* the others' numbers are of configurations */
+	if ((proc->role == ROLE_WORKER || helper_of(proc->role)->give_set != NULL) &&
+	    pickup_acked(p, proc, &m, text))
 		return 0;
 	if (proc->role == ROLE_WORKER)
 		transition_worker_loaded(p, proc, m.ok != 0, text);
@@ -229,6 +231,19 @@ on_cred_ack(void *self, void *peer, struct frame *f)
 		helper_acked(p, proc, &m, text);
 	else
 		return PT_EPROTO;
+	return 0;
+}
+
+static int
+on_auth_loaded(void *self, void *peer, struct frame *f)
+{
+	struct msg_auth_loaded m;
+	char text[DIAG_MAX];
+
+	if (msg_auth_loaded_decode(f, &m) != 0)
+		return PT_EPROTO;
+	snprintf(text, sizeof text, "%.*s", (int)m.text.n, (const char *)m.text.p);
+	accounts_loaded(self, peer, m.generation, m.ok != 0, m.users, text);
 	return 0;
 }
 
@@ -310,6 +325,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_CRED_ACK, ~0u, IPC_ANY_STATE, on_cred_ack },
 	{ MSG_T_CRED_CHAIN, 1u << ROLE_KEYHOLDER, IPC_ANY_STATE, on_cred_chain },
 	{ MSG_T_CRED_UNUSED, 1u << ROLE_WORKER, IPC_ANY_STATE, on_cred_unused },
+	{ MSG_T_AUTH_LOADED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_auth_loaded },
 	{ MSG_T_RELOAD, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_reload },
 	{ MSG_T_LOG_REOPEN, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_log_reopen },
 	{ MSG_T_PROBE_RESULT, ~0u, IPC_ANY_STATE, on_probe_result },
@@ -434,6 +450,8 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	TAILQ_REMOVE(&p->procs, proc, next);
 	if (proc == p->helpers[proc->role])
 		p->helpers[proc->role] = NULL;
+	if (proc->role == ROLE_AUTH)
+		accounts_auth_gone(p);
 	if (proc->role == ROLE_WORKER)
 		workers_retire_table(p, proc->slot);
 	supervise_tell_process(p, proc, true);

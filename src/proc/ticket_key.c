@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define FOLDER "keys"
-#define NAME "ticket"
+#define TICKET "ticket"
 
 static int
 open_folder(const char *state, int *fd_out, struct diag *diag)
@@ -72,9 +72,9 @@ fault_of(const struct stat *st)
 
 /* 0; PT_ENOENT; PT_EINVAL: it is there and cannot be used, *why_out tells the reason. */
 static int
-read_key(int folder, uint8_t *key, const char **why_out)
+read_key(int folder, const char *file, uint8_t *key, const char **why_out)
 {
-	int fd = openat(folder, NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = openat(folder, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st;
 	int rc = PT_EINVAL;
 
@@ -107,18 +107,18 @@ random_key(uint8_t *key)
 
 /* Whole or not at all: written beside it, flushed, then given the name. */
 static int
-make_key(int folder, uint8_t *key, struct diag *diag)
+make_key(int folder, const char *file, uint8_t *key, struct diag *diag)
 {
 	char name[64];
 	int fd, rc;
 
-	snprintf(name, sizeof name, NAME ".%d", (int)getpid());
+	snprintf(name, sizeof name, "%s.%d", file, (int)getpid());
 	(void)unlinkat(folder, name, 0); /* an earlier process of this number was killed in between */
 	if ((fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) < 0)
 		return diag_set(diag, PT_EIO, "%s", strerror(errno));
 	if ((rc = random_key(key)) == 0)
 		rc = write_key(fd, key);
-	if (rc == 0 && renameat(folder, name, folder, NAME) != 0)
+	if (rc == 0 && renameat(folder, name, folder, file) != 0)
 		rc = PT_EIO;
 	if (rc != 0) {
 		diag_set(diag, rc, "%s", strerror(errno));
@@ -132,8 +132,8 @@ make_key(int folder, uint8_t *key, struct diag *diag)
 }
 
 int
-ticket_key_open(const char *state, uint8_t key[TICKET_KEY_SIZE], enum ticket_key_source *source,
-		struct diag *diag)
+state_key_open(const char *state, const char *file, uint8_t key[TICKET_KEY_SIZE], enum ticket_key_source *source,
+	       struct diag *diag)
 {
 	const char *why = NULL;
 	int folder, rc;
@@ -142,17 +142,24 @@ ticket_key_open(const char *state, uint8_t key[TICKET_KEY_SIZE], enum ticket_key
 	*source = TICKET_KEY_READ;
 	if ((rc = open_folder(state, &folder, diag)) != 0)
 		return rc;
-	rc = read_key(folder, key, &why);
+	rc = read_key(folder, file, key, &why);
 	if (rc != 0) {
 		*source = rc == PT_ENOENT ? TICKET_KEY_MADE : TICKET_KEY_REPLACED;
-		rc = make_key(folder, key, diag);
+		rc = make_key(folder, file, key, diag);
 		if (rc != 0)
-			diag_prefix(diag, "cannot write %s/" FOLDER "/" NAME, state);
+			diag_prefix(diag, "cannot write %s/" FOLDER "/%s", state, file);
 		else if (*source == TICKET_KEY_REPLACED)
-			diag_set(diag, 0, "%s/" FOLDER "/" NAME " %s", state, why);
+			diag_set(diag, 0, "%s/" FOLDER "/%s %s", state, file, why);
 	}
 	close(folder);
 	return rc;
+}
+
+int
+ticket_key_open(const char *state, uint8_t key[TICKET_KEY_SIZE], enum ticket_key_source *source,
+		struct diag *diag)
+{
+	return state_key_open(state, TICKET, key, source, diag);
 }
 
 int
@@ -163,7 +170,7 @@ ticket_key_load(const char *state, const uint8_t *prev, uint8_t key[TICKET_KEY_S
 
 	if (ticket_key_open(state, key, &source, &diag) == 0) {
 		if (source == TICKET_KEY_MADE)
-			log_msg(LOG_L_NOTICE, "made a key for session tickets, %s/" FOLDER "/" NAME, state);
+			log_msg(LOG_L_NOTICE, "made a key for session tickets, %s/" FOLDER "/" TICKET, state);
 		else if (source == TICKET_KEY_REPLACED)
 			log_msg(LOG_L_WARNING, "%s: a new key for session tickets was made; clients begin "
 				"with a full handshake", diag.text);

@@ -20,6 +20,11 @@ enum ticket_key_source {
 	TICKET_KEY_REPLACED, /* the one that was there cannot be used; diag tells why */
 };
 
+/* Reads <state>/keys/<name>, or makes it and its folder, whatever it is for: 64 random octets that outlive the server.
+ * The same errors, the same care. */
+int state_key_open(const char *state, const char *name, uint8_t key_out[TICKET_KEY_SIZE],
+		   enum ticket_key_source *source_out, struct diag *diag) PT_MUST_USE;
+
 /* Reads <state>/keys/ticket, or makes it and its folder. PT_EIO, PT_EPERM with a sentence in diag: then
  * there is no key. Secret: wipe it. */
 int ticket_key_open(const char *state, uint8_t key_out[TICKET_KEY_SIZE], enum ticket_key_source *source_out,

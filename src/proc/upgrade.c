@@ -123,6 +123,23 @@ put_set(struct keeper *k, const struct cred_set *s)
 }
 
 static void
+put_accounts(struct keeper *k, const struct cred_set *s)
+{
+	const struct cred_source *o;
+	size_t i, n;
+
+	for (i = 0; i < s->nfiles; i++) {
+		for (n = 0; n + 1 < s->nsources && strcmp(s->sources[n].path, s->files[i].path) != 0; n++)
+			;
+		o = &s->sources[n];
+		PUT(k, "account %d %d %llu %llu %llu %lld %lld %s\n", keep(k, o->fd), (int)s->files[i].kind,
+			(unsigned long long)o->sig.dev, (unsigned long long)o->sig.ino,
+			(unsigned long long)o->sig.size, (long long)o->sig.mtime_ns,
+			(long long)o->sig.ctime_ns, o->path);
+	}
+}
+
+static void
 put_generation(struct keeper *k, const struct parent *p, const struct generation *g)
 {
 	const struct cred_set *s;
@@ -136,6 +153,8 @@ put_generation(struct keeper *k, const struct parent *p, const struct generation
 				g->listeners[i].service, g->listeners[i].listen, g->listeners[i].text);
 	TAILQ_FOREACH(s, &g->sets, next)
 		put_set(k, s);
+	if (g->accounts != NULL)
+		put_accounts(k, g->accounts);
 }
 
 static void
@@ -365,6 +384,42 @@ read_source(struct reader *r, const char *line)
 	more[s->nsources++] = o;
 }
 
+/* A file of auth's: both the source and what it is. */
+static void
+read_account(struct reader *r, const char *line)
+{
+	struct cred_source *sources, o = { .path = NULL };
+	unsigned long long dev, ino, size;
+	struct gen_file *files;
+	long long mtime, ctime;
+	struct cred_set *s;
+	int kind;
+
+	if (r->g == NULL || sscanf(line, "account %d %d %llu %llu %llu %lld %lld", &o.fd, &kind, &dev, &ino, &size,
+				    &mtime, &ctime) != 7 ||
+	    (r->g->accounts == NULL && (r->g->accounts = calloc(1, sizeof *s)) == NULL)) {
+		r->ok = false;
+		return;
+	}
+	s = r->g->accounts;
+	if ((sources = reallocarray(s->sources, s->nsources + 1, sizeof o)) != NULL)
+		s->sources = sources;
+	if ((files = reallocarray(s->files, s->nfiles + 1, sizeof *files)) != NULL)
+		s->files = files;
+	if (sources == NULL || files == NULL) {
+		r->ok = false;
+		return;
+	}
+	set_cloexec(o.fd, true);
+	o.sig = (struct file_sig){ dev, ino, size, mtime, ctime };
+	o.path = rest_of(line, 8);
+	files[s->nfiles++] = (struct gen_file){ (enum cred_kind)kind, 0, 0, rest_of(line, 8), o.fd };
+	if (s->nsources == 0 || sources[0].fd != o.fd) /* else both directives name one file */
+		sources[s->nsources++] = o;
+	else
+		free(o.path);
+}
+
 static void
 read_cert(struct reader *r, const char *line)
 {
@@ -508,6 +563,8 @@ read_line(struct reader *r, const char *line)
 		read_passphrase(r, line);
 	} else if (strncmp(line, "file ", 5) == 0) {
 		read_file(r, line);
+	} else if (strncmp(line, "account ", 8) == 0) {
+		read_account(r, line);
 	} else if (strncmp(line, "proc ", 5) == 0) {
 		read_proc(r, line);
 	}

@@ -203,9 +203,12 @@ on_channel(void *self, void *peer, struct frame *f)
 	struct msg_channel m;
 
 	(void)peer;
-	if (msg_channel_decode(f, &m) != 0 || m.role != ROLE_KEYHOLDER)
+	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_KEYHOLDER && m.role != ROLE_AUTH))
 		return PT_EPROTO;
-	signer_set(&w->signer, frame_take_fd(f));
+	if (m.role == ROLE_KEYHOLDER)
+		signer_set(&w->signer, frame_take_fd(f));
+	else
+		auth_client_set(w->auth, frame_take_fd(f));
 	return 0;
 }
 
@@ -342,6 +345,7 @@ worker_main(int argc, char **argv)
 	signer_init(&w->signer, w);
 	worker_cred_init(w);
 	judge_init(w);
+	PT_ASSERT((w->auth = auth_client_new(&w->child)) != NULL);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);
 	ev_timer_init(&w->stop_timer, w->child.loop, on_stop_timer, w);
 	setproctitle("worker: %s", proc_state_name(PROC_STARTING));

@@ -6,6 +6,7 @@
 #include "ev/ev.h"
 #include "net/listen.h"
 #include "net/stream.h"
+#include "proc/auth_client.h"
 #include "proc/child.h"
 #include "proc/cred_kind.h"
 #include "proc/domain.h"
@@ -78,6 +79,7 @@ struct worker {
 	uint64_t cred_staged, cred_generation; /* 0: none; the one that new sessions get */
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
+	struct auth_client *auth; /* away for good where the configuration has no users */
 	TAILQ_HEAD(conn_list, conn) conns;
 	struct conn *judge_next; /* the next to be judged anew; NULL: none */
 	struct ev_timer judge_timer;

@@ -9,10 +9,10 @@ import struct
 
 import harness as h
 
-ROLES = ('keyholder', 'worker', 'control')
+ROLES = ('keyholder', 'worker', 'control', 'auth')
 FORBIDDEN = ('open a file', 'connect a socket', 'make a socket', 'trace its parent', 'signal its parent')
 KILLS = 'run a program'
-USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc'}
+USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc', 'auth': '_posterna'}
 PROBE_LINE = re.compile(r'probe: (\w+): ([^:]+): (.*)')
 
 
@@ -26,11 +26,19 @@ def need_root():
         raise h.Skip('needs root')
 
 
+def users_file(site):
+    """What makes auth one of the processes."""
+    path = site.folder / 'users'
+    path.write_text('alice@example.test -\n')
+    path.chmod(0o600)
+    return f'domain example.test\nusers file {path}\n'
+
+
 class Probed:
     """The outcome of one SIGURG: {(role, what): set of results}, and who was killed by a signal."""
 
     def __init__(self, site):
-        with site.server(h.LINE_SERVICE, allowed=False) as server:
+        with site.server(h.LINE_SERVICE, allowed=False, top=users_file(site)) as server:
             self.before = {p['pid']: p['role'] for p in server.status()['processes']}
             server.signal(signal.SIGURG)
             for pid, role in self.before.items():
@@ -100,7 +108,7 @@ def users(server):
         h.equal(status['Gid'].split(), [str(want.pw_gid)] * 4, f'{role}: groups')
         h.equal(status['Groups'].split(), [], f'{role}: further groups')
         seen[role] = want.pw_uid
-    h.equal(len(set(seen.values())), 3, 'different users')
+    h.equal(len(set(seen.values())), 4, 'different users')
     h.equal(h.process_status(server.pid)['Uid'].split()[0], '0', 'the parent')
 
 
@@ -218,7 +226,7 @@ def main():
             topic.case('no other probes', nothing_else, probed[0])
     else:
         topic.case('every process tries what it may not', need_probe)
-    with site.server(h.LINE_SERVICE) as server:
+    with site.server(h.LINE_SERVICE, top=users_file(site)) as server:
         topic.case('no new privileges, a filter, no capability', kernel_says, server)
         topic.case('a user for each role', users, server)
         topic.case('the parent keeps few capabilities', parent_is_reduced, server)

@@ -36,7 +36,7 @@ ROOT = os.geteuid() == 0
 HOST = '127.0.0.1'
 TIMEOUT = 20  # seconds for what takes milliseconds: only a hang is longer
 TOPIC_TIMEOUT = 280
-ACCOUNTS = ('_postern', '_posternk', '_posternc')
+ACCOUNTS = ('_postern', '_posternk', '_posternc', '_posterna')
 ADMIN_GROUP = 'postern-admin'
 
 
@@ -163,7 +163,7 @@ def make_accounts():
 def install():
     """Installs the build, once, and returns the path of posternd."""
     folder = BUILD / 'tests' / 'e2e'
-    built = [BUILD / 'src' / 'posternd', BUILD / 'src' / 'postern-control']
+    built = [BUILD / 'src' / 'posternd', BUILD / 'src' / 'postern-control', BUILD / 'src' / 'postern-auth']
     for path in built:
         if not path.exists():
             sys.exit(f'{path} is not built (top_builddir names the build folder): run make first')
@@ -395,7 +395,7 @@ identity {{ map san-email }}
 
 
 class Server:
-    """posternd with its own configuration. @NAME in the text stands for a free port; port(NAME) tells it.
+    """posternd with its own configuration. @NAME in the text, behind no letter, stands for a free port; port(NAME) tells it.
     A context manager: stopped at the end, when its log must not hold an error that allowed (a regular
     expression) does not know."""
 
@@ -428,7 +428,7 @@ class Server:
                 f'log {self.log_directive}\nworkers {self.workers}\n'
                 f'control {{ socket {self.control} }}\n'
                 + (top if top is not None else self.top) + tls + (services or self.services))
-        return re.sub(r'@(\w+)', lambda m: str(self.port(m.group(1))), text)
+        return re.sub(r'(?<!\w)@(\w+)', lambda m: str(self.port(m.group(1))), text)
 
     def write_conf(self, **parts):
         """By rename, as an administrator's tool does."""

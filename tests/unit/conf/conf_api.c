@@ -53,11 +53,8 @@ test_absent_directives(void)
 		enum place place;
 		const char *line;
 	} rows[] = {
-		{ TOP, "domain example.org example.net" },
 		{ TOP, "mail /var/mail/postern" },
-		{ TOP, "users file /etc/postern/users" },
 		{ TOP, "recorder 100" },
-		{ TOP, "impersonate /etc/postern/impersonate" },
 		{ TOP, "store embedded" },
 		{ TOP, "queue /var/spool/postern" },
 		{ TOP, "relay mail.example.org" },
@@ -65,14 +62,12 @@ test_absent_directives(void)
 		{ TOP, "proxy on" },
 		{ IN_TLS, "ocsp /ec.ocsp" },
 		{ IN_OVERRIDE, "ocsp /ec.ocsp" },
-		{ IN_IDENTITY, "impersonate /etc/postern/impersonate" },
 		{ IN_SERVICE, "login certificate password" },
 		{ IN_SERVICE, "recorder 100" },
 		{ IN_SERVICE, "command /usr/bin/bc -q" },
 		{ IN_SERVICE, "user nobody" },
 		{ IN_SERVICE, "greeting \"OK calculator\"" },
 		{ IN_SERVICE, "starttls \"STARTTLS\" reply \"OK begin TLS\"" },
-		{ IN_SERVICE, "domain example.org" },
 		{ IN_SERVICE, "alpn line" },
 		{ IN_CONTROL, "mode 0660" },
 	};

@@ -218,8 +218,13 @@ same_conf(const struct conf *a, const struct conf *b)
 	    a->max_connections != b->max_connections || !same_text(a->pid_file, b->pid_file) ||
 	    !same_text(a->control_socket, b->control_socket) ||
 	    !same_text(a->control_group, b->control_group) || a->ntls != b->ntls ||
-	    a->nmaps != b->nmaps || a->nservices != b->nservices)
+	    a->nmaps != b->nmaps || a->nservices != b->nservices || a->ndomains != b->ndomains ||
+	    !same_text(a->postmaster, b->postmaster) || !same_text(a->users_file, b->users_file) ||
+	    !same_text(a->impersonate, b->impersonate))
 		return false;
+	for (i = 0; i < a->ndomains; i++)
+		if (!same_text(a->domains[i], b->domains[i]))
+			return false;
 	for (i = 0; i < a->ntls; i++)
 		if (!same_tls(&a->tls[i], &b->tls[i]))
 			return false;

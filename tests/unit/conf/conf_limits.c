@@ -66,6 +66,10 @@ test_counts(void)
 		  CONF_LISTEN_MAX, "one 'listen' too many; expected at most 16" },
 		{ "identity {\n", "map san-email from /%\n", "}\n", CONF_MAPS_MAX,
 		  "one 'map' too many; expected at most 64" },
+		{ "", "domain d%.example\n", "", CONF_DOMAINS_MAX,
+		  "one 'domain' too many; expected at most 256" },
+		{ "domain", " d%.example", "\n", CONF_DOMAINS_MAX,
+		  "one 'domain' too many; expected at most 256" },
 		{ "", "$m% = x\n", "hostname $m256\n", CONF_MACROS_MAX,
 		  "one macro too many; expected at most 256" },
 	};

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -28,7 +30,7 @@
 #define SANITIZED 0
 #endif
 
-static const enum role confined[] = { ROLE_KEYHOLDER, ROLE_WORKER, ROLE_CONTROL };
+static const enum role confined[] = { ROLE_KEYHOLDER, ROLE_WORKER, ROLE_CONTROL, ROLE_AUTH };
 
 static bool
 has_landlock(void)
@@ -154,6 +156,7 @@ test_signals(void)
 }
 
 /* Other ways to the same ends. */
+#define WAY_CLONE3 7
 static int
 ways_around(unsigned arg)
 {
@@ -171,18 +174,63 @@ test_ways_around(void)
 {
 	unsigned k;
 	size_t i;
-	int status;
+	int status, want;
 
 	if (SANITIZED)
 		return;
 	for (i = 0; i < PT_COUNT(confined); i++)
 		for (k = 0; k < 24; k++) {
+			/* it starts threads by clone(), and the C library tries clone3() first */
+			want = confined[i] == ROLE_AUTH && k == WAY_CLONE3 ? ENOSYS : EPERM;
 			status = in_role(confined[i], ways_around, k);
-			if (!WIFEXITED(status) || WEXITSTATUS(status) != EPERM)
+			if (!WIFEXITED(status) || WEXITSTATUS(status) != want)
 				fprintf(stderr, "\n%s: way %u: %x\n", role_name(confined[i]), k,
 					(unsigned)status);
-			CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == EPERM);
+			CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == want);
 		}
+}
+
+/* The role with threads: threads and nothing else, memory that may be written or executed but not both. */
+static void *
+thread(void *arg)
+{
+	*(int *)arg = 1;
+	return NULL;
+}
+
+static int
+threads(unsigned arg)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ran = 0;
+	pthread_t t;
+
+	(void)arg;
+	if (pthread_create(&t, NULL, thread, &ran) != 0 || pthread_join(t, NULL) != 0 || ran != 1)
+		return 1;
+	if (fork() >= 0 || errno != EPERM)
+		return 2;
+	if (syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) >= 0 || errno != EPERM)
+		return 3;
+	if (mprotect(p, 4096, PROT_READ | PROT_EXEC) == 0 || errno != EPERM)
+		return 4;
+	if (setpriority(PRIO_PROCESS, (id_t)getppid(), 19) == 0 || errno != EPERM)
+		return 5;
+	return setpriority(PRIO_PROCESS, 0, 19) == 0 ? 0 : 6;
+}
+
+static void
+test_threads(void)
+{
+	int status;
+
+	if (SANITIZED)
+		return;
+	status = in_role(ROLE_AUTH, threads, 0);
+	CU_ASSERT_TRUE(WIFEXITED(status));
+	CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+	status = in_role(ROLE_WORKER, threads, 0);
+	CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
 static int
@@ -247,6 +295,7 @@ static const struct test_row rows[] = {
 	{ "each role's probes", test_probes },
 	{ "signals", test_signals },
 	{ "other ways to the same ends", test_ways_around },
+	{ "threads", test_threads },
 	{ "landlock by itself", test_landlock },
 	{ "what is missing is said", test_limitations },
 };

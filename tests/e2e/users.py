@@ -1,0 +1,170 @@
+"""The users file: checked before a start and at a reload, picked up when it changes, kept when the new one has a
+mistake; and the process that holds it, killed and upgraded."""
+import os
+import signal
+import subprocess
+
+import harness as h
+
+GOOD = 'alice@example.test - 10G sales@example.test\nbob@example.test -\n'
+KEPT = r'the users stay as they were, 2 of them: .*users-\d+:1: no credentials behind the address'
+
+
+def put(path, text):
+    """By rename, as people's editors and `postern user` do it."""
+    new = path.with_suffix('.new')
+    new.write_text(text)
+    new.chmod(0o600)
+    new.rename(path)
+
+
+def with_users(site, text=GOOD, **options):
+    path = site.folder / f'users-{site.count}'
+    put(path, text)
+    top = f'domain example.test\npostmaster bob@example.test\nusers file {path}\n'
+    server = site.server(h.LINE_SERVICE, top=top, **options)
+    server.users_file = path
+    return server
+
+
+def check_conf(server):
+    run = subprocess.run([str(server.posternd), '-n', '-f', str(server.conf)], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return run.returncode, run.stdout
+
+
+def no_users_no_auth(site):
+    with site.server(h.LINE_SERVICE) as server:
+        h.equal(server.pids('auth'), [], 'auth processes without a users file')
+
+
+def changes(site):
+    with with_users(site, allowed='the users stay') as server:
+        h.equal(len(server.pids('auth')), 1, 'auth processes')
+        put(server.users_file, GOOD + 'carol@example.test -\n')
+        server.wait_log('the users have changed: 3 of them now')
+        with open(server.users_file, 'a') as f:  # in place
+            f.write('dave@example.test -\n')
+        server.wait_log('the users have changed: 4 of them now')
+        put(server.users_file, 'alice\n')
+        server.wait_log('the users stay as they were, 4 of them: .*:1: no credentials')
+        server.users_file.unlink()
+        put(server.users_file, GOOD)
+        server.wait_log('the users have changed: 2 of them now')
+
+
+def mistakes(site):
+    with with_users(site, allowed=r'the users stay|reload failed|auth\[\d+\] was ended by signal 9') as server:
+        put(server.users_file, 'alice\nbob@example.test secret\n')
+        code, text = check_conf(server)
+        h.equal(code, 78, 'exit code of posternd -n')
+        h.check(f'{server.users_file}:1: no credentials' in text and f'{server.users_file}:2: credentials are' in text,
+                f'what posternd -n says: {text}')
+        server.wait_log(KEPT)
+        server.signal(signal.SIGHUP)
+        server.wait_log('reload failed, everything goes on as before: .*users-.*:1: no credentials')
+        # what was good is what the next one gets
+        os.kill(server.pids('auth')[0], signal.SIGKILL)
+        h.within(h.TIMEOUT, lambda: server.processes('auth') and
+                 server.processes('auth')[0]['state'] == 'serving', 'another auth process')
+        put(server.users_file, GOOD)
+        server.reload()
+
+
+def warnings(site):
+    with with_users(site, GOOD + 'eve@elsewhere.test -\n') as server:
+        server.users_file.chmod(0o644)
+        code, text = check_conf(server)
+        h.equal(code, 0, 'exit code of posternd -n')
+        for part in ('holds password hashes that others', 'user eve@elsewhere.test gets no mail'):
+            h.check(part in text, f'{part!r} in {text}')
+        server.users_file.chmod(0o600)
+        put(server.users_file, 'alice@example.test -\n')
+        code, text = check_conf(server)
+        h.check('nobody is bob@example.test, the postmaster' in text, text)
+
+
+def does_not_start(site):
+    server = with_users(site, 'alice\n', allowed=False)
+    server.write_conf()
+    run = subprocess.run([str(server.posternd), '-d', '-f', str(server.conf)], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=h.TIMEOUT)
+    h.equal(run.returncode, 78, 'exit code')
+    h.check(f'cannot start: {server.users_file}:1: no credentials' in run.stdout, run.stdout)
+
+
+def killed(site):
+    with with_users(site, allowed=r'auth\[\d+\] was ended by signal 9') as server:
+        for n in range(3):
+            [pid] = server.pids('auth')
+            os.kill(pid, signal.SIGKILL)
+            h.within(h.TIMEOUT, lambda: [p for p in server.processes('auth')
+                                         if p['pid'] != pid and p['state'] == 'serving'], 'another one')
+            server.wait_log('auth is away', count=(n + 1) * server.workers)
+            server.wait_log('auth is back', count=(n + 1) * server.workers)
+        server.secure(cert='alice').close()
+
+
+def comes_and_goes(site):
+    """A reload to a configuration without users, and back."""
+    with with_users(site) as server:
+        top, server.top = server.top, ''
+        server.write_conf()
+        server.reload()
+        h.within(h.TIMEOUT, lambda: not server.pids('auth'), 'the end of auth')
+        server.top = top
+        server.write_conf()
+        server.reload()
+        h.equal(len(server.pids('auth')), 1, 'auth processes')
+
+
+def upgraded(site):
+    with with_users(site) as server:
+        [old] = server.pids('auth')
+        server.upgrade()
+        h.within(h.TIMEOUT, lambda: old not in server.pids('auth'), 'the end of the old auth process')
+        h.equal(len(server.pids('auth')), 1, 'auth processes')
+        put(server.users_file, GOOD + 'carol@example.test -\n')
+        server.wait_log('the users have changed: 3 of them now')
+
+
+def impersonate(site):
+    table = site.folder / 'impersonate'
+    put(table, 'bob@example.test *\n')
+    tls = h.TLS_MAIN.replace('map san-email', f'impersonate {table}')
+    with with_users(site, tls=tls, allowed='the users stay') as server:
+        put(table, 'bob@example.test\n')
+        server.wait_log('the users stay as they were, 2 of them: .*impersonate:1: nobody behind the user')
+        put(table, 'bob@example.test alice@example.test\n')
+        server.wait_log('the users have changed: 2 of them now')
+
+
+def salt_outlives(site):
+    with with_users(site) as server:
+        path = server.folder / 'state' / 'keys' / 'salt'
+        before = path.read_bytes()
+        h.equal(len(before), 64, 'octets of the salt')
+        h.equal(path.stat().st_mode & 0o777, 0o600, 'its mode')
+        server.stop()
+        server.start()
+        h.equal(path.read_bytes(), before, 'the salt after a restart')
+
+
+def main():
+    topic = h.Topic()
+    site = h.Site(topic)
+    topic.case('without a users file there is no auth process', no_users_no_auth, site)
+    topic.case('a file that changes is picked up, one with a mistake is not', changes, site)
+    topic.case('mistakes: of a check, of a reload, and of the next process', mistakes, site)
+    topic.case('warnings of posternd -n', warnings, site)
+    topic.case('no start with a mistake', does_not_start, site)
+    topic.case('killed, it comes back', killed, site)
+    topic.case('users come and go with the configuration', comes_and_goes, site)
+    topic.case('an upgrade', upgraded, site)
+    topic.case('the impersonate table', impersonate, site)
+    topic.case('the salt outlives the server', salt_outlives, site)
+    topic.done()
+
+
+if __name__ == '__main__':
+    main()

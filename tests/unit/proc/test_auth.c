@@ -1,0 +1,486 @@
+/* unit/proc/test_auth.c - postern-auth itself, as a parent starts it, and a worker's way of asking it: questions,
+ * exchanges, files that change, an end by -9, and another process in its place. */
+#include "test.h"
+
+#include "conf/conf.h"
+#include "proc/auth_client.h"
+#include "proc/cred_kind.h"
+#include "proc/files.h"
+#include "util/log.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* "pencil": RFC 7677 */
+#define VECTOR "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==," \
+	"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+#define ALICE "alice@example.org"
+
+static const char conf_text[] = "hostname mail.example.org\ndomain example.org\npostmaster bob@example.org\n"
+	"users file /users\nservice s {\nprotocol line\nlisten 127.0.0.1:1 plain\n}\n";
+static const char users_text[] = ALICE " " VECTOR " 10G team@example.org\nbob@example.org - - team@example.org\n";
+
+struct server {
+	pid_t pid;
+	struct chan *chan;
+};
+
+static struct child child; /* the worker that asks */
+static struct auth_client *client;
+
+static void
+quiet(void *arg, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	(void)arg;
+	(void)level;
+	(void)text;
+	(void)fields;
+	(void)n;
+}
+
+/* --- the parent's part ------------------------------------------------------------------------ */
+
+static void
+run(int fd)
+{
+	char path[4096];
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), i;
+
+	snprintf(path, sizeof path, "%s/src/postern-auth", getenv("top_builddir"));
+	setenv("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=0", 1); /* confined, it cannot look for leaks */
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 16);
+	null = fcntl(null, F_DUPFD_CLOEXEC, 16);
+	for (i = ROLE_FD_PARENT; i <= ROLE_FD_ROOT; i++)
+		if (dup2(i == ROLE_FD_PARENT ? fd : null, i) < 0)
+			_exit(70);
+	execl(path, "posternd", "-r", "auth", "-u", "0", "-g", "0", (char *)NULL);
+	_exit(71);
+}
+
+#define TELL(s, name, fd, ...)                                                                     \
+	do {                                                                                       \
+		struct msg_##name m_ = { __VA_ARGS__ };                                            \
+		static struct frame f_;                                                            \
+		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
+		PT_ASSERT(chan_send((s)->chan, &f_, fd) == 0);                                     \
+	} while (0)
+
+static struct frame *
+hear(struct server *s, unsigned type)
+{
+	static struct frame f;
+	struct pollfd p = { .fd = chan_fd(s->chan), .events = POLLIN };
+
+	do {
+		PT_ASSERT(poll(&p, 1, 60000) == 1);
+	} while (chan_recv(s->chan, &f) == PT_EAGAIN);
+	CU_ASSERT_EQUAL_FATAL(f.type, type);
+	return &f;
+}
+
+static void
+give_users(struct server *s, const char *text)
+{
+	int fd;
+
+	PT_ASSERT(memfd_sealed("users", span_str(text), &fd) == 0);
+	TELL(s, cred_begin, -1, .generation = 7, .config = 7);
+	TELL(s, cred_file, fd, .generation = 7, .kind = CRED_USERS, .path = span_str("/users"));
+	TELL(s, cred_end, -1, .generation = 7);
+	close(fd);
+}
+
+static void
+start(struct server *s)
+{
+	struct msg_cred_ack ack;
+	int fds[2], fd;
+
+	PT_ASSERT(chan_pair(fds) == 0);
+	if ((s->pid = fork()) == 0)
+		run(fds[1]);
+	PT_ASSERT(s->pid > 0);
+	close(fds[1]);
+	PT_ASSERT((s->chan = chan_new(fds[0])) != NULL);
+	(void)hear(s, MSG_T_READY);
+	PT_ASSERT(memfd_sealed("conf", span_str(conf_text), &fd) == 0);
+	TELL(s, config, fd, .generation = 7);
+	close(fd);
+	give_users(s, users_text);
+	PT_ASSERT(msg_cred_ack_decode(hear(s, MSG_T_CRED_ACK), &ack) == 0);
+	CU_ASSERT_TRUE_FATAL(ack.ok == 1 && ack.generation == 7);
+}
+
+/* A channel between it and our client. */
+static void
+join(struct server *s, uint64_t generation)
+{
+	int fds[2];
+
+	PT_ASSERT(chan_pair(fds) == 0);
+	TELL(s, channel, fds[0], .role = ROLE_WORKER, .slot = 0, .generation = generation);
+	close(fds[0]);
+	auth_client_set(client, fds[1]);
+}
+
+static int
+end(struct server *s, int signo)
+{
+	int status;
+
+	if (signo != 0)
+		kill(s->pid, signo);
+	PT_ASSERT(waitpid(s->pid, &status, 0) == s->pid);
+	chan_free(&s->chan);
+	return status;
+}
+
+/* --- the worker's part ------------------------------------------------------------------------ */
+
+struct got {
+	struct auth_request r;
+	unsigned answers;
+	enum auth_result result;
+	char user[NORMAL_ADDRESS_MAX], text[AUTH_TEXT_MAX], detail[NORMAL_ADDRESS_MAX];
+	struct auth_recipient recipients[AUTH_RECIPIENTS_MAX];
+	size_t nrecipients;
+	char data[AUTH_MESSAGE_MAX + 1];
+	size_t ndata;
+};
+
+static void
+answered(void *arg, const struct auth_answer *a)
+{
+	struct got *g = arg;
+
+	g->answers++;
+	g->result = a->result;
+	snprintf(g->user, sizeof g->user, "%s", a->user);
+	snprintf(g->text, sizeof g->text, "%s", a->text);
+	snprintf(g->detail, sizeof g->detail, "%s", a->detail);
+	g->nrecipients = a->nrecipients;
+	if (a->nrecipients > 0)
+		memcpy(g->recipients, a->recipients, a->nrecipients * sizeof *a->recipients);
+	g->ndata = a->data.n;
+	if (a->data.n > 0)
+		memcpy(g->data, a->data.p, a->data.n);
+	g->data[a->data.n] = '\0';
+}
+
+static enum auth_result
+wait_for(struct got *g, unsigned answers)
+{
+	CU_ASSERT_TRUE_FATAL(g->answers < answers); /* never from inside the question */
+	while (g->answers < answers)
+		ev_loop_once(child.loop);
+	return g->result;
+}
+
+static struct got *
+fresh(void)
+{
+	static struct got g;
+
+	memset(&g, 0, sizeof g);
+	return &g;
+}
+
+static void
+login(struct got *g, const void *message, size_t n)
+{
+	struct auth_sasl s = { .mechanism = AUTH_M_PLAIN, .tls = true, .has_initial = true, .initial = { message, n } };
+
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+}
+
+#define S(text) text, sizeof(text) - 1
+
+static struct server first, second;
+
+static void
+test_begin(void)
+{
+	struct got *g = fresh();
+
+	PT_ASSERT(getenv("top_builddir") != NULL); /* where postern-auth is */
+	log_set_sink(quiet, NULL);
+	child.loop = ev_loop_new();
+	PT_ASSERT(child.loop != NULL && (client = auth_client_new(&child)) != NULL);
+	/* before there is any */
+	CU_ASSERT_FALSE(auth_client_available(client));
+	auth_client_identify(client, &g->r, ALICE, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_AWAY);
+	start(&first);
+	join(&first, 7);
+	CU_ASSERT_TRUE(auth_client_available(client));
+}
+
+static void
+test_questions(void)
+{
+	char longest[20 * 1024];
+	struct got *g = fresh();
+
+	auth_client_identify(client, &g->r, "Alice@EXAMPLE.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL(g->user, ALICE);
+	auth_client_identify(client, &g->r, "zoe@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_NO_USER);
+	auth_client_recipient(client, &g->r, span_str("team+X@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 3), AUTH_OK);
+	CU_ASSERT_EQUAL_FATAL(g->nrecipients, 2);
+	CU_ASSERT_STRING_EQUAL(g->recipients[0].user, ALICE);
+	CU_ASSERT_EQUAL(g->recipients[0].quota, UINT64_C(10) << 30);
+	CU_ASSERT_STRING_EQUAL(g->recipients[1].user, "bob@example.org");
+	CU_ASSERT_EQUAL(g->recipients[1].quota, 0);
+	CU_ASSERT_STRING_EQUAL(g->detail, "X");
+	auth_client_recipient(client, &g->r, span_str("PostMaster"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 4), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL(g->recipients[0].user, "bob@example.org");
+	auth_client_recipient(client, &g->r, span_str("zoe@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 5), AUTH_NO_USER);
+	CU_ASSERT_EQUAL(g->nrecipients, 0);
+	auth_client_recipient(client, &g->r, span_str("alice@example.net"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 6), AUTH_NOT_LOCAL);
+	auth_client_sender(client, &g->r, ALICE, span_str("team@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 7), AUTH_OK);
+	auth_client_sender(client, &g->r, ALICE, span_str("bob@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 8), AUTH_NOT_ALLOWED);
+	CU_ASSERT_STRING_EQUAL(g->text, "alice@example.org, team@example.org");
+	/* what a client types may be anything */
+	auth_client_recipient(client, &g->r, (struct span){ (const uint8_t *)"a\0b\xff\n@x", 7 }, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 9), AUTH_BAD_ADDRESS);
+	memset(longest, 'x', sizeof longest);
+	auth_client_recipient(client, &g->r, (struct span){ (uint8_t *)longest, sizeof longest }, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 10), AUTH_BAD_ADDRESS);
+	CU_ASSERT_TRUE(auth_client_available(client));
+}
+
+static void
+test_logins(void)
+{
+	static char longest[AUTH_MESSAGE_MAX + 1];
+	struct auth_sasl s = { .mechanism = AUTH_M_SCRAM_SHA_256, .tls = true, .has_initial = true,
+		.initial = span_str("n,,n=" ALICE ",r=abcdefghijkl") };
+	struct got *g = fresh();
+
+	login(g, S("\0" ALICE "\0pencil"));
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL(g->user, ALICE);
+	login(g, S("\0" ALICE "\0wrong"));
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_DENIED);
+	login(g, S("\0zoe@example.org\0pencil"));
+	CU_ASSERT_EQUAL(wait_for(g, 3), AUTH_DENIED);
+	login(g, longest, sizeof longest);
+	CU_ASSERT_EQUAL(wait_for(g, 4), AUTH_MALFORMED);
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 5), AUTH_CONTINUE);
+	CU_ASSERT_EQUAL(strncmp(g->data, "r=abcdefghijkl", 14), 0);
+	auth_client_sasl_step(client, &g->r, span_str("c=biws,r=nonsense,p=AAAA"));
+	CU_ASSERT_NOT_EQUAL(wait_for(g, 6), AUTH_OK);
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 7), AUTH_CONTINUE);
+	auth_client_sasl_step(client, &g->r, (struct span){ (uint8_t *)longest, sizeof longest });
+	CU_ASSERT_EQUAL(wait_for(g, 8), AUTH_MALFORMED);
+	/* EXTERNAL without an initial response */
+	s = (struct auth_sasl){ .mechanism = AUTH_M_EXTERNAL, .tls = true, .identity = ALICE };
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 9), AUTH_CONTINUE);
+	auth_client_sasl_step(client, &g->r, span_str(""));
+	CU_ASSERT_EQUAL(wait_for(g, 10), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL(g->user, ALICE);
+}
+
+/* Cancelled in every state: nothing is answered, and what is asked next is. */
+static void
+test_cancel(void)
+{
+	struct auth_sasl s = { .mechanism = AUTH_M_EXTERNAL, .tls = true, .identity = ALICE };
+	struct got *g = fresh(), other = { .answers = 0 };
+
+	auth_client_cancel(client, &g->r); /* nothing is under way */
+	auth_client_identify(client, &g->r, ALICE, answered, g);
+	auth_client_cancel(client, &g->r);
+	login(g, S("\0" ALICE "\0pencil"));
+	auth_client_cancel(client, &g->r);
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_CONTINUE);
+	auth_client_cancel(client, &g->r);
+	auth_client_identify(client, &other.r, ALICE, answered, &other);
+	CU_ASSERT_EQUAL(wait_for(&other, 1), AUTH_OK);
+	CU_ASSERT_EQUAL(g->answers, 1);
+}
+
+static void
+test_change(void)
+{
+	struct msg_auth_loaded m;
+	struct got *g = fresh();
+
+	give_users(&first, ALICE " " VECTOR "\ncarol@example.org -\n");
+	PT_ASSERT(msg_auth_loaded_decode(hear(&first, MSG_T_AUTH_LOADED), &m) == 0);
+	CU_ASSERT_TRUE(m.ok == 1 && m.users == 2);
+	auth_client_identify(client, &g->r, "carol@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
+	auth_client_identify(client, &g->r, "bob@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_NO_USER);
+	/* one with a mistake changes nothing */
+	give_users(&first, "alice\n");
+	PT_ASSERT(msg_auth_loaded_decode(hear(&first, MSG_T_AUTH_LOADED), &m) == 0);
+	CU_ASSERT_TRUE(m.ok == 0 && m.users == 2);
+	CU_ASSERT_EQUAL(strncmp((const char *)m.text.p, "/users:1: no credentials", 24), 0);
+	auth_client_identify(client, &g->r, "carol@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 3), AUTH_OK);
+	give_users(&first, users_text);
+	(void)hear(&first, MSG_T_AUTH_LOADED);
+}
+
+/* A new process takes over, as at an upgrade: what was begun ends where it began, then the old one ends. */
+static void
+test_replace(void)
+{
+	struct auth_sasl s = { .mechanism = AUTH_M_EXTERNAL, .tls = true, .identity = ALICE };
+	struct got *g = fresh(), other = { .answers = 0 };
+
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_CONTINUE);
+	start(&second);
+	join(&second, 7);
+	TELL(&first, stop, -1, .timeout_ms = 0);
+	auth_client_identify(client, &other.r, ALICE, answered, &other);
+	CU_ASSERT_EQUAL(wait_for(&other, 1), AUTH_OK);
+	auth_client_sasl_step(client, &g->r, span_str(""));
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_OK);
+	/* nothing is left to be asked there: our end is closed in the next turn, and the process ends */
+	auth_client_identify(client, &other.r, ALICE, answered, &other);
+	CU_ASSERT_EQUAL(wait_for(&other, 2), AUTH_OK);
+	CU_ASSERT_EQUAL(end(&first, 0), 0);
+}
+
+static void
+test_kill(void)
+{
+	struct auth_sasl s = { .mechanism = AUTH_M_EXTERNAL, .tls = true, .identity = ALICE };
+	struct got *g = fresh(), parked = { .answers = 0 };
+
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_CONTINUE);
+	kill(second.pid, SIGSTOP);
+	auth_client_recipient(client, &parked.r, span_str(ALICE), answered, &parked);
+	(void)end(&second, SIGKILL);
+	CU_ASSERT_EQUAL(wait_for(&parked, 1), AUTH_AWAY);
+	CU_ASSERT_FALSE(auth_client_available(client));
+	auth_client_sasl_step(client, &g->r, span_str(""));
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_AWAY);
+	/* one that was away is told, and one that goes away meanwhile is not */
+	auth_client_recipient(client, &parked.r, span_str(ALICE), answered, &parked);
+	auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	auth_client_cancel(client, &g->r);
+	CU_ASSERT_EQUAL(wait_for(&parked, 2), AUTH_AWAY);
+	CU_ASSERT_EQUAL(g->answers, 2);
+	start(&first);
+	join(&first, 7);
+	auth_client_recipient(client, &parked.r, span_str(ALICE), answered, &parked);
+	CU_ASSERT_EQUAL(wait_for(&parked, 3), AUTH_OK);
+}
+
+/* A worker of a generation that is gone, or was never there. */
+static void
+test_other_generation(void)
+{
+	struct got *g = fresh();
+
+	join(&first, 8);
+	auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_AWAY);
+	login(g, S("\0" ALICE "\0pencil"));
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_AWAY);
+	join(&first, 7);
+	TELL(&first, cred_release, -1, .generation = 7);
+	auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	(void)wait_for(g, 3); /* before the release, or behind it */
+	auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 4), AUTH_AWAY);
+}
+
+/* A worker that breaks the protocol loses its channel; auth and its other workers do not notice. */
+static void
+test_condemned(void)
+{
+	struct msg_cred_ack ack;
+	struct frame *f;
+	static struct frame bad;
+	struct got *g = fresh();
+	int fds[2], fd;
+	struct chan *c;
+
+	PT_ASSERT(memfd_sealed("conf", span_str(conf_text), &fd) == 0);
+	TELL(&first, config, fd, .generation = 7);
+	close(fd);
+	give_users(&first, users_text);
+	f = hear(&first, MSG_T_CRED_ACK);
+	PT_ASSERT(msg_cred_ack_decode(f, &ack) == 0 && ack.ok);
+	join(&first, 7);
+	PT_ASSERT(chan_pair(fds) == 0);
+	TELL(&first, channel, fds[0], .role = ROLE_WORKER, .slot = 1, .generation = 7);
+	close(fds[0]);
+	PT_ASSERT((c = chan_new(fds[1])) != NULL);
+	bad.type = MSG_T_AUTH_RECIPIENT;
+	bad.fd = -1;
+	bad.len = 1; /* half a length */
+	PT_ASSERT(chan_send(c, &bad, -1) == 0);
+	PT_ASSERT(poll(&(struct pollfd){ .fd = chan_fd(c), .events = POLLIN }, 1, 60000) == 1);
+	CU_ASSERT_EQUAL(chan_recv(c, &bad), PT_EEOF);
+	chan_free(&c);
+	auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
+}
+
+/* And auth that breaks it is not believed. */
+static void
+test_auth_condemned(void)
+{
+	struct msg_auth_identity m = { .result = AUTH_RESULT_COUNT };
+	struct got *g = fresh();
+	static struct frame f;
+	int fds[2];
+
+	PT_ASSERT(chan_pair(fds) == 0);
+	auth_client_set(client, fds[1]);
+	auth_client_identify(client, &g->r, ALICE, answered, g);
+	PT_ASSERT(frame_recv(fds[0], &f) == 0);
+	PT_ASSERT(msg_auth_identity_encode(&m, f.id, &f) == 0 && frame_send(fds[0], &f, -1) == 0);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_AWAY);
+	CU_ASSERT_FALSE(auth_client_available(client));
+	close(fds[0]);
+}
+
+static void
+test_end(void)
+{
+	TELL(&first, stop, -1, .timeout_ms = 0);
+	auth_client_free(&client);
+	CU_ASSERT_EQUAL(end(&first, 0), 0);
+	ev_loop_free(&child.loop);
+}
+
+static const struct test_row rows[] = {
+	{ "the beginning", test_begin },
+	{ "questions", test_questions },
+	{ "logins", test_logins },
+	{ "cancelling", test_cancel },
+	{ "files that change", test_change },
+	{ "another process in its place", test_replace },
+	{ "an end by -9", test_kill },
+	{ "other generations", test_other_generation },
+	{ "a worker that breaks the protocol", test_condemned },
+	{ "auth that breaks the protocol", test_auth_condemned },
+	{ "the end", test_end },
+};
+TEST_MAIN("proc/auth", rows)
