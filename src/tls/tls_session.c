@@ -761,6 +761,22 @@ tls_session_facts(const struct tls_session *s)
 }
 
 bool
+tls_session_binding(const struct tls_session *s, uint8_t out[TLS_BINDING_SIZE])
+{
+	gnutls_datum_t binding = { NULL, 0 };
+	bool ok;
+
+	if (!s->done || gnutls_protocol_get_version(s->g) < GNUTLS_TLS1_3 ||
+	    gnutls_session_channel_binding(s->g, GNUTLS_CB_TLS_EXPORTER, &binding) != 0)
+		return false;
+	ok = binding.size == TLS_BINDING_SIZE;
+	if (ok)
+		memcpy(out, binding.data, TLS_BINDING_SIZE);
+	gnutls_free(binding.data);
+	return ok;
+}
+
+bool
 tls_session_chain_from(const struct tls_session *s, size_t from)
 {
 	return s->done && s->facts.verdict == TLS_VERDICT_TRUSTED &&

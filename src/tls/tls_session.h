@@ -138,6 +138,12 @@ const char *tls_session_name(const struct tls_session *s);
 /* Only after TLS_OK from tls_session_handshake(). */
 const struct tls_facts *tls_session_facts(const struct tls_session *s);
 
+/* What binds a login inside the session to it: tls-exporter (RFC 9266), the same at both ends and at nobody's
+ * between. False in TLS 1.2, where it would need more than the version to be safe (§4.2), and before the handshake is
+ * done. */
+#define TLS_BINDING_SIZE 32
+bool tls_session_binding(const struct tls_session *s, uint8_t out[TLS_BINDING_SIZE]);
+
 /* The certificate was judged trusted, the rule applies here, and the chain ends in a CA of that rule's file. */
 bool tls_session_chain_from(const struct tls_session *s, size_t from);
 

@@ -794,6 +794,33 @@ test_versions(void)
 	}
 }
 
+/* Both ends have the same, no two sessions have, and TLS 1.2 has none. */
+static void
+test_binding(void)
+{
+	uint8_t ours[TLS_BINDING_SIZE], before[TLS_BINDING_SIZE] = { 0 };
+	gnutls_datum_t theirs;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		begin(&duet, TLS_CLIENT_CERT_REQUEST, TRUSTED, true);
+		CU_ASSERT_FALSE(tls_session_binding(duet.server, ours));
+		duet_handshake(&duet);
+		CU_ASSERT_TRUE_FATAL(tls_session_binding(duet.server, ours));
+		CU_ASSERT_EQUAL_FATAL(gnutls_session_channel_binding(duet.client, GNUTLS_CB_TLS_EXPORTER, &theirs), 0);
+		CU_ASSERT_EQUAL(theirs.size, TLS_BINDING_SIZE);
+		CU_ASSERT_EQUAL(memcmp(ours, theirs.data, TLS_BINDING_SIZE), 0);
+		CU_ASSERT_NOT_EQUAL(memcmp(ours, before, TLS_BINDING_SIZE), 0);
+		memcpy(before, ours, sizeof before);
+		gnutls_free(theirs.data);
+		duet_fini(&duet);
+	}
+	begin(&duet, TLS_CLIENT_CERT_REQUEST, TRUSTED, false);
+	duet_handshake(&duet);
+	CU_ASSERT_FALSE(tls_session_binding(duet.server, ours));
+	duet_fini(&duet);
+}
+
 static void
 test_free(void)
 {
@@ -878,6 +905,7 @@ static const struct test_row rows[] = {
 	{ "key update", test_key_update },
 	{ "the largest client chain", test_chain_size },
 	{ "versions and ciphers", test_versions },
+	{ "channel binding", test_binding },
 	{ "freed at any time", test_free },
 	{ "certificates freed", test_end },
 };
