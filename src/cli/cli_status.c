@@ -123,10 +123,25 @@ put_octets(struct cli_table *t, long long n)
 }
 
 /* How long the revocation lists of a service still hold: "6d", "5h", "ended"; "-" without any. */
-static void
-put_crl(struct cli_table *t, const json_t *service)
+/* The first end of a service's certificates; NULL: not known. */
+static const json_t *
+first_end(const json_t *service)
 {
-	const json_t *next = json_object_get(service, "crl_next_update");
+	const json_t *all = json_object_get(service, "certificates"), *first = NULL, *one;
+	size_t i;
+
+	for (i = 0; i < json_array_size(all); i++) {
+		one = json_object_get(json_array_get(all, i), "not_after");
+		if (first == NULL || json_integer_value(one) < json_integer_value(first))
+			first = one;
+	}
+	return first;
+}
+
+/* How much time is left until then. */
+static void
+put_left(struct cli_table *t, const json_t *next)
+{
 	long long left = (long long)json_integer_value(next) - (long long)time(NULL);
 	char text[32] = "ended";
 
@@ -157,11 +172,12 @@ service_rows(struct cli_table *t, const json_t *service)
 		cli_table_number(t, get_number(service, counts[i]));
 	put_octets(t, get_number(service, "octets_in"));
 	put_octets(t, get_number(service, "octets_out"));
-	put_crl(t, service);
+	put_left(t, first_end(service));
+	put_left(t, json_object_get(service, "crl_next_update"));
 	for (i = 1; i < json_array_size(listens); i++) { /* further addresses: lines of their own */
 		cli_table_cell(t, "");
 		cli_table_cell(t, text_at(listens, i));
-		for (k = 0; k < PT_COUNT(counts) + 3; k++)
+		for (k = 0; k < PT_COUNT(counts) + 4; k++)
 			cli_table_cell(t, "");
 	}
 }
@@ -174,7 +190,7 @@ put_services(struct buf *out, const json_t *answer)
 		{ "ACCEPTED", true }, { "REFUSED", true },     { "IN TLS", true },
 		{ "HANDSHAKES", true }, { "FAILED", true },    { "INJECTIONS", true },
 		{ "IN", true },       { "OUT", true },
-		{ "CRL", true },
+		{ "CERTIFICATE", true }, { "CRL", true },
 	};
 	const json_t *services = json_object_get(answer, "services");
 	struct cli_table *t;

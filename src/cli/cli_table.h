@@ -4,7 +4,7 @@
 
 #include "util/buf.h"
 
-#define CLI_TABLE_COLUMNS_MAX 12
+#define CLI_TABLE_COLUMNS_MAX 16
 
 /* One column: its heading, and whether its cells are numbers (then they end at the right). */
 struct cli_column {

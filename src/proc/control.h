@@ -79,6 +79,9 @@ void control_sum_service(const struct control *c, const char *name, struct table
  * generation know it; 0 when it has none. */
 uint64_t control_crl_next_update(const struct control *c, const char *name);
 
+/* A service's server certificates, as a worker of the current generation knows them; none: n is 0. */
+void control_certs(const struct control *c, const char *name, struct table_certs *out);
+
 /* control_metrics.c: all numbers as Prometheus text (format 0.0.4), appended to out. */
 int control_metrics_put(const struct control *c, struct buf *out) PT_MUST_USE;
 

@@ -103,6 +103,27 @@ crls(struct page *p)
 }
 
 static void
+certificates(struct page *p)
+{
+	struct table_certs certs;
+	size_t i;
+	uint32_t k;
+
+	head(p, "certificate_not_after_seconds", "gauge",
+		"when a server certificate, or the first behind it in its file, ends, seconds since 1970");
+	for (i = 0; i < p->c->conf->nservices; i++) {
+		control_certs(p->c, p->c->conf->services[i].name, &certs);
+		for (k = 0; k < certs.n; k++) {
+			PUT(p, "postern_certificate_not_after_seconds{service=\"");
+			label(p, p->c->conf->services[i].name);
+			PUT(p, "\",file=\"");
+			label(p, certs.list[k].file);
+			PUT(p, "\"} %llu\n", (unsigned long long)certs.list[k].not_after);
+		}
+	}
+}
+
+static void
 histogram(struct page *p, size_t service, enum table_kind kind)
 {
 	static const uint64_t ends[] = TABLE_BUCKETS_US;
@@ -146,6 +167,13 @@ server(struct page *p)
 	PUT(p, "postern_start_time_seconds %llu\n", (unsigned long long)p->c->started);
 	head(p, "generation", "gauge", "number of the configuration in effect");
 	PUT(p, "postern_generation %llu\n", (unsigned long long)p->c->generation);
+	head(p, "credential_generation", "gauge", "number of the set of certificate files in use");
+	PUT(p, "postern_credential_generation %llu\n", (unsigned long long)p->c->cred.generation);
+	head(p, "credential_loaded_seconds", "gauge", "when it came into use, seconds since 1970");
+	PUT(p, "postern_credential_loaded_seconds %llu\n", (unsigned long long)p->c->cred.done);
+	head(p, "credential_refused_seconds", "gauge",
+		"when changed certificate files were last refused, seconds since 1970; 0: never");
+	PUT(p, "postern_credential_refused_seconds %llu\n", (unsigned long long)p->c->cred.failed);
 	head(p, "workers", "gauge", "worker processes, those that drain included");
 	PUT(p, "postern_workers %llu\n", (unsigned long long)workers);
 	head(p, "process_restarts", "gauge", "times that the present processes were started again");
@@ -170,6 +198,7 @@ control_metrics_put(const struct control *c, struct buf *out)
 	counters(&p);
 	by_reason(&p);
 	crls(&p);
+	certificates(&p);
 	head(&p, "handshake_seconds", "histogram", "time from the begin of a TLS handshake to its end, by kind");
 	for (i = 0; i < c->conf->nservices; i++)
 		for (k = 0; k < TABLE_KIND_COUNT; k++)

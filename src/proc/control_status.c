@@ -130,6 +130,38 @@ control_crl_next_update(const struct control *c, const char *name)
 	return first;
 }
 
+void
+control_certs(const struct control *c, const char *name, struct table_certs *out)
+{
+	const struct table *t;
+	size_t i, k, n;
+
+	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
+		if ((t = c->tables[i]) == NULL || atomic_load(&t->generation) != c->generation)
+			continue;
+		n = atomic_load_explicit(&t->nservices, memory_order_acquire);
+		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++)
+			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) == 0 &&
+			    table_certs_get(&t->services[k], out) && out->n > 0)
+				return;
+	}
+	out->n = 0;
+}
+
+static json_t *
+certificates(const struct control *c, const char *service)
+{
+	struct table_certs certs;
+	json_t *a = json_array();
+	uint32_t i;
+
+	control_certs(c, service, &certs);
+	for (i = 0; i < certs.n; i++)
+		json_array_append_new(a, json_pack("{s:s, s:I}", "file", certs.list[i].file, "not_after",
+						 (json_int_t)certs.list[i].not_after));
+	return a;
+}
+
 static json_t *
 services(const struct control *c)
 {
@@ -150,6 +182,7 @@ services(const struct control *c)
 		until = control_crl_next_update(c, s->name);
 		json_object_set_new(o, "crl_next_update",
 			until != 0 ? json_integer((json_int_t)until) : json_null());
+		json_object_set_new(o, "certificates", certificates(c, s->name));
 		json_array_append_new(a, o);
 	}
 	return a;

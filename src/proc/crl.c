@@ -25,8 +25,8 @@ crl_load_fd(struct tls_crl_set *set, int fd, const char *path, struct diag *diag
 	return rc;
 }
 
-static bool
-speaks(const struct worker *w)
+bool
+worker_speaks(const struct worker *w)
 {
 	const struct table *t;
 	unsigned i;
@@ -56,7 +56,7 @@ say_warnings(const struct worker *w, const struct service *s, const struct domai
 			{ "name", d->name != NULL ? d->name : "" },
 		};
 
-		if (speaks(w))
+		if (worker_speaks(w))
 			log_fields(LOG_L_WARNING, f, d->name != NULL ? PT_COUNT(f) : PT_COUNT(f) - 1, "%s", text);
 	}
 }

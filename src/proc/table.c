@@ -80,6 +80,63 @@ service_of(struct table *past, const char *name)
 }
 
 void
+table_certs_put(struct table_service *s, const struct table_certs *certs)
+{
+	uint32_t seq = atomic_load_explicit(&s->certs_seq, memory_order_relaxed);
+
+	atomic_store_explicit(&s->certs_seq, seq + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	s->certs = *certs;
+	atomic_store_explicit(&s->certs_seq, seq + 2, memory_order_release);
+}
+
+bool
+table_certs_get(const struct table_service *s, struct table_certs *out)
+{
+	uint32_t seq, i;
+	int tries;
+
+	for (tries = 0; tries < READ_TRIES; tries++) {
+		if (((seq = atomic_load_explicit(&s->certs_seq, memory_order_acquire)) & 1) != 0)
+			continue;
+		*out = s->certs;
+		atomic_thread_fence(memory_order_acquire);
+		if (atomic_load_explicit(&s->certs_seq, memory_order_relaxed) != seq)
+			continue;
+		/* another process's memory: it may hold anything */
+		if (out->n > TABLE_CERTS_MAX)
+			return false;
+		for (i = 0; i < out->n; i++)
+			out->list[i].file[TABLE_CERT_FILE_MAX - 1] = '\0';
+		return true;
+	}
+	return false;
+}
+
+void
+table_certs_add(struct table_certs *certs, const char *file, uint64_t not_after)
+{
+	size_t n = strlen(file);
+	uint32_t i, at = 0;
+
+	if (certs->n < TABLE_CERTS_MAX) {
+		at = certs->n++;
+	} else {
+		for (i = 1; i < certs->n; i++)
+			if (certs->list[i].not_after > certs->list[at].not_after)
+				at = i;
+		if (certs->list[at].not_after <= not_after)
+			return;
+	}
+	if (n >= TABLE_CERT_FILE_MAX)
+		file += n - (TABLE_CERT_FILE_MAX - 1);
+	while ((*file & 0xc0) == 0x80) /* not in the middle of a letter (UTF-8) */
+		file++;
+	strlcpy(certs->list[at].file, file, TABLE_CERT_FILE_MAX);
+	certs->list[at].not_after = not_after;
+}
+
+void
 table_service_add(struct table_service *to, const struct table_service *from)
 {
 	size_t i, k;

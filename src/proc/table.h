@@ -85,6 +85,20 @@ struct table_histogram {
 	_Atomic uint64_t sum_us;
 };
 
+#define TABLE_CERTS_MAX 16      /* server certificates of a service; of more, those that end first */
+#define TABLE_CERT_FILE_MAX 120 /* octets of a path with the NUL; of a longer one, its end */
+
+/* A server certificate, and when the first of its chain ends, seconds since 1970. */
+struct table_cert {
+	char file[TABLE_CERT_FILE_MAX];
+	uint64_t not_after;
+};
+
+struct table_certs {
+	uint32_t n;
+	struct table_cert list[TABLE_CERTS_MAX];
+};
+
 struct table_service {
 	char name[TABLE_SERVICE_NAME_MAX];
 #define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
@@ -93,6 +107,9 @@ struct table_service {
 	/* earliest nextUpdate of its revocation lists, seconds of the epoch; 0: it has none. Not a sum: it
 	 * belongs to the worker's generation */
 	_Atomic uint64_t crl_next_update;
+	/* nor is this; certs_seq is odd while the worker changes it */
+	_Atomic uint32_t certs_seq;
+	struct table_certs certs;
 	_Atomic uint64_t failures[TABLE_FAILURE_COUNT];
 	_Atomic uint64_t verdicts[TLS_VERDICT_COUNT]; /* of completed handshakes */
 	struct table_histogram handshake_us[TABLE_KIND_COUNT];
@@ -129,6 +146,15 @@ void table_unmap(struct table **t);
 
 /* The slot that no worker has: what ended workers have counted is added up there, by the parent. */
 #define TABLE_SLOT_PAST (TABLE_SLOTS_MAX - 1)
+
+/* The certificates of a service, by its worker; and a copy of them, by others: false when they are just being
+ * changed, again and again. */
+void table_certs_put(struct table_service *s, const struct table_certs *certs);
+bool table_certs_get(const struct table_service *s, struct table_certs *out) PT_MUST_USE;
+
+/* Adds one certificate: file by its end, if it is too long; when there is no room, in place of the one that ends
+ * last, if that ends later. */
+void table_certs_add(struct table_certs *certs, const char *file, uint64_t not_after);
 
 /* Adds one service's numbers to another's, gauges too. */
 void table_service_add(struct table_service *to, const struct table_service *from);

@@ -38,6 +38,13 @@ struct listener {
 	struct ev_io io;
 };
 
+/* When the server's certificates end (expiry.c). */
+struct expiry;
+struct expiries {
+	struct expiry *list;
+	size_t n;
+};
+
 /* A credential generation while its files come in, and one that somebody still uses (worker_cred.c). */
 struct cred_load;
 struct cred_held;
@@ -76,6 +83,7 @@ struct worker {
 	char title[96]; /* what it was last set to */
 	struct cred_load *load;
 	struct ev_timer load_timer;
+	struct expiries expiries, expiries_staged;
 	uint64_t cred_staged, cred_generation; /* 0: none; the one that new sessions get */
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
@@ -97,13 +105,21 @@ int worker_on_cred_end(void *self, void *peer, struct frame *f);
 int worker_on_cred_commit(void *self, void *peer, struct frame *f);
 int worker_on_cred_release(void *self, void *peer, struct frame *f);
 
+/* expiry.c: one certificate directive of a generation (set: CRED_SET); it comes into use; once a second, what is to be
+ * said of those in use */
+void expiry_add(struct expiries *e, uint32_t set, const char *path, struct span chain);
+void expiries_fini(struct expiries *e);
+void worker_expiry_committed(struct worker *w);
+void worker_expiry_second(struct worker *w);
+
 /* conn_judge.c: all sessions are judged anew, a few at a time: when what they rest on has changed, and when a
  * certificate has expired. */
 void judge_init(struct worker *w);
 void judge_begin(struct worker *w);
 void judge_second(struct worker *w); /* once a second */
 
-/* crl.c: the lists of all services have changed; once a second, what is to be said of them */
+/* crl.c: what all workers see is said by one of them: this one. The lists of all services have changed; once a second, what is to be said of them */
+bool worker_speaks(const struct worker *w);
 void worker_crl_committed(struct worker *w);
 void worker_crl_second(struct worker *w);
 

@@ -321,7 +321,21 @@ drop_staged(struct worker *w)
 	for (i = 0; i < CONF_SERVICES_MAX; i++)
 		for (k = 0; k < w->services[i].domains.n; k++)
 			tls_cred_unref(&w->services[i].domains.list[k].staged);
+	expiries_fini(&w->expiries_staged);
 	w->cred_staged = 0;
+}
+
+static void
+stage(struct worker *w)
+{
+	const struct cred_load *l = w->load;
+	size_t i;
+
+	for (i = 0; i < l->n; i++)
+		if (l->files[i].kind == CRED_CHAIN)
+			expiry_add(&w->expiries_staged, l->files[i].set, l->files[i].path,
+				buf_span(&l->files[i].octets));
+	w->cred_staged = l->generation;
 }
 
 /* All are built, or one cannot be. */
@@ -335,7 +349,7 @@ finish_load(struct worker *w, int rc)
 	if (rc != 0)
 		drop_staged(w);
 	else
-		w->cred_staged = l->generation;
+		stage(w);
 	child_ack_cred(&w->child, l->generation, rc == 0, rc == 0 ? "" : l->diag.text);
 	load_free(&w->load);
 }
@@ -428,6 +442,7 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 			set_ticket_key(w, &w->services[i], d);
 		}
 	worker_crl_committed(w);
+	worker_expiry_committed(w);
 	tell_if_unused(w, before);
 	judge_begin(w);
 	return 0;

@@ -68,6 +68,24 @@ check_expiry(gnutls_x509_crt_t crt, const char *what, uint64_t soon_s, uint64_t 
 	f(arg, text);
 }
 
+uint64_t
+tls_chain_not_after(struct span pem)
+{
+	uint64_t first = 0;
+	struct certs c;
+	unsigned i;
+	time_t end;
+
+	certs_init(&c, pem);
+	for (i = 0; i < c.n; i++) {
+		end = gnutls_x509_crt_get_expiration_time(c.crts[i]);
+		if (end > 0 && (first == 0 || (uint64_t)end < first))
+			first = (uint64_t)end;
+	}
+	certs_fini(&c);
+	return first;
+}
+
 void
 tls_check_chain(struct span pem, uint64_t now, tls_check_f *f, void *arg)
 {

@@ -9,6 +9,9 @@
 /* One warning; text is a sentence without the file's name, printable, borrowed. */
 typedef void tls_check_f(void *arg, const char *text);
 
+/* When the first certificate of a chain ends, seconds since 1970; 0: none can be read. */
+uint64_t tls_chain_not_after(struct span pem);
+
 /* A chain of the server, PEM, leaf first: has it expired or will it soon, is its key RSA. now in seconds
  * of the epoch. */
 void tls_check_chain(struct span pem, uint64_t now, tls_check_f *f, void *arg);

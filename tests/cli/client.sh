@@ -53,8 +53,8 @@ limitations    landlock is missing: kernel too old
                no root
 log            17 messages were dropped: too many at once
 
-SERVICE  LISTENS AT                        OPEN  ACCEPTED  REFUSED  IN TLS  HANDSHAKES  FAILED  INJECTIONS    IN   OUT  CRL
-line     127.0.0.1:7777 starttls-required     5       100        7       4          90       1           2  9999  1.2M    -
+SERVICE  LISTENS AT                        OPEN  ACCEPTED  REFUSED  IN TLS  HANDSHAKES  FAILED  INJECTIONS    IN   OUT  CERTIFICATE  CRL
+line     127.0.0.1:7777 starttls-required     5       100        7       4          90       1           2  9999  1.2M            -    -
          [::1]:7777 tls
 
 PROCESS    SLOT  PID  GENERATION  STATE    OPEN  ACCEPTED  RESTARTS

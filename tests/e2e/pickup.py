@@ -1,7 +1,9 @@
 """Files of certificates, keys and CAs that change are picked up without a reload: however they are changed, as a set,
 by all processes or by none, and the sessions that are open do not feel it."""
 import contextlib
+import datetime
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -365,6 +367,43 @@ def renegotiates_with_the_old_key(site):
                 client.kill()
 
 
+# --- the end of certificates --------------------------------------------------------------------
+
+def made_to_end(files, seconds):
+    """A certificate of the server's that ends then; the exact time."""
+    certs = files.certs
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    certs.cert('server')
+    certs._run('ca', '-batch', '-notext', '-config', certs.folder / 'server.cnf', '-extensions', 'server', '-in',
+               certs.folder / 'server.csr', '-out', files.folder / 'short', '-cert', certs.cert('ca'), '-keyfile',
+               certs.key('ca'), '-startdate', '20200101000000Z', '-enddate', f'{end:%Y%m%d%H%M%SZ}')
+    files.rename('tls.crt', (files.folder / 'short').read_text())
+    return int(end.timestamp())
+
+
+def ends(site):
+    """Status and metrics tell when certificates end; the log says it when 14 days are left, and when it has come."""
+    with started(site, 'ends', workers=3) as server:
+        postern = str(server.posternd.parent.parent / 'bin' / 'postern')
+        path = str(server.files.path('tls.crt'))
+        for seconds, says in ((14 * 86400 + 5, 'expires within 14 days'), (6, 'has expired at')):
+            number = used(server)
+            end = made_to_end(server.files, seconds)
+            h.within(h.TIMEOUT, lambda: used(server) and used(server) > number, 'the next generation')
+            h.equal(server.service()['certificates'], [{'file': path, 'not_after': end}], 'certificates')
+            metrics = subprocess.run([postern, '-f', str(server.conf), 'metrics'], stdout=subprocess.PIPE,
+                                     text=True, check=True).stdout
+            for line in (f'postern_certificate_not_after_seconds{{service="line",file="{path}"}} {end}',
+                         f'postern_credential_generation {used(server)}', 'postern_credential_refused_seconds 0'):
+                h.check(line + '\n' in metrics, f'no {line} in {metrics}')
+            # on a machine that is very busy it may have come before the load, and then the keyholder says it
+            server.wait_log(re.escape(path) + '.*' + says)
+            time.sleep(2)
+            h.equal(len(re.findall(says, server.log())), 1, f'messages in {server.log()}')
+        with server.client(): # what has happened is no reason to stop
+            pass
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -385,6 +424,7 @@ def main():
         topic.case(f'in the middle of a {step}', mixed, site, step)
         topic.case(f'broken when a {step} comes', broken_from_the_start, site, step)
     topic.case('workers that drain', older_generation, site)
+    topic.case('certificates end', ends, site)
     topic.case('a renegotiation in a session from before', renegotiates_with_the_old_key, site)
     topic.done()
 

@@ -285,7 +285,54 @@ test_retire(void)
 	CU_ASSERT_EQUAL(atomic_load(&past.nservices), TABLE_SERVICES_MAX);
 }
 
+/* The certificates of a service: those that end first where there are too many; long paths by their end. */
+static void
+test_certs(void)
+{
+	struct table_service *s = calloc(1, sizeof *s);
+	struct table_certs certs = { .n = 0 }, got;
+	char path[300];
+	uint32_t i;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	CU_ASSERT_TRUE(table_certs_get(s, &got));
+	CU_ASSERT_EQUAL(got.n, 0);
+	for (i = 0; i < 2 * TABLE_CERTS_MAX; i++) { /* 1000, 999, ..., each other one late */
+		snprintf(path, sizeof path, "/f/%u", i);
+		table_certs_add(&certs, path, i % 2 == 0 ? 1000 - i : 5000 + i);
+	}
+	CU_ASSERT_EQUAL(certs.n, TABLE_CERTS_MAX);
+	for (i = 0; i < certs.n; i++)
+		CU_ASSERT_TRUE(certs.list[i].not_after <= 1000);
+	certs.n = 0;
+	memset(path, 'x', sizeof path);
+	path[sizeof path - 1] = '\0';
+	memcpy(path + sizeof path - TABLE_CERT_FILE_MAX - 1, "\xc3\xa4", 2); /* would be cut in the middle */
+	table_certs_add(&certs, path, 1);
+	CU_ASSERT_EQUAL(strlen(certs.list[0].file), TABLE_CERT_FILE_MAX - 2);
+	CU_ASSERT_EQUAL(certs.list[0].file[0], 'x');
+	path[TABLE_CERT_FILE_MAX - 1] = '\0'; /* as long as it may be */
+	table_certs_add(&certs, path, 2);
+	CU_ASSERT_STRING_EQUAL(certs.list[1].file, path);
+	table_certs_put(s, &certs);
+	CU_ASSERT_TRUE(table_certs_get(s, &got));
+	CU_ASSERT_EQUAL(got.n, 2);
+	CU_ASSERT_EQUAL(got.list[1].not_after, 2);
+	/* what a worker that has gone wrong may leave */
+	atomic_fetch_add(&s->certs_seq, 1);
+	CU_ASSERT_FALSE(table_certs_get(s, &got));
+	atomic_fetch_add(&s->certs_seq, 1);
+	s->certs.n = TABLE_CERTS_MAX + 1;
+	CU_ASSERT_FALSE(table_certs_get(s, &got));
+	s->certs.n = 1;
+	memset(s->certs.list[0].file, 'y', TABLE_CERT_FILE_MAX);
+	CU_ASSERT_TRUE(table_certs_get(s, &got));
+	CU_ASSERT_EQUAL(strlen(got.list[0].file), TABLE_CERT_FILE_MAX - 1);
+	free(s);
+}
+
 static const struct test_row rows[] = {
+	{ "certificates", test_certs },
 	{ "a table", test_begin },
 	{ "against a model", test_model },
 	{ "full", test_full },
