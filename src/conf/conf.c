@@ -147,7 +147,8 @@ conf_tls_same_credentials(const struct conf_tls *a, const struct conf_tls *b)
 		    !same_str(a->certs[i].key, b->certs[i].key) ||
 		    !same_str(a->certs[i].passphrase, b->certs[i].passphrase))
 			return false;
-	return same_paths(a->client_ca, a->nclient_ca, b->client_ca, b->nclient_ca) &&
+	return same_paths(a->ocsp, a->nocsp, b->ocsp, b->nocsp) &&
+	       same_paths(a->client_ca, a->nclient_ca, b->client_ca, b->nclient_ca) &&
 	       same_paths(a->client_crl, a->nclient_crl, b->client_crl, b->nclient_crl) &&
 	       a->crl_grace_ms == b->crl_grace_ms;
 }

@@ -22,6 +22,7 @@
 #define CONF_INCLUDE_DEPTH_MAX 8             /* files within files */
 #define CONF_ERRORS_MAX        100 /* mistakes reported in one run; the rest are counted */
 #define CONF_CERTS_MAX         8   /* certificates of one tls block */
+#define CONF_OCSP_MAX          16  /* files of OCSP responses of one tls or name block */
 #define CONF_NAMES_MAX         64  /* name blocks of one tls block */
 #define CONF_HOSTS_MAX         64  /* host names of one of them */
 #define CONF_LISTEN_MAX        16  /* addresses of one service */
@@ -100,6 +101,8 @@ struct conf_tls {
 	unsigned protocols; /* CONF_TLS_1_2 | CONF_TLS_1_3 */
 	char *priority;     /* GnuTLS priority string; NULL: ours */
 	enum conf_client_certificate client_certificate;
+	char **ocsp; /* files of OCSP responses for the certificates, DER or PEM */
+	size_t nocsp;
 	char **client_ca; /* PEM files; none: no client certificate is trusted */
 	size_t nclient_ca;
 	char **client_crl; /* PEM files of revocation lists by CAs of client_ca */
@@ -124,7 +127,7 @@ struct conf_name {
 	size_t nhosts;
 	struct conf_tls *tls; /* the block around it with this one's directives applied; it has no names */
 	/* what it gives itself; the rest is the very array of the block around it */
-	bool own_certs, own_client_ca, own_client_crl;
+	bool own_certs, own_ocsp, own_client_ca, own_client_crl;
 	const struct conf_tls *own; /* conf/'s own: as it was read */
 };
 

@@ -142,6 +142,8 @@ fill(struct conf_name *name, const struct conf_tls *tls, struct conf_tls *out)
 	out->names = NULL;
 	out->nnames = 0;
 	name->own_certs = says(own, "certificate");
+	/* the block's responses are for the block's certificates */
+	name->own_ocsp = name->own_certs || says(own, "ocsp");
 	name->own_client_ca = says(own, "client-ca");
 	name->own_client_crl = says(own, "client-crl");
 	if (says(own, "client-certificate"))
@@ -149,6 +151,10 @@ fill(struct conf_name *name, const struct conf_tls *tls, struct conf_tls *out)
 	if (name->own_certs) {
 		out->certs = own->certs;
 		out->ncerts = own->ncerts;
+	}
+	if (name->own_ocsp) {
+		out->ocsp = own->ocsp;
+		out->nocsp = own->nocsp;
 	}
 	if (name->own_client_ca) {
 		out->client_ca = own->client_ca;

@@ -100,11 +100,11 @@ bool conf_choice_has(const struct conf_choice *c, const char *word);
 enum conf_listen_mode conf_schema_listen_mode(enum conf_protocol protocol);
 
 /* What each special directive has instead of a type: conf_special.c and conf_show.c. */
-conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_client_ca,
+conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_ocsp, conf_read_client_ca,
     conf_read_client_crl, conf_read_name, conf_read_map, conf_read_domain, conf_read_postmaster,
     conf_read_users, conf_read_impersonate,
     conf_read_service, conf_read_listen, conf_read_service_tls;
-conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_client_ca,
+conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_ocsp, conf_show_client_ca,
     conf_show_client_crl, conf_show_name, conf_show_map, conf_show_domain, conf_show_postmaster,
     conf_show_users, conf_show_impersonate,
     conf_show_service, conf_show_listen, conf_show_service_tls;

@@ -229,6 +229,16 @@ conf_show_certificate(struct conf_shower *sh, const struct conf_directive *d, co
 }
 
 int
+conf_show_ocsp(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_tls *tls = base;
+
+	if (tls->nocsp == 0)
+		return 0;
+	return emit(sh, CONF_ITEM_VALUE, d, (const char *const *)tls->ocsp, tls->nocsp, origin_of(sh, d));
+}
+
+int
 conf_show_client_ca(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
 	const struct conf_tls *tls = base;

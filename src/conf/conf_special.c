@@ -174,6 +174,15 @@ read_files(struct conf_reader *r, struct conf_scope *s, const struct conf_direct
 }
 
 void
+conf_read_ocsp(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	       const struct conf_node *n)
+{
+	struct conf_tls *tls = s->base;
+
+	read_files(r, s, d, n, &tls->ocsp, &tls->nocsp);
+}
+
+void
 conf_read_client_ca(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 		    const struct conf_node *n)
 {
@@ -532,6 +541,10 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 				  SHOWN, w->next->text);
 	ss->tls = (struct conf_scope){ .block = &conf_schema_tls, .base = tls, .node = n };
 	conf_read_block(r, &ss->tls, &n->block);
+	/* the block's responses are for the block's certificates */
+	if (ss->tls.set[conf_schema_find(&conf_schema_tls, "certificate")] != NULL &&
+	    ss->tls.set[conf_schema_find(&conf_schema_tls, "ocsp")] == NULL)
+		tls->nocsp = 0;
 	for (i = 0; i < conf_schema_tls.n; i++)
 		if (ss->tls.set[i] != NULL)
 			tls->overridden |= 1u << i;

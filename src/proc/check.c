@@ -7,7 +7,7 @@
 #include "proc/confine.h"
 #include "conf/conf_schema.h"
 #include "mail/normal.h"
-#include "proc/crl.h"
+#include "proc/ages.h"
 #include "proc/domain.h"
 #include "proc/files.h"
 #include "proc/keyfile.h"
@@ -180,7 +180,6 @@ read_crls(struct check *c, const struct checked *d, const struct tls_ca_file *ca
 {
 	static bool bad[CRED_FILES_MAX];
 	struct tls_crl_set *set = NULL;
-	char text[TLS_CRL_WARNING_MAX];
 	ptrdiff_t at;
 
 	if (d->tls->client_certificate == CONF_CC_NONE || d->tls->nclient_crl == 0)
@@ -190,8 +189,6 @@ read_crls(struct check *c, const struct checked *d, const struct tls_ca_file *ca
 		bad[at] = true;
 		tls_crl_free(&set);
 	}
-	while (set != NULL && tls_crl_warning(set, (uint64_t)time(NULL), text))
-		warn(d->where, text);
 	return set;
 }
 
@@ -250,15 +247,17 @@ on_mistake(void *arg, const char *text)
 static void
 check_domain(struct check *c, const struct checked *d)
 {
-	struct tls_ca_file cas[CONF_CLIENT_CA_MAX], froms[TLS_FROM_MAX];
-	struct buf ca_bufs[CONF_CLIENT_CA_MAX], from_bufs[TLS_FROM_MAX];
+	struct tls_ca_file cas[CONF_CLIENT_CA_MAX], froms[TLS_FROM_MAX], ocsps[CONF_OCSP_MAX];
+	struct buf ca_bufs[CONF_CLIENT_CA_MAX], from_bufs[TLS_FROM_MAX], ocsp_bufs[CONF_OCSP_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct tls_cred_conf conf = { .protocols = TLS_PROTO_1_2 | TLS_PROTO_1_3,
 		.priority = d->tls->priority, .client_cert = (enum tls_client_cert)d->tls->client_certificate,
-		.chains = chains, .cas = cas, .froms = froms, .sign = sign, .sign_arg = c,
+		.chains = chains, .cas = cas, .froms = froms, .ocsps = ocsps, .sign = sign, .sign_arg = c,
 		.report = on_mistake, .report_arg = c };
+	char text[TLS_CRL_WARNING_MAX];
 	struct diag diag = { "" };
 	struct tls_cred *cred;
+	const char *code;
 	uint32_t key;
 	size_t i;
 	int rc;
@@ -273,6 +272,8 @@ check_domain(struct check *c, const struct checked *d)
 	if (d->tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = read_files(c, CRED_FROM, CRED_SET_IDENTITY, from_bufs, froms,
 			PT_COUNT(froms));
+	if (conf.nchains == d->tls->ncerts) /* else it may be for the one that is missing */
+		conf.nocsps = read_files(c, CRED_OCSP, d->sets.ocsp, ocsp_bufs, ocsps, PT_COUNT(ocsps));
 	conf.crls = read_crls(c, d, cas, conf.ncas);
 	if ((rc = tls_cred_new(&conf, &cred, &diag)) != 0) {
 		if (rc != PT_EINVAL)
@@ -282,6 +283,8 @@ check_domain(struct check *c, const struct checked *d)
 	c->asked = c->asked || conf.nfroms > 0;
 	for (i = 0; i < conf.nfroms; i++) /* a set that cannot be used may have had them all */
 		c->rule_applies[i] = c->rule_applies[i] || cred == NULL || tls_cred_applies(cred, i);
+	while (cred != NULL && tls_cred_warning(cred, (uint64_t)time(NULL), &code, text))
+		warn(d->where, text);
 	warn_of_files(c, d, cas, conf.ncas);
 	warn_of_names(c, d);
 	tls_cred_unref(&cred);
@@ -289,6 +292,8 @@ check_domain(struct check *c, const struct checked *d)
 		buf_fini(&ca_bufs[i]);
 	for (i = 0; i < conf.nfroms; i++)
 		buf_fini(&from_bufs[i]);
+	for (i = 0; i < conf.nocsps; i++)
+		buf_fini(&ocsp_bufs[i]);
 }
 
 static void

@@ -75,9 +75,9 @@ char *control_status_text(const struct control *c);
 /* One service's numbers, over all workers, those that have ended included. */
 void control_sum_service(const struct control *c, const char *name, struct table_service *sum_out);
 
-/* Earliest nextUpdate of a service's revocation lists, seconds of the epoch, as workers of the current
- * generation know it; 0 when it has none. */
-uint64_t control_crl_next_update(const struct control *c, const char *name);
+/* When the first of a service's lists, responses or certificates is out of date, seconds of the epoch, as workers of
+ * the current generation know it; 0 when it has none. */
+uint64_t control_end(const struct control *c, const char *name, enum table_end end);
 
 /* A service's server certificates, as a worker of the current generation knows them; none: n is 0. */
 void control_certs(const struct control *c, const char *name, struct table_certs *out);

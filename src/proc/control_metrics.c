@@ -88,18 +88,20 @@ by_reason(struct page *p)
 				atomic_load(&p->sums[i].verdicts[k]));
 }
 
-/* Only for services that have lists: 0 would be long ago. */
+/* Only for services that have such: 0 would be long ago. */
 static void
-crls(struct page *p)
+ends(struct page *p)
 {
 	uint64_t until;
 	size_t i;
 
-	head(p, "crl_next_update_seconds", "gauge",
-		"when the first revocation list should be renewed, seconds since 1970");
-	for (i = 0; i < p->c->conf->nservices; i++)
-		if ((until = control_crl_next_update(p->c, p->c->conf->services[i].name)) != 0)
-			sample(p, "crl_next_update_seconds", i, NULL, NULL, until);
+#define FAMILY(end, key, help)                                                                     \
+	head(p, key "_seconds", "gauge", help ", seconds since 1970");                             \
+	for (i = 0; i < p->c->conf->nservices; i++)                                                \
+		if ((until = control_end(p->c, p->c->conf->services[i].name, TABLE_END_##end)) != 0) \
+			sample(p, key "_seconds", i, NULL, NULL, until);
+	TABLE_ENDS(FAMILY)
+#undef FAMILY
 }
 
 static void
@@ -197,7 +199,7 @@ control_metrics_put(const struct control *c, struct buf *out)
 		control_sum_service(c, c->conf->services[i].name, &p.sums[i]);
 	counters(&p);
 	by_reason(&p);
-	crls(&p);
+	ends(&p);
 	certificates(&p);
 	head(&p, "handshake_seconds", "histogram", "time from the begin of a TLS handshake to its end, by kind");
 	for (i = 0; i < c->conf->nservices; i++)

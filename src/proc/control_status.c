@@ -109,7 +109,7 @@ put_counters(const struct control *c, const char *name, json_t *o)
 }
 
 uint64_t
-control_crl_next_update(const struct control *c, const char *name)
+control_end(const struct control *c, const char *name, enum table_end end)
 {
 	const struct table *t;
 	uint64_t first = 0, one;
@@ -122,7 +122,7 @@ control_crl_next_update(const struct control *c, const char *name)
 		for (k = 0; k < n && k < TABLE_SERVICES_MAX; k++) {
 			if (strncmp(t->services[k].name, name, TABLE_SERVICE_NAME_MAX - 1) != 0)
 				continue;
-			one = atomic_load(&t->services[k].crl_next_update);
+			one = atomic_load(&t->services[k].ends[end]);
 			if (one != 0 && (first == 0 || one < first))
 				first = one;
 		}
@@ -179,9 +179,11 @@ services(const struct control *c)
 				mode_name(s->listens[k].mode)));
 		json_object_set_new(o, "listen", listens);
 		put_counters(c, s->name, o);
-		until = control_crl_next_update(c, s->name);
-		json_object_set_new(o, "crl_next_update",
-			until != 0 ? json_integer((json_int_t)until) : json_null());
+#define PUT(end, key, help)                                                                        \
+	until = control_end(c, s->name, TABLE_END_##end);                                          \
+	json_object_set_new(o, key, until != 0 ? json_integer((json_int_t)until) : json_null());
+		TABLE_ENDS(PUT)
+#undef PUT
 		json_object_set_new(o, "certificates", certificates(c, s->name));
 		json_array_append_new(a, o);
 	}

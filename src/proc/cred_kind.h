@@ -23,6 +23,7 @@ enum cred_kind {
 	CRED_PASSPHRASE, /* to the keyholder: the passphrase file of key number "key" */
 	CRED_USERS,       /* to auth: the users file */
 	CRED_IMPERSONATE, /* to auth: who may act as whom */
+	CRED_OCSP,      /* to a worker: an ocsp file of service "set" */
 };
 
 #endif

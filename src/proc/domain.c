@@ -88,6 +88,7 @@ domain_sets(const struct conf_tls *tls, uint32_t service, uint32_t name)
 
 	return (struct domain_sets){
 		.certs = CRED_SET(service, n != NULL && n->own_certs ? name : 0),
+		.ocsp = CRED_SET(service, n != NULL && n->own_ocsp ? name : 0),
 		.client_ca = CRED_SET(service, n != NULL && n->own_client_ca ? name : 0),
 		.client_crl = CRED_SET(service, n != NULL && n->own_client_crl ? name : 0),
 	};

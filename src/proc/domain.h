@@ -40,7 +40,7 @@ struct domain *domains_find(const struct domains *d, const char *host);
 /* Which credential sets (CRED_SET) the files of a domain are in: what a name block does not give itself is in that of
  * its tls block. tls: the service's; name: 0 for the tls block, 1 and so on for its names. */
 struct domain_sets {
-	uint32_t certs, client_ca, client_crl;
+	uint32_t certs, ocsp, client_ca, client_crl;
 };
 struct domain_sets domain_sets(const struct conf_tls *tls, uint32_t service, uint32_t name);
 

@@ -93,7 +93,7 @@ add_file(struct walk *w, enum cred_kind kind, uint32_t set, uint32_t index, cons
 	struct gen_file *f;
 
 	if (s->nfiles == CRED_FILES_MAX / 2)
-		return diag_set(w->diag, PT_EFULL, "more than %d files of CAs and revocation lists",
+		return diag_set(w->diag, PT_EFULL, "more than %d files of CAs, revocation lists and OCSP responses",
 			CRED_FILES_MAX / 2);
 	if ((f = add_one((void **)&s->files, &s->nfiles, sizeof *f)) == NULL)
 		return PT_ENOMEM;
@@ -134,6 +134,8 @@ walk_set(struct walk *w, uint32_t set, const struct conf_tls *tls, const struct 
 
 	for (k = 0; (name == NULL || name->own_certs) && k < tls->ncerts && rc == 0; k++)
 		rc = add_cert(w, &tls->certs[k]);
+	if (rc == 0 && (name == NULL || name->own_ocsp))
+		rc = add_files(w, CRED_OCSP, set, tls->ocsp, tls->nocsp);
 	if (rc == 0 && (name == NULL || name->own_client_ca))
 		rc = add_files(w, CRED_CLIENT_CA, set, tls->client_ca, tls->nclient_ca);
 	if (rc == 0 && (name == NULL || name->own_client_crl) && uses_crls(tls, name))

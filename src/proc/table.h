@@ -61,6 +61,18 @@ enum table_failure {
 	TABLE_FAILURE_COUNT
 };
 
+/* When the first of a service's ... is out of date. */
+#define TABLE_ENDS(X)                                                                              \
+	X(CRL, "crl_next_update", "when the first revocation list should be renewed")              \
+	X(OCSP, "ocsp_next_update", "when the first OCSP response is out of date")
+
+enum table_end {
+#define TABLE_END_ENUM(name, word, help) TABLE_END_##name,
+	TABLE_ENDS(TABLE_END_ENUM)
+#undef TABLE_END_ENUM
+	TABLE_END_COUNT
+};
+
 /* Kinds of completed handshakes, each with its own histogram. */
 #define TABLE_KINDS(X)                                                                             \
 	X(FULL, "full")                                                                            \
@@ -104,9 +116,8 @@ struct table_service {
 #define TABLE_COUNTER_MEMBER(name, help) _Atomic uint64_t name;
 	TABLE_COUNTERS(TABLE_COUNTER_MEMBER)
 #undef TABLE_COUNTER_MEMBER
-	/* earliest nextUpdate of its revocation lists, seconds of the epoch; 0: it has none. Not a sum: it
-	 * belongs to the worker's generation */
-	_Atomic uint64_t crl_next_update;
+	/* seconds of the epoch; 0: it has none. Not sums: they belong to the worker's generation */
+	_Atomic uint64_t ends[TABLE_END_COUNT];
 	/* nor is this; certs_seq is odd while the worker changes it */
 	_Atomic uint32_t certs_seq;
 	struct table_certs certs;

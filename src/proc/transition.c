@@ -278,6 +278,8 @@ transition_worker_loaded(struct parent *p, struct proc *proc, bool ok, const cha
 	struct proc *other;
 	size_t ready = 0;
 
+	if (proc->leaving) /* of a generation that has just been given up: the first no was the answer */
+		return;
 	if (p->staging == NULL || proc->generation != p->staging->number) {
 		/* one that was started again */
 		if (!ok)

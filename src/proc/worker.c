@@ -73,7 +73,7 @@ on_second(void *arg)
 	show_title(w);
 	accept_second(w, now);
 	conn_sweep_handshakes(w, now);
-	worker_crl_second(w);
+	worker_ages_second(w);
 	worker_expiry_second(w);
 	judge_second(w);
 	give_back_memory(w);

@@ -118,10 +118,11 @@ void judge_init(struct worker *w);
 void judge_begin(struct worker *w);
 void judge_second(struct worker *w); /* once a second */
 
-/* crl.c: what all workers see is said by one of them: this one. The lists of all services have changed; once a second, what is to be said of them */
+/* ages.c: what all workers see is said by one of them: this one. The credential sets of all services have changed; once a
+ * second, what is to be said of their revocation lists and OCSP responses */
 bool worker_speaks(const struct worker *w);
-void worker_crl_committed(struct worker *w);
-void worker_crl_second(struct worker *w);
+void worker_ages_committed(struct worker *w);
+void worker_ages_second(struct worker *w);
 
 /* worker_sign.c */
 void signer_init(struct signer *s, struct worker *w);

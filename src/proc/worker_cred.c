@@ -4,7 +4,7 @@
 #include "proc/worker.h"
 
 #include "conf/conf_schema.h"
-#include "proc/crl.h"
+#include "proc/ages.h"
 #include "proc/files.h"
 #include "util/log.h"
 
@@ -148,7 +148,7 @@ worker_on_cred_file(void *self, void *peer, struct frame *f)
 	if (msg_cred_file_decode(f, &m) != 0 || l == NULL || m.generation != l->generation ||
 	    l->n == CRED_FILES_MAX ||
 	    (m.kind != CRED_CHAIN && m.kind != CRED_CLIENT_CA && m.kind != CRED_FROM &&
-		    m.kind != CRED_CRL))
+		    m.kind != CRED_CRL && m.kind != CRED_OCSP))
 		return PT_EPROTO;
 	file = &l->files[l->n++];
 	file->kind = m.kind;
@@ -208,7 +208,7 @@ static int
 build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets, const struct tls_cred *before,
 	  struct tls_cred **out)
 {
-	struct tls_ca_file cas[CLIENT_CA_MAX], froms[TLS_FROM_MAX];
+	struct tls_ca_file cas[CLIENT_CA_MAX], froms[TLS_FROM_MAX], ocsps[CONF_OCSP_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct cred_load *l = w->load;
 	struct tls_cred_conf conf = {
@@ -216,7 +216,7 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 			((tls->protocols & CONF_TLS_1_3) ? TLS_PROTO_1_3 : 0),
 		.priority = tls->priority,
 		.client_cert = (enum tls_client_cert)tls->client_certificate, /* same order */
-		.chains = chains, .cas = cas, .froms = froms,
+		.chains = chains, .cas = cas, .froms = froms, .ocsps = ocsps,
 		.generation = l->generation, .sign = signer_sign, .sign_arg = &w->signer,
 		.before = before, .gone = set_gone, .gone_arg = w,
 	};
@@ -227,6 +227,7 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 		if (l->files[i].kind == CRED_CHAIN && l->files[i].set == sets.certs)
 			chains[conf.nchains++] = (struct tls_chain){ buf_span(&l->files[i].octets),
 				l->files[i].key };
+	conf.nocsps = collect(l, CRED_OCSP, sets.ocsp, ocsps, PT_COUNT(ocsps));
 	conf.ncas = collect(l, CRED_CLIENT_CA, sets.client_ca, cas, PT_COUNT(cas));
 	if (tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = collect(l, CRED_FROM, CRED_SET_IDENTITY, froms, PT_COUNT(froms));
@@ -441,7 +442,7 @@ worker_on_cred_commit(void *self, void *peer, struct frame *f)
 			d->staged = NULL;
 			set_ticket_key(w, &w->services[i], d);
 		}
-	worker_crl_committed(w);
+	worker_ages_committed(w);
 	worker_expiry_committed(w);
 	tell_if_unused(w, before);
 	judge_begin(w);

@@ -1,5 +1,5 @@
 /* tls/tls_cred.c - see tls_cred.h. Keys are named by number; who holds them signs. */
-#include "tls/tls_impl.h"
+#include "tls/tls_ocsp.h"
 
 #include <gnutls/abstract.h>
 #include <gnutls/crypto.h>
@@ -81,6 +81,14 @@ key_gone(gnutls_privkey_t key, void *arg)
 	free(arg);
 }
 
+static void
+free_cas(gnutls_x509_crt_t *crts, unsigned n)
+{
+	while (n > 0)
+		gnutls_x509_crt_deinit(crts[--n]);
+	gnutls_free(crts);
+}
+
 static int
 add_chain(struct tls_cred *cred, const struct tls_chain *chain, struct diag *diag)
 {
@@ -111,6 +119,7 @@ add_chain(struct tls_cred *cred, const struct tls_chain *chain, struct diag *dia
 	/* takes key and what is in certs (not the array), and makes a test signature */
 	if ((rc = gnutls_certificate_set_key(cred->x509, NULL, 0, certs, (int)n, key)) >= 0) {
 		gnutls_free(certs);
+		cred->nchains++;
 		return 0;
 	}
 fail:
@@ -186,14 +195,6 @@ read_cas(const struct tls_ca_file *file, gnutls_x509_crt_t **crts, unsigned *n, 
 		return diag_set(diag, PT_EINVAL, "%s: there is no PEM certificate in it: %s",
 			file->path, gnutls_strerror(rc));
 	return 0;
-}
-
-static void
-free_cas(gnutls_x509_crt_t *crts, unsigned n)
-{
-	while (n > 0)
-		gnutls_x509_crt_deinit(crts[--n]);
-	gnutls_free(crts);
 }
 
 static int
@@ -411,6 +412,13 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 		goto out;
 	if ((rc = add_chains(cred, conf, diag, &failed)) != 0)
 		goto out;
+	if (conf->nocsps > 0 && (cred->ocsps = calloc(TLS_OCSPS_MAX, sizeof *cred->ocsps)) == NULL) {
+		rc = PT_ENOMEM;
+		goto out;
+	}
+	for (i = 0; i < conf->nocsps; i++)
+		if (!passes(conf, rc = tls_ocsp_load(cred, &conf->ocsps[i], diag), diag, &failed))
+			goto out;
 	for (i = 0; i < conf->ncas; i++)
 		if (!passes(conf, rc = add_ca(cred, &conf->cas[i], diag), diag, &failed))
 			goto out;
@@ -458,6 +466,8 @@ tls_cred_unref(struct tls_cred **credp)
 		if (cred->froms[i].trust != NULL)
 			gnutls_x509_trust_list_deinit(cred->froms[i].trust, 1);
 	tls_crl_free(&cred->crls);
+	tls_ocsp_fini(cred);
+	free(cred->ocsps);
 	if (cred->x509 != NULL)
 		gnutls_certificate_free_credentials(cred->x509);
 	if (cred->priority != NULL)
@@ -473,6 +483,28 @@ bool
 tls_cred_applies(const struct tls_cred *cred, size_t from)
 {
 	return from < cred->nfroms && cred->froms[from].within;
+}
+
+bool
+tls_cred_warning(struct tls_cred *cred, uint64_t now, const char **code, char *text)
+{
+	*code = "crl";
+	if (cred->crls != NULL && tls_crl_warning(cred->crls, now, text))
+		return true;
+	*code = "ocsp";
+	return tls_ocsp_warning(cred, now, text);
+}
+
+uint64_t
+tls_cred_ocsp_next_update(const struct tls_cred *cred)
+{
+	int64_t first = 0;
+	size_t i;
+
+	for (i = 0; i < cred->nocsps; i++)
+		if (i == 0 || cred->ocsps[i].until_s < first)
+			first = cred->ocsps[i].until_s;
+	return first > 0 ? (uint64_t)first : 0;
 }
 
 uint64_t

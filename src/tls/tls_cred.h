@@ -19,6 +19,10 @@ enum tls_client_cert {
 	TLS_CLIENT_CERT_REQUIRE,  /* none or a bad one ends the handshake */
 };
 
+#define TLS_OCSPS_MAX 32               /* OCSP responses of one set, counted for each certificate */
+#define TLS_OCSP_FILE_MAX (256 * 1024) /* octets of one file of them */
+#define TLS_OCSP_DEFAULT_S (15 * 86400) /* a response without nextUpdate is good for that long, as GnuTLS has it */
+
 #define TLS_FROM_MAX 64 /* rules with a CA file of their own: as many as there may be rules */
 
 /* Where signatures come from. Blocks until the answer is there or its own time-out has passed.
@@ -52,6 +56,8 @@ struct tls_cred_conf { /* all borrowed during the call, the signer for ever */
 	size_t ncas;
 	const struct tls_ca_file *froms; /* CA files of identity rules, at most TLS_FROM_MAX: see tls_cred_applies() */
 	size_t nfroms;
+	const struct tls_ca_file *ocsps; /* OCSP responses for the chains, DER or PEM */
+	size_t nocsps;
 	struct tls_crl_set *crls; /* taken by a call that succeeds; NULL: nothing is revoked */
 	uint64_t generation;
 	tls_sign_f *sign;
@@ -79,6 +85,14 @@ struct tls_cred *tls_cred_ref(struct tls_cred *cred);
 void tls_cred_unref(struct tls_cred **cred);
 
 uint64_t tls_cred_generation(const struct tls_cred *cred);
+
+/* The next thing that an administrator should know and that has not been said of this set: of its revocation lists
+ * (tls_crl_warning()); of an OCSP response that is or will soon be out of date, or says "revoked". False when there is
+ * nothing new. *code_out is a word for machines, static; text_out holds TLS_CRL_WARNING_MAX octets, printable. */
+bool tls_cred_warning(struct tls_cred *cred, uint64_t now, const char **code_out, char *text_out) PT_MUST_USE;
+
+/* When the first of its OCSP responses is out of date, in seconds of the epoch; 0: it has none. */
+uint64_t tls_cred_ocsp_next_update(const struct tls_cred *cred);
 
 /* Its revocation lists, borrowed; NULL: it has none. */
 struct tls_crl_set *tls_cred_crls(const struct tls_cred *cred);

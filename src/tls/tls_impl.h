@@ -22,12 +22,17 @@ struct tls_ca {
 	int64_t from_s, until_s;
 };
 
+struct tls_ocsp;
+
 struct tls_cred {
 	unsigned refs;
 	uint64_t generation;
 	enum tls_client_cert client_cert;
 	gnutls_certificate_credentials_t x509;
 	gnutls_priority_t priority;
+	unsigned nchains; /* in x509 */
+	struct tls_ocsp *ocsps; /* room for TLS_OCSPS_MAX; NULL: none configured */
+	size_t nocsps;
 	struct tls_from froms[TLS_FROM_MAX];
 	size_t nfroms;
 	size_t ncas;

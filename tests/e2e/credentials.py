@@ -1,8 +1,10 @@
 """credentials.py - what the server shows of itself: several certificates by algorithm, and what it lets clients
 call its protocol; and rules of identity that hold at one service alone."""
+import base64
 import re
 import ssl
 import subprocess
+import time
 
 import harness as h
 
@@ -167,6 +169,118 @@ def encrypted(topic, site):
     topic.case('passphrases that others can read, or that open nothing', modes, site, f)
 
 
+# --- OCSP ---------------------------------------------------------------------------------------
+
+
+def response(site, name, signer='ca', ends=None, pem=False, minutes=60):
+    """An OCSP response for a certificate, as its CA gives it; ends: nextUpdate, seconds of the epoch (which spoils
+    the signature: only who has the issuer sees that)."""
+    certs = site.certs
+    out = certs.folder / f'{name}.ocsp'
+    issuer = next(issue.issuer for issue in h.ISSUES if issue.name == name)
+    certs._run('ocsp', '-index', certs.folder / 'index', '-rsigner', certs.cert(signer), '-rkey', certs.key(signer),
+               '-CA', certs.cert(issuer), '-issuer', certs.cert(issuer), '-cert', certs.cert(name), '-noverify',
+               '-nmin', minutes, '-respout', out)
+    octets = out.read_bytes()
+    if ends is not None:  # the last time in it but those of certificates behind the signature: [0] GeneralizedTime
+        at = octets.index(b'\xa0\x11\x18\x0f') + 4
+        octets = octets[:at] + time.strftime('%Y%m%d%H%M%SZ', time.gmtime(ends)).encode() + octets[at + 15:]
+    if pem:
+        text = base64.encodebytes(octets).decode()
+        octets = f'A comment\n-----BEGIN OCSP RESPONSE-----\n{text}-----END OCSP RESPONSE-----\n'.encode()
+    new = out.with_suffix('.new')
+    new.write_bytes(octets)
+    new.rename(out)
+    return out
+
+
+def stapled(server, *args, name='lines'):
+    out = subprocess.run(['openssl', 's_client', '-connect', '%s:%d' % server.address(name), '-status', *args],
+                         input='', capture_output=True, text=True, timeout=h.TIMEOUT).stdout
+    h.check('OCSP response: no response sent' in out or 'OCSP Response Status: successful' in out, out)
+    return 'OCSP Response Status: successful' in out
+
+
+def ocsp_with(site, lines, **more):
+    return site.server(h.LINE_SERVICE, tls=tls_with(site, certificate(site, 'server') + lines), **more)
+
+
+def staple(site, pem):
+    file = response(site, 'server', pem=pem)
+    with ocsp_with(site, f'    ocsp {file}\n    name mail.example.net {{\n{certificate(site, "net")}    }}\n') as server:
+        for version in ('-tls1_2', '-tls1_3'):
+            h.check(stapled(server, version), f'{version}: no response')
+            h.check(not stapled(server, version, '-servername', 'mail.example.net'), f'{version}: one for another name')
+        ends = server.service()['ocsp_next_update']
+        h.check(3300 < ends - time.time() <= 3600, f'ocsp_next_update {ends}')
+        run = subprocess.run([str(h.BUILD / 'src/postern'), '-f', str(server.conf), 'metrics'], capture_output=True,
+                             text=True, timeout=h.TIMEOUT)
+        h.check(f'postern_ocsp_next_update_seconds{{service="line"}} {ends}\n' in run.stdout, run.stdout)
+
+
+def staple_by_name(site):
+    """Each certificate has its own, in any order; a name has its own."""
+    lines = (certificate(site, 'server-rsa') + f'    ocsp {response(site, "server-rsa")} {response(site, "server")}\n'
+             f'    name mail.example.net {{\n{certificate(site, "net")}ocsp {response(site, "net")}\n    }}\n')
+    with ocsp_with(site, lines, allowed='RSA') as server:
+        for args in ((), ('-tls1_2', '-cipher', 'ECDHE-RSA-AES128-GCM-SHA256'), ('-servername', 'mail.example.net')):
+            h.check(stapled(server, *args), f'{args}: no response')
+
+
+def ends_in_time(site):
+    """The log says once that it is out of date, and it is not sent any more; a new file is taken at once."""
+    file = response(site, 'server', ends=time.time() + 4)
+    with ocsp_with(site, f'    ocsp {file}\n') as server:
+        h.check(stapled(server), 'no response')
+        server.wait_log(r'warning: \S*server.ocsp: the OCSP response for CN=server is out of date since')
+        h.check(not stapled(server), 'sent though it is out of date')
+        time.sleep(2.5)
+        h.equal(server.log().count('is out of date since'), 1, 'times that it was said')
+        server.stop()  # a start is no reason to be without a server
+        server.start()
+        h.check(not stapled(server), 'sent by the next one')
+        server.wait_log('is out of date since', 2)
+        response(site, 'server')
+        h.within(h.TIMEOUT, lambda: stapled(server), 'the new response')
+
+
+def wrong_responses(site):
+    garbage = site.folder / 'garbage.ocsp'
+    garbage.write_bytes(b'no response')
+    empty = site.folder / 'empty.ocsp'
+    empty.write_bytes(b'')
+    both = site.folder / 'broken.ocsp'
+    both.write_text('-----BEGIN OCSP RESPONSE-----\nAAAA\n')
+    chain = site.folder / 'chain.pem'
+    chain.write_text(site.certs.cert('server').read_text() + site.certs.cert('ca').read_text())
+    with site.server(h.LINE_SERVICE, allowed='reload failed|cannot be used, everything goes on') as server:
+        for lines, says in (
+                (certificate(site, 'server') + f'ocsp {response(site, "net")}\n', 'for none of the certificates here'),
+                (certificate(site, 'server') + f'ocsp {garbage}\n', 'it is no OCSP response'),
+                (certificate(site, 'server') + f'ocsp {empty}\n', 'it is no OCSP response'),
+                (certificate(site, 'server') + f'ocsp {both}\n', 'its PEM is broken'),
+                (f'certificate {chain} key {site.certs.key("server")}\n'
+                 f'ocsp {response(site, "server", signer="stranger-ca")}\n', 'not signed by the issuer')):
+            server.write_conf(tls=tls_with(site, lines))
+            run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                                 timeout=h.TIMEOUT)
+            h.check(run.returncode == 78 and says in run.stderr and '.ocsp: ' in run.stderr, run.stderr)
+            answer = server.ask('reload')
+            h.check(not answer['ok'] and says in answer['error'], str(answer))
+        # signed, and about to end: said, and used
+        server.write_conf(tls=tls_with(site, f'certificate {chain} key {site.certs.key("server")}\n'
+                                             f'ocsp {response(site, "server")}\n'))
+        server.reload()
+        h.check(stapled(server), 'no response')
+        server.write_conf(tls=tls_with(site, certificate(site, 'server') +
+                                       f'ocsp {response(site, "server", ends=time.time() + 1)}\n'))
+        time.sleep(1.5)
+        run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                             timeout=h.TIMEOUT)
+        h.check(run.returncode == 0 and 'warning: line: ' in run.stderr and 'is out of date since' in run.stderr,
+                run.stderr)
+
+
 # --- ALPN ---------------------------------------------------------------------------------------
 
 
@@ -246,6 +360,11 @@ def main():
             topic.case(f'{order[0]} first; gnutls-cli', gnutls_algorithms, server)
     topic.case('one certificate that not every client can verify', one_alone, site)
     encrypted(topic, site)
+    for pem in (False, True):
+        topic.case(f'OCSP, {"PEM" if pem else "DER"}', staple, site, pem)
+    topic.case('OCSP, several certificates and names', staple_by_name, site)
+    topic.case('OCSP, out of date', ends_in_time, site)
+    topic.case('OCSP, responses that cannot be used', wrong_responses, site)
     with site.server(h.LINE_SERVICE) as server:
         for version in VERSIONS:
             topic.case(f'TLS {version}: ALPN', alpn, server, version)

@@ -60,6 +60,8 @@ test_counts(void)
 		  "one 'client-crl' too many; expected at most 64" },
 		{ "tls t {\ncertificate /a\n", "name h%.example {\ncertificate /b\n}\n", "}\n", CONF_NAMES_MAX,
 		  "one 'name' too many; expected at most 64" },
+		{ "tls t {\ncertificate /a\n", "ocsp /%\n", "}\n", CONF_OCSP_MAX,
+		  "one 'ocsp' too many; expected at most 16" },
 		{ "tls t {\ncertificate /a\nname", " h%.example", " {\ncertificate /b\n}\n}\n", CONF_HOSTS_MAX,
 		  "more than 64 host names; expected another 'name' block" },
 		{ "service s {\nprotocol line\n", "listen 127.0.0.1:% plain\n", "}\n",

@@ -1,8 +1,8 @@
-/* proc/crl.c - see crl.h, and what worker.h says of revocation lists.
+/* proc/ages.c - see ages.h, and what worker.h says of it.
  *
- * Every worker has the same lists and sees them age; one speaks for all: the one with the lowest slot of its
+ * Every worker has the same lists and responses, and sees them age; one speaks for all: the one with the lowest slot of its
  * generation. The others keep silent track, so that nothing is said twice when it has gone. */
-#include "proc/crl.h"
+#include "proc/ages.h"
 
 #include "proc/files.h"
 #include "proc/worker.h"
@@ -45,14 +45,14 @@ worker_speaks(const struct worker *w)
 static void
 say_warnings(const struct worker *w, const struct service *s, const struct domain *d, uint64_t now)
 {
-	struct tls_crl_set *crls = d->cred != NULL ? tls_cred_crls(d->cred) : NULL;
 	char text[TLS_CRL_WARNING_MAX];
+	const char *code;
 
 	/* what several domains share says each thing once, at the first of them */
-	while (crls != NULL && tls_crl_warning(crls, now, text)) {
+	while (d->cred != NULL && tls_cred_warning(d->cred, now, &code, text)) {
 		const struct log_field f[] = {
 			{ "service", s->conf->name },
-			{ "code", "crl" },
+			{ "code", code },
 			{ "name", d->name != NULL ? d->name : "" },
 		};
 
@@ -62,7 +62,7 @@ say_warnings(const struct worker *w, const struct service *s, const struct domai
 }
 
 void
-worker_crl_second(struct worker *w)
+worker_ages_second(struct worker *w)
 {
 	uint64_t now = (uint64_t)time(NULL);
 	size_t i, k;
@@ -72,18 +72,31 @@ worker_crl_second(struct worker *w)
 			say_warnings(w, &w->services[i], &w->services[i].domains.list[k], now);
 }
 
-/* The earliest nextUpdate of all domains of a service; 0: none. */
 static uint64_t
-next_update(const struct service *s)
+end_of(const struct tls_cred *cred, enum table_end end)
+{
+	const struct tls_crl_set *crls = tls_cred_crls(cred);
+
+	switch (end) {
+	case TABLE_END_CRL:
+		return crls != NULL ? tls_crl_next_update(crls) : 0;
+	case TABLE_END_OCSP:
+		return tls_cred_ocsp_next_update(cred);
+	case TABLE_END_COUNT:
+		break;
+	}
+	return 0;
+}
+
+/* The earliest in all domains of a service; 0: none. */
+static uint64_t
+earliest(const struct service *s, enum table_end end)
 {
 	uint64_t first = 0, one;
-	struct tls_crl_set *crls;
 	size_t k;
 
 	for (k = 0; k < s->domains.n; k++) {
-		if (s->domains.list[k].cred == NULL || (crls = tls_cred_crls(s->domains.list[k].cred)) == NULL)
-			continue;
-		one = tls_crl_next_update(crls);
+		one = s->domains.list[k].cred != NULL ? end_of(s->domains.list[k].cred, end) : 0;
 		if (one != 0 && (first == 0 || one < first))
 			first = one;
 	}
@@ -91,10 +104,12 @@ next_update(const struct service *s)
 }
 
 void
-worker_crl_committed(struct worker *w)
+worker_ages_committed(struct worker *w)
 {
-	size_t i;
+	size_t i, k;
 
 	for (i = 0; i < w->conf->nservices; i++)
-		atomic_store(&w->services[i].count->crl_next_update, next_update(&w->services[i]));
+		for (k = 0; k < TABLE_END_COUNT; k++)
+			atomic_store(&w->services[i].count->ends[k],
+				earliest(&w->services[i], (enum table_end)k));
 }

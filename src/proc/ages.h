@@ -1,6 +1,6 @@
-/* proc/crl.h - revocation lists of running processes: reading their files, and saying when they age. */
-#ifndef PROC_CRL_H
-#define PROC_CRL_H
+/* proc/ages.h - what ages in a running server: revocation lists and OCSP responses. */
+#ifndef PROC_AGES_H
+#define PROC_AGES_H
 
 #include "tls/tls_crl.h"
 
