@@ -1,13 +1,28 @@
-/* ev/ev.c - see ev.h. Nothing but translation: what libevent does not do is not done here. */
+/* ev/ev.c - see ev.h. Nothing but translation, with one exception: libevent knows no EPOLLEXCLUSIVE. */
 #include "ev/ev.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 struct ev_loop {
 	struct event_base *base;
+	int epoll; /* libevent's, as far as we know: see want_alone() */
 };
+
+/* The number that the next descriptor will have. libevent does not tell that of its epoll, but it is the first that
+ * a loop opens. */
+static int
+next_fd(void)
+{
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+	return fd;
+}
 
 struct ev_loop *
 ev_loop_new(void)
@@ -20,6 +35,7 @@ ev_loop_new(void)
 	/* single-threaded. No list of changes for epoll: it tells the kernel too late that a descriptor is
 	 * not watched any more, when ours is closed and another process's copy (of a listener) lives */
 	event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_IGNORE_ENV);
+	loop->epoll = next_fd();
 	if ((loop->base = event_base_new_with_config(cfg)) == NULL)
 		goto fail;
 	event_config_free(cfg);
@@ -124,6 +140,31 @@ ev_io_want(struct ev_io *io, unsigned what)
 	fd = event_get_fd(&io->ev);
 	PT_ASSERT(event_assign(&io->ev, io->loop->base, fd, events, io_ready, io) == 0);
 	PT_ASSERT(event_add(&io->ev, NULL) == 0);
+}
+
+/* What libevent has just added is taken out and added once more with the flag. That it can be taken out shows that
+ * this is the right epoll; libevent finds its event by the number of the descriptor, as before. Where the
+ * kernel does not take the flag everybody is woken, as without it. */
+static void
+want_alone(const struct ev_loop *loop, int fd)
+{
+	struct epoll_event e = { .events = EPOLLIN | EPOLLEXCLUSIVE };
+
+	e.data.fd = fd;
+	if (epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL) != 0 ||
+	    epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &e) == 0)
+		return;
+	e.events = EPOLLIN;
+	PT_ASSERT(epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &e) == 0);
+}
+
+void
+ev_io_want_alone(struct ev_io *io)
+{
+	if (ev_io_wants(io) == EV_IO_READ)
+		return;
+	ev_io_want(io, EV_IO_READ);
+	want_alone(io->loop, event_get_fd(&io->ev));
 }
 
 void

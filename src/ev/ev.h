@@ -50,6 +50,12 @@ void ev_io_init(struct ev_io *io, struct ev_loop *loop, int fd, ev_io_f *f, void
  * change. */
 void ev_io_want(struct ev_io *io, unsigned what);
 unsigned ev_io_wants(const struct ev_io *io);
+
+/* Watch for EV_IO_READ on a descriptor that other processes watch, too (a listener): of those that sleep the kernel
+ * wakes one, and not all so that one of them finds something (EPOLLEXCLUSIVE). Who is woken and does not
+ * take what is there has kept the news from the others: before it ends it must look, and all must look
+ * from time to time in case one could not. */
+void ev_io_want_alone(struct ev_io *io);
 void ev_io_fini(struct ev_io *io); /* also fine when zeroed */
 
 typedef void ev_timer_f(void *arg);

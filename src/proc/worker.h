@@ -74,6 +74,7 @@ struct worker {
 	size_t nlisteners;
 	bool accepting;
 	bool accept_yielded;  /* the others have had their moment */
+	unsigned accept_turns; /* since it last went to the end of the queue */
 	uint64_t accept_full_ms; /* when descriptors last ran out; 0: it is over */
 	struct ev_timer accept_timer;
 	struct ev_timer second; /* once a second: title, handshakes near a limit */

@@ -13,17 +13,24 @@
 #define ACCEPT_PAUSE_MS 500   /* when descriptors have run out */
 #define ACCEPT_CALM_MS 5000   /* without a shortage: it is over, and that is said */
 #define ACCEPT_SLACK 4        /* connections above the mean that are not worth yielding for */
+#define ACCEPT_TURNS 16       /* then this worker goes to the end of the kernel's queue */
 
 static void on_listener(void *arg, unsigned what);
+static void accept_some(struct listener *l);
 
 static void
 watch(struct worker *w, bool on)
 {
 	size_t i;
 
-	for (i = 0; i < w->nlisteners; i++)
-		if (w->listeners[i].fd >= 0)
-			ev_io_want(&w->listeners[i].io, on ? EV_IO_READ : 0);
+	for (i = 0; i < w->nlisteners; i++) {
+		if (w->listeners[i].fd < 0)
+			continue;
+		if (on)
+			ev_io_want_alone(&w->listeners[i].io);
+		else
+			ev_io_want(&w->listeners[i].io, 0);
+	}
 }
 
 static void
@@ -65,6 +72,8 @@ accept_stop(struct worker *w)
 		if (w->listeners[i].fd < 0)
 			continue;
 		ev_io_fini(&w->listeners[i].io);
+		/* the kernel may have told us alone of one that has just come */
+		accept_some(&w->listeners[i]);
 		close(w->listeners[i].fd);
 		w->listeners[i].fd = -1;
 	}
@@ -81,6 +90,12 @@ accept_conn_gone(struct worker *w)
 void
 accept_second(struct worker *w, uint64_t now_ms)
 {
+	size_t i;
+
+	/* another worker was told of a connection and could not take it: it waits for a signature, or was killed */
+	for (i = 0; i < w->nlisteners && w->accepting; i++)
+		if (w->listeners[i].fd >= 0 && ev_io_wants(&w->listeners[i].io) != 0)
+			accept_some(&w->listeners[i]);
 	if (w->accept_full_ms == 0 || now_ms < w->accept_full_ms + ACCEPT_CALM_MS)
 		return;
 	w->accept_full_ms = 0;
@@ -215,13 +230,27 @@ out_of_descriptors(struct worker *w)
 }
 
 static void
-on_listener(void *arg, unsigned what)
+accept_some(struct listener *l)
 {
-	struct listener *l = arg;
 	struct worker *w = l->worker;
 	socklen_t len;
 	union addr peer;
 	int i, fd, rc;
+
+	for (i = 0; i < ACCEPT_BATCH && l->fd >= 0; i++) {
+		if ((rc = listen_accept(l->fd, &peer, &len, &fd)) == PT_EFULL)
+			out_of_descriptors(w);
+		if (rc != 0)
+			return;
+		take(l, fd, &peer, len);
+	}
+}
+
+static void
+on_listener(void *arg, unsigned what)
+{
+	struct listener *l = arg;
+	struct worker *w = l->worker;
 
 	(void)what;
 	if (!w->accept_yielded && above_the_mean(w)) {
@@ -231,11 +260,12 @@ on_listener(void *arg, unsigned what)
 		return;
 	}
 	w->accept_yielded = false;
-	for (i = 0; i < ACCEPT_BATCH && w->accepting; i++) {
-		if ((rc = listen_accept(l->fd, &peer, &len, &fd)) == PT_EFULL)
-			out_of_descriptors(w);
-		if (rc != 0)
-			return;
-		take(l, fd, &peer, len);
-	}
+	accept_some(l);
+	/* the kernel wakes the first of those that sleep, so that one worker would do all the work there is for one;
+	 * who begins to watch anew is the last */
+	if (++w->accept_turns < ACCEPT_TURNS || ev_timer_pending(&w->accept_timer))
+		return;
+	w->accept_turns = 0;
+	watch(w, false);
+	watch(w, true);
 }

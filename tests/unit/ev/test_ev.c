@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct ev_loop *loop;
@@ -316,6 +318,145 @@ test_signal(void)
 	CU_ASSERT_EQUAL(m, 1);
 }
 
+/* --- one of several ----------------------------------------------------------------------------- */
+
+#define SLEEPERS 6
+
+struct sleeper {
+	struct ev_io io;
+	int said; /* where to say that it was woken */
+};
+
+/* It says so, and leaves the connection to others. */
+static void
+on_woken(void *arg, unsigned what)
+{
+	struct sleeper *s = arg;
+
+	(void)what;
+	PT_ASSERT(write(s->said, "x", 1) == 1);
+	ev_io_want(&s->io, 0);
+}
+
+/* Waits in a loop of its own for a connection, until it is killed. */
+static pid_t
+sleeper(int listener, int said, bool alone)
+{
+	struct sleeper s = { .said = said };
+	struct ev_loop *l;
+	pid_t pid = fork();
+
+	if (pid != 0)
+		return pid;
+	l = ev_loop_new();
+	ev_io_init(&s.io, l, listener, on_woken, &s);
+	if (alone)
+		ev_io_want_alone(&s.io);
+	else
+		ev_io_want(&s.io, EV_IO_READ);
+	ev_loop_run(l);
+	_exit(0);
+}
+
+/* Until it has nothing to do: then it sleeps in epoll and nowhere else. */
+static void
+await_sleep(pid_t pid)
+{
+	char path[64], state = '?';
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	while (state != 'S') {
+		CU_ASSERT_PTR_NOT_NULL_FATAL((f = fopen(path, "r")));
+		CU_ASSERT_EQUAL_FATAL(fscanf(f, "%*d (%*[^)]) %c", &state), 1);
+		fclose(f);
+		if (state != 'S')
+			usleep(1000);
+	}
+}
+
+static int
+connect_to(int listener)
+{
+	struct sockaddr_in a;
+	socklen_t n = sizeof a;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CU_ASSERT_EQUAL_FATAL(getsockname(listener, (struct sockaddr *)&a, &n), 0);
+	CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *)&a, n), 0);
+	return fd;
+}
+
+/* How many of SLEEPERS a connection wakes that none of them takes. */
+static unsigned
+woken(bool alone)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener, said[2], fd, i;
+	pid_t pids[SLEEPERS];
+	char octets[64];
+	ssize_t n;
+
+	CU_ASSERT_EQUAL_FATAL(pipe(said), 0);
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	CU_ASSERT_EQUAL_FATAL(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+	CU_ASSERT_EQUAL_FATAL(listen(listener, 8), 0);
+	for (i = 0; i < SLEEPERS; i++)
+		pids[i] = sleeper(listener, said[1], alone);
+	for (i = 0; i < SLEEPERS; i++)
+		await_sleep(pids[i]);
+	fd = connect_to(listener);
+	for (i = 0; i < SLEEPERS; i++)
+		await_sleep(pids[i]);
+	for (i = 0; i < SLEEPERS; i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+	close(said[1]);
+	n = read(said[0], octets, sizeof octets);
+	close(said[0]);
+	close(listener);
+	close(fd);
+	return n > 0 ? (unsigned)n : 0;
+}
+
+static void
+test_alone(void)
+{
+	CU_ASSERT_EQUAL(woken(true), 1);
+	CU_ASSERT_EQUAL(woken(false), SLEEPERS);
+}
+
+/* It is watched as any other: until it is wanted no more, and again. */
+static void
+test_alone_watches(void)
+{
+	struct seen seen = { 0 };
+	struct ev_io io;
+	int p[2], i;
+
+	CU_ASSERT_EQUAL_FATAL(pipe(p), 0);
+	ev_io_init(&io, loop, p[0], on_io, &seen);
+	for (i = 0; i < 2; i++) {
+		seen.n = 0;
+		ev_io_want_alone(&io);
+		ev_io_want_alone(&io); /* twice is once */
+		CU_ASSERT_EQUAL(ev_io_wants(&io), EV_IO_READ);
+		CU_ASSERT_EQUAL(write(p[1], "x", 1), 1);
+		ev_loop_once(loop);
+		CU_ASSERT_EQUAL(seen.n, 1);
+		ev_loop_once(loop); /* level-triggered */
+		CU_ASSERT_EQUAL(seen.n, 2);
+		ev_io_want(&io, 0);
+		CU_ASSERT_EQUAL(ev_io_wants(&io), 0);
+		CU_ASSERT_EQUAL(read(p[0], &(char){ 0 }, 1), 1);
+	}
+	ev_io_want_alone(&io);
+	ev_io_fini(&io);
+	close(p[0]);
+	close(p[1]);
+}
+
 static void
 test_stop(void)
 {
@@ -369,6 +510,8 @@ static const struct test_row rows[] = {
 	{ "timers", test_timer },
 	{ "a timer that sets itself", test_timer_set_in_its_callback },
 	{ "signals", test_signal },
+	{ "one of several is woken", test_alone },
+	{ "a watcher that is woken alone", test_alone_watches },
 	{ "stop", test_stop },
 	{ "the loop's own descriptors", test_loops },
 };
