@@ -7,6 +7,7 @@ const char *
 ask_kind_name(enum ask_kind kind)
 {
 	static const char *const names[ASK_KIND_COUNT] = {
+		[ASK_IDENTITY] = "identity",
 		[ASK_RECIPIENT] = "recipient", [ASK_SENDER] = "sender", [ASK_SASL] = "sasl",
 		[ASK_BODY] = "body",           [ASK_COMMIT] = "commit",
 	};

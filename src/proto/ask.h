@@ -16,6 +16,7 @@
 #define ASK_ID_MAX 40 /* octets of a message's id without the NUL: letters, digits, '-' and '.' */
 
 enum ask_kind {
+	ASK_IDENTITY,  /* is address, whom the client's certificate maps to, one of our users? */
 	ASK_RECIPIENT, /* does address exist here? */
 	ASK_SENDER,    /* may user send as address (MAIL FROM, or an address of the From field)? */
 	ASK_SASL,      /* one step of a login */
@@ -28,7 +29,7 @@ enum ask_result {
 	ASK_OK,
 	ASK_MORE,      /* of ASK_SASL: text is a challenge */
 	ASK_TEMP,      /* who should know cannot be asked at present */
-	ASK_UNKNOWN,   /* of ASK_RECIPIENT, ASK_COMMIT: no such user in a domain of ours */
+	ASK_UNKNOWN,   /* of ASK_IDENTITY, ASK_RECIPIENT, ASK_COMMIT: no such user in a domain of ours */
 	ASK_ELSEWHERE, /* of ASK_RECIPIENT: not a domain of ours */
 	ASK_DENIED,    /* of ASK_SENDER, ASK_SASL: no */
 	ASK_MALFORMED, /* of ASK_SASL: not what the mechanism says */
@@ -68,11 +69,12 @@ struct ask_envelope {
 
 struct ask {
 	enum ask_kind kind;
-	struct span address;   /* of ASK_RECIPIENT (also "postmaster" alone) and ASK_SENDER */
+	struct span address;   /* of ASK_IDENTITY, ASK_RECIPIENT (also "postmaster" alone) and ASK_SENDER */
 	const char *user;      /* who is logged in; NULL: nobody */
 	const char *mechanism; /* of ASK_SASL: "EXTERNAL"; NULL: the exchange goes on */
 	struct span data;      /* of ASK_SASL: what the client sent, decoded; wiped after the answer */
-	const struct ask_envelope *envelope; /* of ASK_BODY and ASK_COMMIT */
+	/* of ASK_BODY and ASK_COMMIT; of ASK_RECIPIENT with those that were taken before: none in a new one */
+	const struct ask_envelope *envelope;
 	uint64_t octets;       /* of ASK_COMMIT: that went into the sink */
 };
 
@@ -81,7 +83,7 @@ struct ask_reply {
 	/* ASK_SASL: with ASK_MORE the challenge, with ASK_OK what the mechanism tells with success.
 	 * ASK_SENDER with ASK_DENIED: the addresses that may be used, for people; may be empty. */
 	struct span text;
-	const char *user; /* ASK_SASL with ASK_OK: who that is, canonical */
+	const char *user; /* ASK_IDENTITY, ASK_SASL with ASK_OK: who that is, canonical */
 	/* ASK_BODY with ASK_OK: */
 	struct ask_sink sink;
 	const char *id; /* unique for ever */

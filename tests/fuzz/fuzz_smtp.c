@@ -151,6 +151,7 @@ static void
 reply(struct drive *d)
 {
 	static const enum ask_result results[ASK_KIND_COUNT][4] = {
+		[ASK_IDENTITY] = { ASK_OK, ASK_OK, ASK_UNKNOWN, ASK_TEMP },
 		[ASK_RECIPIENT] = { ASK_OK, ASK_UNKNOWN, ASK_ELSEWHERE, ASK_TEMP },
 		[ASK_SENDER] = { ASK_OK, ASK_OK, ASK_DENIED, ASK_TEMP },
 		[ASK_SASL] = { ASK_OK, ASK_MORE, ASK_DENIED, ASK_TEMP },

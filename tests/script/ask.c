@@ -85,6 +85,7 @@ ask_words(const struct ask *ask, char out[ASK_WORDS_MAX])
 	size_t n = add(out, 0, ask_kind_name(ask->kind), (struct span){ NULL, 0 }, "");
 
 	switch (ask->kind) {
+	case ASK_IDENTITY:
 	case ASK_RECIPIENT:
 	case ASK_SENDER:
 		add(out, n, " ", ask->address, "");
@@ -201,6 +202,7 @@ ask_answer(struct ask_script *s, enum ask_kind kind, const char *words, struct a
 	if (!word(&words, name, sizeof(name)) || !result_find(name, &out->result))
 		return false;
 	switch (kind) {
+	case ASK_IDENTITY:
 	case ASK_SASL:
 		return answer_sasl(s, words, out);
 	case ASK_COMMIT:

@@ -17,7 +17,7 @@ smtp_auth_offer(const struct smtp_engine *e, const char *out[MECHANISMS_MAX])
 
 	if (e->kind != SMTP_KIND_SUBMISSION || !e->peer->tls)
 		return 0;
-	if (e->peer->identity != NULL && (e->smtp->login & SMTP_LOGIN_CERTIFICATE) != 0)
+	if (e->certificate)
 		out[n++] = "EXTERNAL";
 	if (password && e->peer->binds)
 		out[n++] = "SCRAM-SHA-256-PLUS";

@@ -190,6 +190,19 @@ takes_input(const struct smtp_engine *e)
 
 /* --- commands --------------------------------------------------------------------------------- */
 
+/* Why a command that needs a login is refused. */
+static enum smtp_text
+login_text(const struct smtp_engine *e)
+{
+	if (!e->peer->tls)
+		return e->offer == ENGINE_OFFER_NONE ? SMTP_TX_LOGIN_FIRST : SMTP_TX_TLS_FIRST;
+	if (e->unknown_yet)
+		return SMTP_TX_AUTH_UNAVAILABLE;
+	if (e->peer->identity != NULL && (e->smtp->login & SMTP_LOGIN_CERTIFICATE) != 0)
+		return SMTP_TX_LOGIN_UNMAPPED;
+	return smtp_reply_login(e->peer, e->smtp->login & SMTP_LOGIN_CERTIFICATE);
+}
+
 /* Why it is refused before it is looked at closely. */
 static enum smtp_text
 refusal(const struct smtp_engine *e, const struct smtp_cmd *cmd)
@@ -207,8 +220,7 @@ refusal(const struct smtp_engine *e, const struct smtp_cmd *cmd)
 	if (cmd->verb == SMTP_V_STARTTLS && e->offer == ENGINE_OFFER_NONE)
 		return e->peer->tls ? SMTP_TX_TLS_UP : SMTP_TX_TLS_NOT_OFFERED;
 	if ((rule->flags & SMTP_R_LOGIN) != 0 && e->user == NULL)
-		return e->peer->tls ? smtp_reply_login(e->peer, e->smtp->login & SMTP_LOGIN_CERTIFICATE)
-				    : e->offer == ENGINE_OFFER_NONE ? SMTP_TX_LOGIN_FIRST : SMTP_TX_TLS_FIRST;
+		return login_text(e);
 	return rule->check(cmd);
 }
 
@@ -473,6 +485,20 @@ smtp_answer(struct engine *base, enum engine_answer answer, uint64_t now_ms)
 	smtp_say(e, SMTP_TX_TLS_UNAVAILABLE);
 }
 
+/* Whether the user that the certificate maps to is one of ours. */
+static void
+identity_reply(struct smtp_engine *e, const struct ask_reply *reply)
+{
+	PT_ASSERT(reply->result == ASK_OK || reply->result == ASK_UNKNOWN || reply->result == ASK_TEMP);
+	e->certificate = reply->result == ASK_OK;
+	e->unknown_yet = reply->result == ASK_TEMP;
+	if (!e->certificate)
+		return;
+	e->mechanism = "certificate";
+	if ((e->user = strdup(reply->user)) == NULL)
+		smtp_finish(e, ENGINE_CLOSE_NO_MEMORY);
+}
+
 static void
 smtp_reply(struct engine *base, const struct ask_reply *reply, uint64_t now_ms)
 {
@@ -484,6 +510,9 @@ smtp_reply(struct engine *base, const struct ask_reply *reply, uint64_t now_ms)
 	smtp_enter(e, (enum smtp_state)e->back);
 	smtp_idle_start(e, now_ms);
 	switch (e->ask.kind) {
+	case ASK_IDENTITY:
+		identity_reply(e, reply);
+		break;
 	case ASK_RECIPIENT:
 		smtp_mail_recipient_reply(e, reply);
 		break;
@@ -614,13 +643,25 @@ static const struct engine_ops smtp_ops = {
 
 /* A certificate that maps is the login of submission where that is configured. */
 static bool
-login_by_certificate(struct smtp_engine *e)
+login_by_certificate(const struct smtp_engine *e)
 {
-	if (e->kind != SMTP_KIND_SUBMISSION || (e->smtp->login & SMTP_LOGIN_CERTIFICATE) == 0 ||
-	    !e->peer->tls || e->peer->identity == NULL)
-		return true;
-	e->mechanism = "certificate";
-	return (e->user = strdup(e->peer->identity)) != NULL;
+	return e->kind == SMTP_KIND_SUBMISSION && (e->smtp->login & SMTP_LOGIN_CERTIFICATE) != 0 &&
+	       e->peer->tls && e->peer->identity != NULL;
+}
+
+/* The session begins: after TLS is up by STARTTLS, and after it has gone, the client speaks first. */
+static void
+begin(struct smtp_engine *e, enum engine_start start, uint64_t now_ms)
+{
+	smtp_idle_start(e, now_ms);
+	if (start != ENGINE_GREET)
+		return;
+	if (e->kind == SMTP_KIND_MX && !e->peer->tls && e->smtp->greeting_delay_ms > 0) {
+		smtp_enter(e, SMTP_ST_WAITING);
+		e->deadline_ms = now_ms + e->smtp->greeting_delay_ms;
+	} else {
+		smtp_greet(e);
+	}
 }
 
 static struct engine *
@@ -644,19 +685,11 @@ engine_start(enum smtp_kind kind, const struct engine_conf *conf, enum engine_st
 	buf_init(&e->in, SMTP_AUTH_LINE_MAX);
 	buf_init(&e->out, ENGINE_OUTPUT_MAX);
 	buf_init(&e->sasl, SMTP_AUTH_LINE_MAX);
-	if (!login_by_certificate(e)) {
-		free(e);
-		return NULL;
-	}
 	e->state = (uint8_t)smtp_ground(e);
-	smtp_idle_start(e, now_ms);
-	if (start != ENGINE_GREET)
-		return &e->base; /* after STARTTLS and after TLS the client speaks first */
-	if (kind == SMTP_KIND_MX && !peer->tls && e->smtp->greeting_delay_ms > 0) {
-		e->state = SMTP_ST_WAITING;
-		e->deadline_ms = now_ms + e->smtp->greeting_delay_ms;
-	} else {
-		smtp_greet(e);
+	begin(e, start, now_ms);
+	if (login_by_certificate(e)) {
+		e->ask = (struct ask){ .address = span_str(peer->identity) };
+		smtp_ask(e, ASK_IDENTITY);
 	}
 	return &e->base;
 }

@@ -80,6 +80,8 @@ struct smtp_engine {
 	bool skipping;        /* within a bad line: drop up to its LF */
 	bool asked;           /* a question, or ENGINE_EV_START_TLS, is given out and not answered */
 	bool tx_over;         /* the transaction is kept only for the note about it */
+	bool certificate;     /* the certificate is the login: it maps to a user of ours */
+	bool unknown_yet;     /* whether it does could not be found out */
 	bool exchanged;       /* AUTH has succeeded: there is no second */
 	bool began;           /* SASL: the mechanism has been asked for this login */
 	bool leaving;         /* goodbye once the message under way is answered */

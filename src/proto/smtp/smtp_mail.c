@@ -251,7 +251,7 @@ smtp_act_rcpt(struct smtp_engine *e, const struct smtp_cmd *cmd)
 		smtp_say(e, SMTP_TX_TOO_MANY_RECIPIENTS);
 		return;
 	}
-	e->ask = (struct ask){ .address = mail_addr_text(&tx->rcpt) };
+	e->ask = (struct ask){ .address = mail_addr_text(&tx->rcpt), .envelope = &tx->envelope };
 	smtp_ask(e, ASK_RECIPIENT);
 }
 
