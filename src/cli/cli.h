@@ -25,11 +25,23 @@ enum cli_exit {
 #define CLI_DEFAULT_CONF SYSCONFDIR "/postern/postern.conf"
 #define CLI_TEXT_MAX ((size_t)1024 * 1024) /* octets of one message or page that we print */
 
+#define CLI_ALIASES_MAX 100
+
+/* What "postern user" alone takes. */
+struct cli_user {
+	const char *first; /* the first of these options that was given, for who has no use for it; NULL: none */
+	bool from_stdin, generate, no_password;
+	const char *quota; /* NULL: not given */
+	const char *aliases[CLI_ALIASES_MAX], *no_aliases[CLI_ALIASES_MAX];
+	size_t naliases, nno_aliases;
+};
+
 struct cli {
 	const char *conf_file; /* -f, or CLI_DEFAULT_CONF */
 	bool conf_given;       /* there was a -f */
 	const char *socket;    /* -s, or NULL: what the configuration says */
 	bool json;
+	struct cli_user user;
 };
 
 /* Tells that the command failed: "postern: text" on stderr, or {"ok":false,"error":"text"} on
@@ -63,6 +75,7 @@ enum cli_exit cli_setup(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_status(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_metrics(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reload(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_user(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_config(const struct cli *cli, int argc, char **argv);
 
 #endif

@@ -21,6 +21,7 @@ static const struct command {
 	{ "metrics", "", "its numbers, as Prometheus reads them", cli_metrics },
 	{ "config", "show", "the configuration in effect, with the origin of each value", cli_config },
 	{ "reload", "", "let the running server read its configuration again", cli_reload },
+	{ "user", "add | list | passwd | set | del", "who has a mailbox and may log in", cli_user },
 	{ "help", "", "this text", cmd_help },
 };
 
@@ -33,6 +34,8 @@ static const struct option_text {
 	{ "-j, --json", "answer in one line of JSON" },
 	{ "-V, --version", "the version" },
 	{ "-h, --help", "this text" },
+	{ "", "user add and set: --quota SIZE, --alias ADDRESS, --no-alias ADDRESS" },
+	{ "", "user add and passwd: --stdin, --generate, --no-password" },
 };
 
 static enum cli_exit
@@ -67,7 +70,8 @@ cmd_help(const struct cli *cli, int argc, char **argv)
 	printf("usage: postern [OPTION]... COMMAND\n\ncommands:\n");
 	for (i = 0; i < PT_COUNT(commands); i++) {
 		snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
-		printf("  %-18s  %s\n", words, commands[i].text);
+		printf("  %-18s%s  %s\n", words, strlen(words) > 18 ? "\n                    " : "",
+			commands[i].text);
 	}
 	printf("\noptions, before or behind the command:\n");
 	for (i = 0; i < PT_COUNT(option_texts); i++)
@@ -113,10 +117,58 @@ run(const struct cli *cli, int argc, char **argv)
 
 	if (argc == 0)
 		return cli_fail(cli, CLI_USAGE, "a command is missing; try: postern help");
-	for (i = 0; i < PT_COUNT(commands); i++)
-		if (strcmp(argv[0], commands[i].name) == 0)
-			return commands[i].run(cli, argc - 1, argv + 1);
+	for (i = 0; i < PT_COUNT(commands); i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		if (cli->user.first != NULL && commands[i].run != cli_user)
+			return cli_fail(cli, CLI_USAGE, "option %s is for \"postern user\"; try: postern help",
+				cli->user.first);
+		return commands[i].run(cli, argc - 1, argv + 1);
+	}
 	return cli_fail(cli, CLI_USAGE, "there is no command \"%s\"; try: postern help", argv[0]);
+}
+
+/* Options of "postern user" have no letter. */
+enum {
+	OPT_STDIN = 1000,
+	OPT_GENERATE,
+	OPT_NO_PASSWORD,
+	OPT_QUOTA,
+	OPT_ALIAS,
+	OPT_NO_ALIAS,
+};
+
+static bool
+take_user_option(struct cli_user *u, int opt)
+{
+	static const char *const names[] = { "--stdin", "--generate", "--no-password", "--quota", "--alias",
+		"--no-alias" };
+
+	if (u->first == NULL)
+		u->first = names[opt - OPT_STDIN];
+	switch (opt) {
+	case OPT_STDIN:
+		u->from_stdin = true;
+		return true;
+	case OPT_GENERATE:
+		u->generate = true;
+		return true;
+	case OPT_NO_PASSWORD:
+		u->no_password = true;
+		return true;
+	case OPT_QUOTA:
+		u->quota = optarg;
+		return true;
+	case OPT_ALIAS:
+		if (u->naliases < CLI_ALIASES_MAX)
+			u->aliases[u->naliases++] = optarg;
+		return true;
+	case OPT_NO_ALIAS:
+		if (u->nno_aliases < CLI_ALIASES_MAX)
+			u->no_aliases[u->nno_aliases++] = optarg;
+		return true;
+	}
+	return false;
 }
 
 int
@@ -125,7 +177,14 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "file", required_argument, NULL, 'f' }, { "socket", required_argument, NULL, 's' },
 		{ "json", no_argument, NULL, 'j' },       { "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },       { NULL, 0, NULL, 0 },
+		{ "help", no_argument, NULL, 'h' },
+		{ "stdin", no_argument, NULL, OPT_STDIN },
+		{ "generate", no_argument, NULL, OPT_GENERATE },
+		{ "no-password", no_argument, NULL, OPT_NO_PASSWORD },
+		{ "quota", required_argument, NULL, OPT_QUOTA },
+		{ "alias", required_argument, NULL, OPT_ALIAS },
+		{ "no-alias", required_argument, NULL, OPT_NO_ALIAS },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct cli cli = { .conf_file = CLI_DEFAULT_CONF };
 	bool version = false, help = false;
@@ -153,6 +212,8 @@ main(int argc, char **argv)
 			help = true;
 			break;
 		default:
+			if (opt >= OPT_STDIN && take_user_option(&cli.user, opt))
+				break;
 			if (bad.what == 0)
 				bad = (struct bad_option){ opt, optopt, argv[optind - 1] };
 		}

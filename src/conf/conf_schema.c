@@ -88,8 +88,8 @@ static const struct conf_directive top[] = {
 	{ .name = "users",
 	  .type = CONF_T_SPECIAL,
 	  .args = "file PATH",
-	  .help = "Who has a mailbox and may log in; see postern-users(5). Changes are made with the "
-		  "user command of postern(1) or an editor.",
+	  .help = "Who has a mailbox and may log in; see postern-users(5). A change is taken within two "
+		  "seconds, without a reload.",
 	  .read = conf_read_users,
 	  .show = conf_show_users },
 	{ .name = "state",
