@@ -12,6 +12,7 @@
 #include <time.h>
 
 #define DAY_S 86400
+#define LOAD_S 60 /* longer than it takes from there to here */
 
 enum stage { FINE, SOON, OVER };
 
@@ -51,7 +52,8 @@ expiry_add(struct expiries *e, uint32_t set, const char *path, struct span chain
 	x = &more[e->n++];
 	*x = (struct expiry){ .set = set, .path = strdup(path), .not_after = tls_chain_not_after(chain) };
 	PT_ASSERT(x->path != NULL);
-	x->said = stage_of(x, now); /* by the keyholder */
+	/* by the keyholder, just before: what has begun since then it cannot have said */
+	x->said = stage_of(x, now - LOAD_S);
 	x->said_s = now;
 }
 

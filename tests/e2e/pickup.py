@@ -396,10 +396,11 @@ def ends(site):
             for line in (f'postern_certificate_not_after_seconds{{service="line",file="{path}"}} {end}',
                          f'postern_credential_generation {used(server)}', 'postern_credential_refused_seconds 0'):
                 h.check(line + '\n' in metrics, f'no {line} in {metrics}')
-            # on a machine that is very busy it may have come before the load, and then the keyholder says it
             server.wait_log(re.escape(path) + '.*' + says)
             time.sleep(2)
-            h.equal(len(re.findall(says, server.log())), 1, f'messages in {server.log()}')
+            # on a machine that is very busy it may have come before the load, and then the keyholder says it too
+            by = re.findall(r'(\w+)\[\d+\] warning: .*' + says, server.log())
+            h.check(by in (['worker'], ['keyholder', 'worker']), f'messages in {server.log()}')
         with server.client(): # what has happened is no reason to stop
             pass
 
