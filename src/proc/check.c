@@ -14,6 +14,8 @@
 #include "tls/tls_check.h"
 #include "tls/tls_cred.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@ struct check {
 	const struct generation *g;
 	struct tls_key *keys[CRED_KEYS_MAX];
 	struct buf chains[CRED_KEYS_MAX];
-	bool warned[CRED_KEYS_MAX];
+	bool warned[CRED_KEYS_MAX], cost_said[CRED_KEYS_MAX];
 	bool ca_warned[CRED_FILES_MAX + 1]; /* by file; the last for none */
 	const char *where; /* the domain that is being checked */
 	bool asked; /* somewhere for client certificates */
@@ -160,13 +162,13 @@ try_crls(struct check *c, const struct checked *d, const struct tls_ca_file *cas
 	size_t i;
 	int rc = tls_crl_new(cas, ncas, d->tls->crl_grace_ms / 1000, set, &diag);
 
+	if (rc != 0)
+		return -1; /* a CA file is wrong; that is said where it is loaded */
 	for (i = 0; i < c->g->cred->nfiles; i++) {
 		f = &c->g->cred->files[i];
 		if (f->kind != CRED_CRL || f->set != d->sets.client_crl || bad[i])
 			continue;
-		if (rc == 0)
-			rc = crl_load_fd(*set, f->fd, f->path, &diag);
-		if (rc == 0)
+		if ((rc = crl_load_fd(*set, f->fd, f->path, &diag)) == 0)
 			continue;
 		complain(c, d->where, &diag, rc);
 		return (ptrdiff_t)i;
@@ -220,18 +222,29 @@ warn_of_files(struct check *c, const struct checked *d, const struct tls_ca_file
 	}
 }
 
-/* A name that no certificate of its domain is for. */
+/* What is wrong with all certificates of a domain together: their cost, said of each file once, and a name that none
+ * of them is for. */
 static void
-warn_of_names(struct check *c, const struct checked *d)
+warn_of_certificates(struct check *c, const struct checked *d)
 {
 	struct tls_chain chains[CONF_CERTS_MAX];
-	size_t i, n = 0;
+	uint32_t key;
+	size_t i;
 
-	for (i = 0; i < d->tls->ncerts; i++)
-		chains[n++] = (struct tls_chain){
-			buf_span(&c->chains[generation_key(c->g, &d->tls->certs[i])]), 0 };
+	for (i = 0; i < d->tls->ncerts; i++) {
+		key = generation_key(c->g, &d->tls->certs[i]);
+		if (c->keys[key] == NULL)
+			return; /* said already */
+		chains[i] = (struct tls_chain){ buf_span(&c->chains[key]), key };
+	}
+	for (i = 0; i < d->tls->ncerts; i++) {
+		if (!c->cost_said[chains[i].key])
+			tls_check_cost(chains, d->tls->ncerts, on_warning, d->tls->certs[i].certificate);
+		c->cost_said[chains[i].key] = true;
+	}
 	for (i = 0; d->name != NULL && i < d->name->nhosts; i++)
-		tls_check_host(chains, n, d->name->hosts[i], on_warning, (void *)(uintptr_t)d->where);
+		tls_check_host(chains, d->tls->ncerts, d->name->hosts[i], on_warning,
+			(void *)(uintptr_t)d->where);
 }
 
 static void
@@ -251,7 +264,8 @@ check_domain(struct check *c, const struct checked *d)
 	struct buf ca_bufs[CONF_CLIENT_CA_MAX], from_bufs[TLS_FROM_MAX], ocsp_bufs[CONF_OCSP_MAX];
 	struct tls_chain chains[CONF_CERTS_MAX];
 	struct tls_cred_conf conf = { .protocols = TLS_PROTO_1_2 | TLS_PROTO_1_3,
-		.priority = d->tls->priority, .client_cert = (enum tls_client_cert)d->tls->client_certificate,
+		.priority = d->name == NULL ? d->tls->priority : NULL, /* the block's, and said there */
+		.client_cert = (enum tls_client_cert)d->tls->client_certificate,
 		.chains = chains, .cas = cas, .froms = froms, .ocsps = ocsps, .sign = sign, .sign_arg = c,
 		.report = on_mistake, .report_arg = c };
 	char text[TLS_CRL_WARNING_MAX];
@@ -286,7 +300,7 @@ check_domain(struct check *c, const struct checked *d)
 	while (cred != NULL && tls_cred_warning(cred, (uint64_t)time(NULL), &code, text))
 		warn(d->where, text);
 	warn_of_files(c, d, cas, conf.ncas);
-	warn_of_names(c, d);
+	warn_of_certificates(c, d);
 	tls_cred_unref(&cred);
 	for (i = 0; i < conf.ncas; i++)
 		buf_fini(&ca_bufs[i]);
@@ -351,6 +365,76 @@ check_child(const struct generation *g)
 	_exit(c.mistakes == 0 ? 0 : 1);
 }
 
+/* --- files that are not there ------------------------------------------------------------------- */
+
+/* Every file that a directive names, so that not only the first one that is missing is said. */
+struct paths {
+	struct check check; /* to complain with */
+	char **seen;
+	size_t n;
+};
+
+static void
+try_path(struct paths *p, const char *path)
+{
+	struct diag diag = { "" };
+	char **more;
+	size_t i;
+	int fd;
+
+	for (i = 0; path != NULL && i < p->n; i++)
+		if (strcmp(p->seen[i], path) == 0)
+			return;
+	if (path == NULL || (more = reallocarray(p->seen, p->n + 1, sizeof *more)) == NULL)
+		return;
+	p->seen = more;
+	p->seen[p->n++] = (char *)(uintptr_t)path;
+	/* O_NONBLOCK: a FIFO must not hold us up */
+	if ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) >= 0)
+		close(fd);
+	else
+		complain(&p->check, "", &diag, diag_set(&diag, PT_ENOENT, "cannot open %s: %s", path,
+			strerror(errno)));
+}
+
+static void
+try_tls(struct paths *p, const struct conf_tls *tls)
+{
+	size_t i;
+
+	for (i = 0; i < tls->ncerts; i++) {
+		try_path(p, tls->certs[i].certificate);
+		try_path(p, tls->certs[i].key);
+		try_path(p, tls->certs[i].passphrase);
+	}
+	for (i = 0; i < tls->nocsp; i++)
+		try_path(p, tls->ocsp[i]);
+	for (i = 0; i < tls->nclient_ca; i++)
+		try_path(p, tls->client_ca[i]);
+	for (i = 0; tls->client_certificate != CONF_CC_NONE && i < tls->nclient_crl; i++)
+		try_path(p, tls->client_crl[i]);
+	for (i = 0; i < tls->nnames; i++)
+		try_tls(p, tls->names[i].tls);
+}
+
+/* Complains of all files that cannot be opened; how many. */
+static unsigned
+check_paths(const struct conf *conf)
+{
+	static struct paths p;
+	size_t i;
+
+	buf_init(&p.check.said, SAID_MAX);
+	for (i = 0; i < conf->nservices; i++)
+		if (conf->services[i].tls != NULL)
+			try_tls(&p, conf->services[i].tls);
+	for (i = 0; i < conf->nmaps; i++)
+		try_path(&p, conf->maps[i].from);
+	free(p.seen);
+	buf_fini(&p.check.said);
+	return p.check.mistakes;
+}
+
 int
 check_main(const char *conf_path)
 {
@@ -373,6 +457,10 @@ check_main(const char *conf_path)
 		return 78;
 	}
 	conf_errors_free(&errors);
+	if (check_paths(conf) > 0) {
+		conf_free(&conf);
+		return 78;
+	}
 	if ((rc = generation_new(conf, 1, NULL, false, &g, &diag)) != 0) {
 		fprintf(stderr, "posternd: %s\n", diag.text);
 		return 78;

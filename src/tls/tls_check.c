@@ -96,10 +96,34 @@ tls_check_chain(struct span pem, uint64_t now, tls_check_f *f, void *arg)
 	for (i = 0; i < c.n; i++)
 		check_expiry(c.crts[i], i == 0 ? "certificate" : "certificate behind it", TLS_CHECK_SOON_S, now,
 			f, arg);
-	if (c.n > 0 && gnutls_x509_crt_get_pk_algorithm(c.crts[0], NULL) == GNUTLS_PK_RSA)
+	certs_fini(&c);
+}
+
+static bool
+is_rsa(const struct tls_chain *chain)
+{
+	struct certs c;
+	bool rsa;
+	int pk;
+
+	certs_init(&c, chain->pem);
+	pk = c.n > 0 ? gnutls_x509_crt_get_pk_algorithm(c.crts[0], NULL) : -1;
+	rsa = pk == GNUTLS_PK_RSA || pk == GNUTLS_PK_RSA_PSS;
+	certs_fini(&c);
+	return rsa;
+}
+
+void
+tls_check_cost(const struct tls_chain *chains, size_t n, tls_check_f *f, void *arg)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!is_rsa(&chains[i]))
+			return;
+	if (n > 0)
 		f(arg, "its key is RSA: a handshake costs several times what one with an ECDSA key costs; make a "
 			"P-256 key, beside it if old clients need RSA");
-	certs_fini(&c);
 }
 
 static bool

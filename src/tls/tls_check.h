@@ -12,14 +12,16 @@ typedef void tls_check_f(void *arg, const char *text);
 /* When the first certificate of a chain ends, seconds since 1970; 0: none can be read. */
 uint64_t tls_chain_not_after(struct span pem);
 
-/* A chain of the server, PEM, leaf first: has it expired or will it soon, is its key RSA. now in seconds
- * of the epoch. */
+/* A chain of the server, PEM, leaf first: has it expired or will it soon. now in seconds of the epoch. */
 void tls_check_chain(struct span pem, uint64_t now, tls_check_f *f, void *arg);
 
 /* The same chain: the leaf's issuer is not in it, and is no root among these CA files either, so a client
  * might lack it. */
 void tls_check_chain_whole(struct span pem, const struct tls_ca_file *cas, size_t ncas, tls_check_f *f,
 			   void *arg);
+
+/* All chains of one set: they have RSA keys, and no other key is beside them for clients that can do better. */
+void tls_check_cost(const struct tls_chain *chains, size_t n, tls_check_f *f, void *arg);
 
 /* Chains of one name block: the leaf of none is for this host, as the configuration has it ("*.example.net": the
  * certificate must have that wildcard). */

@@ -349,6 +349,51 @@ def rules(site):
         h.check(run.returncode == 78 and run.stderr.count(text) == 1, run.stderr)
 
 
+# --- posternd -n --------------------------------------------------------------------------------
+
+
+def run_check(site, server):
+    run = subprocess.run([str(site.posternd), '-n', '-f', str(server.conf)], capture_output=True, text=True,
+                         timeout=h.TIMEOUT)
+    return run.returncode, run.stderr
+
+
+def all_said(site):
+    """All mistakes of a service's files in one run, each once, and nothing that follows from them."""
+    certs, bad = site.certs, site.folder / 'bad.pem'
+    bad.write_text('nothing')
+    server = site.server(h.LINE_SERVICE)
+
+    def said(lines, *patterns, code=78):
+        server.write_conf(tls=tls_with(site, lines))
+        got, text = run_check(site, server)
+        h.equal(got, code, text)
+        for pattern in patterns:
+            h.equal(len(re.findall(pattern, text)), 1, f'{pattern} in {text}')
+        h.equal(len(re.findall('^posternd: (?!warning)', text, re.M)), len(patterns) if code else 0, text)
+
+    said(f'certificate /nowhere/a.pem key /nowhere/a.key\nclient-ca /nowhere/ca.pem\nclient-crl /nowhere/crl.pem\n'
+         f'ocsp /nowhere/a.ocsp\nname a.example {{ certificate /nowhere/a.pem key /nowhere/b.key }}\n',
+         'cannot open /nowhere/a.pem', 'cannot open /nowhere/a.key', 'cannot open /nowhere/ca.pem',
+         'cannot open /nowhere/crl.pem', 'cannot open /nowhere/a.ocsp', 'cannot open /nowhere/b.key')
+    said(f'certificate {certs.cert("server")} key {certs.key("server-2")}\n'
+         f'certificate {certs.cert("net")} key {certs.key("books")}\nclient-ca {bad}\n'
+         f'priority "NONSENSE"\nname a.example {{\ncertificate {bad}\n}}\n',
+         'certificate .*server.pem, key .*does not belong', 'certificate .*net.pem, key .*does not belong',
+         'certificate .*bad.pem: there is no PEM certificate', 'bad.pem: there is no PEM certificate in it',
+         'the priority string is wrong')
+    other = site.folder / 'other.pem'
+    other.write_text('nothing')
+    said(certificate(site, 'server') + f'client-crl {bad} {other}\n' +
+         f'name a.example {{\n{certificate(site, "net")}ocsp {bad} {other}\n}}\n',
+         'line: /.*bad.pem: ', 'line: /.*other.pem: ', 'name a.example: /.*bad.pem: it is no OCSP',
+         'name a.example: /.*other.pem: it is no OCSP')
+    # RSA beside ECDSA is no news
+    said(certificate(site, 'server') + certificate(site, 'server-rsa'), code=0)
+    _, text = run_check(site, server)
+    h.check('RSA' not in text, text)
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -368,6 +413,7 @@ def main():
     with site.server(h.LINE_SERVICE) as server:
         for version in VERSIONS:
             topic.case(f'TLS {version}: ALPN', alpn, server, version)
+    topic.case('posternd -n says all mistakes', all_said, site)
     topic.case('map ... from FILE, where its CAs are trusted', rules, site)
     topic.done()
 

@@ -189,6 +189,8 @@ def warnings(site, lists):
             continue  # only -n looks at those
         with server:
             for pattern in wanted:
+                if 'RSA' in pattern:
+                    continue  # nor at that: what a key costs is a matter of all keys of a service
                 server.wait_log('warning: .*' + pattern.split(' ', 1)[-1])
 
 

@@ -66,24 +66,72 @@ test_kinds(void)
 		enum pki_kind kind;
 		unsigned n;
 	} rows[] = { { PKI_EC, 0 }, { PKI_ED25519, 0 }, { PKI_RSA, 1 } };
-	struct heard h;
-	struct pki *p;
-	char *pem;
+	struct pki *p = pki_new(&(struct pki_spec){ .cn = "beside" }, NULL);
+	char *pem, *beside = pki_cert_pem(p);
+	struct tls_chain chains[3];
+	struct heard h = { .n = 0 };
 	size_t i;
+
+	pki_free(&p);
+	tls_check_cost(NULL, 0, hear, &h);
+	CU_ASSERT_EQUAL(h.n, 0);
 
 	for (i = 0; i < PT_COUNT(rows); i++) {
 		p = pki_new(&(struct pki_spec){ .cn = "a", .kind = rows[i].kind }, NULL);
 		pem = pki_cert_pem(p);
 		h = (struct heard){ .n = 0 };
 		tls_check_chain(span_str(pem), (uint64_t)time(NULL), hear, &h);
+		CU_ASSERT_EQUAL(h.n, 0);
+		chains[0] = (struct tls_chain){ span_str(pem), 0 };
+		tls_check_cost(chains, 1, hear, &h);
 		CU_ASSERT_EQUAL(h.n, rows[i].n);
 		CU_ASSERT(rows[i].n == 0 || strstr(h.text, "P-256") != NULL);
+		/* beside an ECDSA key there is nothing to be said, in any order */
 		h = (struct heard){ .n = 0 };
+		chains[1] = (struct tls_chain){ span_str(beside), 1 };
+		tls_check_cost(chains, 2, hear, &h);
+		chains[2] = chains[0];
+		tls_check_cost(chains + 1, 2, hear, &h);
+		CU_ASSERT_EQUAL(h.n, 0);
 		tls_check_cas(span_str(pem), (uint64_t)time(NULL), hear, &h);
 		CU_ASSERT(h.n == 1 && strstr(h.text, "CN=a is no CA") != NULL);
 		free(pem);
 		pki_free(&p);
 	}
+	free(beside);
+}
+
+/* A name that a certificate of its block is for, and one that none is. */
+static void
+test_hosts(void)
+{
+	static const struct pki_san sans[] = { { GNUTLS_SAN_DNSNAME, "mail.example.net", 0 },
+		{ GNUTLS_SAN_DNSNAME, "*.example.org", 0 } };
+	static const struct {
+		const char *host;
+		unsigned n;
+	} rows[] = {
+		{ "mail.example.net", 0 }, { "imap.example.net", 1 }, { "*.example.net", 1 }, { "*.example.org", 0 },
+		{ "any.example.org", 0 }, { "a.b.example.org", 1 }, { "example.org", 1 }, { "other.example", 0 },
+	};
+	struct pki *a = pki_new(&(struct pki_spec){ .cn = "a", .sans = sans, .nsans = 2 }, NULL),
+		   *b = pki_new(&(struct pki_spec){ .cn = "b", .sans = &(struct pki_san){ GNUTLS_SAN_DNSNAME,
+						   "other.example", 0 }, .nsans = 1 }, NULL);
+	char *pem_a = pki_cert_pem(a), *pem_b = pki_cert_pem(b);
+	const struct tls_chain chains[] = { { span_str(pem_a), 0 }, { span_str(pem_b), 1 } };
+	struct heard h;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		h = (struct heard){ .n = 0 };
+		tls_check_host(chains, 2, rows[i].host, hear, &h);
+		CU_ASSERT_EQUAL(h.n, rows[i].n);
+		CU_ASSERT(rows[i].n == 0 || strstr(h.text, rows[i].host) != NULL);
+	}
+	free(pem_a);
+	free(pem_b);
+	pki_free(&a);
+	pki_free(&b);
 }
 
 static void
@@ -144,6 +192,7 @@ test_nothing(void)
 static const struct test_row rows[] = {
 	{ "expiry", test_expiry },
 	{ "kinds of keys; no CA", test_kinds },
+	{ "names", test_hosts },
 	{ "chains with a gap", test_whole },
 	{ "no certificates", test_nothing },
 };
