@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -231,6 +232,23 @@ def older_generation(site):
             alive(sessions)
 
 
+def while_draining(site):
+    """A drain may take an hour: what is revoked then is revoked."""
+    ground = Ground(site, 'drain')
+    with ground.server() as server, contextlib.ExitStack() as stack:
+        bob, alice = (open_all(server, stack, name, ('request', 'require')) for name in ('bob', 'alice'))
+        server.signal(signal.SIGQUIT)
+        h.within(h.TIMEOUT, lambda: server.status()['state'] == 'draining', 'draining')
+        with picked_up(server):
+            ground.revoke(['bob'])
+        for what, session in bob.items():
+            ended(session, what)
+        alive(alice)
+        for session in alice.values():
+            session.close()
+        h.equal(server.wait(), 0, 'exit code')
+
+
 def between(site):
     """Handshakes all the time while lists change: whoever is let in by a list that was replaced is out at once."""
     ground = Ground(site, 'between')
@@ -319,6 +337,7 @@ def main():
     topic.case("a CA that is taken out of a rule", rule_taken_out, site)
     topic.case('a certificate expires', expires, site)
     topic.case('sessions of older generations', older_generation, site)
+    topic.case('while the server drains', while_draining, site)
     topic.case('handshakes meanwhile', between, site)
     topic.case('nothing stays behind', nothing_stays, site)
     for service in ('request', 'always'):
