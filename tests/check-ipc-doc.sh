@@ -66,9 +66,10 @@ from_code() { # SRC <signatures
 		to=
 		takes "$name" "$1"/proc/parent*.c "$1"/proc/supervise.c "$1"/proc/transition.c && to="$to parent"
 		takes "$name" "$1"/proc/keyholder.c && to="$to keyholder"
-		takes "$name" "$1"/proc/worker*.c "$1"/proc/auth_client.c && to="$to worker"
+		takes "$name" "$1"/proc/worker*.c "$1"/proc/auth_client.c "$1"/store/client.c && to="$to worker"
 		takes "$name" "$1"/proc/control*.c && to="$to control"
 		takes "$name" "$1"/proc/auth.c "$1"/proc/auth_realm.c "$1"/proc/auth_worker.c && to="$to auth"
+		takes "$name" "$1"/proc/store.c "$1"/store/server_rules.c && to="$to store"
 		echo "$name$to"
 	done
 }

@@ -64,7 +64,30 @@
 	X(134, AUTH_SASL_BEGIN, auth_sasl_begin, 0)                                                \
 	X(135, AUTH_SASL_STEP, auth_sasl_step, 0)                                                  \
 	X(136, AUTH_SASL_ABORT, auth_sasl_abort, 0)                                                \
-	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)
+	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)                                              \
+	/* the store's clients and the store */                                                    \
+	X(160, STORE_BODY, store_body, 1)                                                          \
+	X(161, STORE_FILE, store_file, 0)                                                          \
+	X(162, STORE_FILE_FD, store_file_fd, 1)                                                    \
+	X(163, STORE_DROP, store_drop, 0)                                                          \
+	X(164, STORE_ADD, store_add, 0)                                                            \
+	X(165, STORE_COPY, store_copy, 0)                                                          \
+	X(166, STORE_FLAGS, store_flags, 0)                                                        \
+	X(167, STORE_EXPUNGE, store_expunge, 0)                                                    \
+	X(168, STORE_BOX, store_box, 0)                                                            \
+	X(169, STORE_PUT, store_put, 0)                                                            \
+	X(170, STORE_COMMIT, store_commit, 0)                                                      \
+	X(171, STORE_REPLY, store_reply, 0)                                                        \
+	X(172, STORE_VIEW_OPEN, store_view_open, 0)                                                \
+	X(173, STORE_VIEW, store_view, 1)                                                          \
+	X(174, STORE_EVENT, store_event, 0)                                                        \
+	X(175, STORE_VIEW_CLOSE, store_view_close, 0)                                              \
+	X(176, STORE_FETCH, store_fetch, 0)                                                        \
+	X(177, STORE_MESSAGE, store_message, 1)                                                    \
+	X(178, STORE_BOXES, store_boxes, 0)                                                        \
+	X(179, STORE_BOX_STATUS, store_box_status, 0)                                              \
+	X(180, STORE_GET, store_get, 0)                                                            \
+	X(181, STORE_VALUE, store_value, 0)
 
 /* The effective configuration as text (conf_show) in a sealed memfd. */
 #define MSG_CONFIG(F) F(u64, generation)
@@ -152,6 +175,46 @@
 #define MSG_AUTH_SASL_STEP(F) F(bytes, message)
 #define MSG_AUTH_SASL_ABORT(F) F(u8, unused)
 #define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(bytes, data)
+/* --- store (all requests with an id; what belongs to one transaction has the same) --- */
+
+/* A body of at most 32 KiB in a sealed memfd; the first of a transaction is number 0. */
+#define MSG_STORE_BODY(F) F(u64, octets)
+/* A place for a larger one, please. file: the client's number for it. */
+#define MSG_STORE_FILE(F) F(u32, file)
+#define MSG_STORE_FILE_FD(F) F(u32, file)
+#define MSG_STORE_DROP(F) F(u32, file)
+/* in_file: body is the number of a file, otherwise of a STORE_BODY. keywords: each ended by a NUL. quota: octets that the
+ * user may have in all, 0: no limit. */
+#define MSG_STORE_ADD(F)                                                                           \
+	F(str, user) F(str, box) F(u8, in_file) F(u32, body) F(u64, date) F(u8, has_flags)         \
+	F(u32, flags) F(bytes, keywords) F(u64, quota)
+#define MSG_STORE_COPY(F) F(u32, view) F(str, uids) F(str, box) F(u8, move)
+#define MSG_STORE_FLAGS(F)                                                                         \
+	F(u32, view) F(str, uids) F(u8, op) F(u32, flags) F(bytes, keywords) F(u64, unchangedsince)
+#define MSG_STORE_EXPUNGE(F) F(u32, view) F(str, uids)
+#define MSG_STORE_BOX(F) F(str, user) F(u8, op) F(str, box) F(str, to)
+#define MSG_STORE_PUT(F)                                                                           \
+	F(str, space) F(str, key) F(u8, has_value) F(bytes, value) F(u64, expect) F(u32, ttl_s)
+/* The transaction is whole: do it. transaction: 16 random octets. */
+#define MSG_STORE_COMMIT(F) F(bytes, transaction)
+/* rc: enum store_rc. */
+#define MSG_STORE_REPLY(F)                                                                         \
+	F(u8, rc) F(u64, number) F(u32, uidvalidity) F(u64, modseq) F(str, uids) F(str, sources) F(str, text)
+#define MSG_STORE_VIEW_OPEN(F) F(u32, view) F(str, user) F(str, box)
+/* The mailbox's log, to be read; octets of it are there. Also instead of the one before. */
+#define MSG_STORE_VIEW(F) F(u32, view) F(u64, octets)
+/* gone 0: the log has that many octets now. */
+#define MSG_STORE_EVENT(F) F(u32, view) F(u8, gone) F(u64, octets)
+#define MSG_STORE_VIEW_CLOSE(F) F(u32, view)
+#define MSG_STORE_FETCH(F) F(u32, view) F(u32, uid)
+#define MSG_STORE_MESSAGE(F) F(u64, octets)
+#define MSG_STORE_BOXES(F) F(str, user)
+/* One mailbox of the answer to STORE_BOXES, which ends with a STORE_REPLY. */
+#define MSG_STORE_BOX_STATUS(F)                                                                    \
+	F(str, box) F(u8, present) F(u8, subscribed) F(u32, uidvalidity) F(u32, uidnext)           \
+	F(u32, messages) F(u32, unseen) F(u32, recent) F(u32, deleted) F(u64, octets) F(u64, modseq) F(str, id)
+#define MSG_STORE_GET(F) F(str, space) F(str, key)
+#define MSG_STORE_VALUE(F) F(u64, version) F(bytes, value)
 
 enum msg_type {
 #define MSG_ENUM(number, upper, lower, fd) MSG_T_##upper = (number),

@@ -1,0 +1,191 @@
+/* store/backend.h - what an engine of the store must be able to do: logs, blobs, keys and values, watching.
+ *
+ * A mailbox is a log of text (store/index.h) and the blobs that its lines name; what changes is one transaction (store/record.h):
+ * done whole or not at all. Everything that makes mail of it (UIDs, MODSEQ, flags, quota, views) is above,
+ * once, in mailbox.c. `local` is a journal in front of Maildir++, `memory` is for tests. Callbacks run
+ * from dispatch() or flush(), or before the call that asked returns. One thread. */
+#ifndef STORE_BACKEND_H
+#define STORE_BACKEND_H
+
+#include "store/index.h"
+#include "store/store_types.h"
+
+#include "util/buf.h"
+#include "util/diag.h"
+
+#define STORE_CAP_MAILDIR 1u      /* other programs see messages as files */
+#define STORE_CAP_SHARED 2u       /* other nodes see the same mailboxes */
+#define STORE_CAP_ATOMIC_MULTI 4u /* a transaction over several mailboxes is whole */
+#define STORE_CAP_LINK_COPY 8u    /* a copy costs no space */
+#define STORE_CAP_EXTERNAL 16u    /* others may change it: scan() and watch() tell */
+
+struct store_backend;
+
+/* Where a message of an existing log lies, for changes that need its blob: in the order of the UIDs of the
+ * transaction's "=", "-" and "S" lines. */
+struct store_hint {
+	uint32_t uid;
+	uint32_t flags;
+	uint64_t line; /* octet of its "+" line in the log */
+	uint8_t where;
+};
+
+struct store_commit {
+	/* by the caller; borrowed until done(), hints until applied() */
+	struct buf text;
+	const struct span *bodies; /* the record's body is all of them in a row */
+	size_t nbodies;
+	struct store_hint *hints; /* NULL: none known */
+	size_t nhints;
+	void (*done)(struct store_commit *, enum store_rc); /* durable, or nothing was done */
+	void (*applied)(struct store_commit *); /* after done() with STORE_OK: logs and blobs have it */
+	/* by the backend */
+	struct store_commit *next;
+	void *engine;
+	uint64_t id;
+};
+
+/* A file that others brought. */
+struct store_found {
+	char *base;      /* owned by the scan */
+	uint32_t uid;    /* what its name or an older index says; 0: nothing */
+	uint32_t flags;
+	uint8_t where;
+	uint64_t size;   /* with CRLF */
+	int64_t date;
+};
+
+struct store_flagged {
+	uint32_t uid;
+	uint32_t flags;
+};
+
+/* What differs between a mailbox and its index. */
+struct store_scan {
+	struct store_found *found;
+	size_t nfound;
+	struct store_flagged *flagged; /* ascending, as the other two */
+	size_t nflagged;
+	uint32_t *gone;
+	size_t ngone;
+	bool fresh;             /* there is no index: found is all of it */
+	uint32_t uidvalidity;   /* fresh: what another program's index says, 0 nothing */
+	uint32_t uidnext;       /* fresh: the same */
+	char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_MAX + 1];
+};
+
+void store_scan_free(struct store_scan **s);
+
+struct store_listed {
+	char key[STORE_BOX_MAX + 1];
+	bool exists, subscribed;
+};
+
+typedef void store_load_cb(void *arg, enum store_rc rc, struct index *x); /* x is moved from */
+typedef void store_fd_cb(void *arg, enum store_rc rc, int fd, uint64_t octets); /* fd is taken */
+typedef void store_scan_cb(void *arg, enum store_rc rc, struct store_scan *s); /* s is taken */
+typedef void store_list_cb(void *arg, enum store_rc rc, struct store_listed *list, size_t n); /* freed after */
+typedef void store_done_cb(void *arg, enum store_rc rc);
+typedef void store_file_cb(void *arg, enum store_rc rc, int fd, const char *name); /* fd is taken */
+
+/* Called for every key that is stored, while it is opened. */
+typedef void store_key_f(void *arg, const char *space, const char *key, uint64_t version, int64_t expires,
+			 struct span value);
+/* A file came to or went from a mailbox, by us or by others; name empty: it cannot be said which. */
+typedef void store_touched_f(void *arg, const char *user, const char *key, struct span name, bool in_new,
+			     bool went);
+
+struct store_backend_ops {
+	const char *name;
+	unsigned caps;
+	/* Carries out what was committed, calls all callbacks, frees. Who waits for them must still be there. */
+	void (*close)(struct store_backend *be);
+
+	/* Watch for reading, then call dispatch; -1: nothing ever completes later. */
+	int (*fd)(const struct store_backend *be);
+	void (*dispatch)(struct store_backend *be);
+
+	/* The number that the next commit will have: names are made of it. */
+	uint64_t (*next_id)(const struct store_backend *be);
+
+	/* Queues the transaction (borrowed until done() failed, or applied()). flush() makes all that are queued durable. */
+	void (*commit)(struct store_backend *be, struct store_commit *c);
+	void (*flush)(struct store_backend *be);
+
+	/* A mailbox's log, read; behind all that was committed before. An empty index (uidvalidity 0): the mailbox is
+	 * there and has none. NOTFOUND: no such mailbox. */
+	void (*load)(struct store_backend *be, const char *user, const char *key, store_load_cb *cb, void *arg);
+
+	/* A descriptor that only reads, and how much of the log is there. */
+	void (*log_open)(struct store_backend *be, const char *user, const char *key, store_fd_cb *cb,
+			 void *arg);
+
+	/* The log in as few lines as it takes, behind what was committed before; nothing may be committed to that mailbox until the
+	 * callback gives its new index (places of lines are others now). */
+	void (*log_compact)(struct store_backend *be, const char *user, const char *key, store_load_cb *cb,
+			    void *arg);
+
+	/* The log of a key space, written anew. text is moved from. */
+	void (*keys_replace)(struct store_backend *be, const char *space, struct buf *text,
+			     store_done_cb *cb, void *arg);
+
+	/* A message, CRLF throughout. */
+	void (*blob_open)(struct store_backend *be, const char *user, const char *key,
+			  const struct store_hint *h, store_fd_cb *cb, void *arg);
+
+	/* A place for a large body: its file and its name for "F" lines. file_sync() makes it durable and tells its size;
+	 * a file that no transaction names goes with file_drop(). */
+	void (*file_new)(struct store_backend *be, store_file_cb *cb, void *arg);
+	void (*file_sync)(struct store_backend *be, const char *name, store_fd_cb *cb, void *arg);
+	void (*file_drop)(struct store_backend *be, const char *name);
+
+	/* All mailboxes of a user, and what is subscribed to. NOTFOUND: no such user. */
+	void (*list)(struct store_backend *be, const char *user, store_list_cb *cb, void *arg);
+
+	/* CAP_EXTERNAL only. scan: `all` looks even where nothing seems to have changed; NULL in the callback: no difference. watch:
+	 * says from now on (or no more) through touched when somebody else changes it. */
+	void (*scan)(struct store_backend *be, const char *user, const char *key, bool all,
+		     store_scan_cb *cb, void *arg);
+	int (*watch)(struct store_backend *be, const char *user, const char *key, bool on);
+
+	/* STORE_OK while there is room for that many octets more, STORE_FULL, or STORE_TEMP when it is read only. */
+	enum store_rc (*room)(struct store_backend *be, uint64_t octets);
+
+	/* Time passes: checkpoints. Returns when to call again at the latest. */
+	uint64_t (*tick)(struct store_backend *be, uint64_t now_ms);
+};
+
+struct store_backend {
+	const struct store_backend_ops *ops;
+	store_touched_f *touched; /* set by the caller */
+	void *touched_arg;
+};
+
+/* --- the engines --------------------------------------------------------------------------------------- */
+
+struct local_conf {
+	int journal_fd, kv_fd, mail_fd; /* folders, borrowed */
+	const char *host;               /* for names of files */
+	uint64_t segment_octets;        /* 0: 64 MiB */
+	unsigned segments;              /* 0: 4 */
+	unsigned apply_threads, read_threads; /* 0: 2 and 4 */
+	uint64_t margin_octets;         /* free space that is left alone */
+	uint64_t margin_inodes;
+	void (*failed)(void *arg, const char *what); /* a flush failed: the process must end. Called at most once */
+	void *failed_arg;
+};
+
+/* Opens it and replays the journal; keys are told to key_f, transactions' ids to id_f (NULL: to nobody). */
+typedef void store_id_f(void *arg, const char *id, struct span text);
+int local_open(const struct local_conf *conf, store_key_f *key_f, store_id_f *id_f, void *arg,
+	       struct store_backend **be_out, struct diag *diag) PT_MUST_USE;
+
+/* An engine without a disk. */
+struct store_backend *memory_open(void);
+
+/* The next n operations of that kind end with rc. */
+enum memory_op { MEMORY_COMMIT, MEMORY_LOAD, MEMORY_LOG_OPEN, MEMORY_BLOB_OPEN, MEMORY_FILE, MEMORY_LIST,
+	MEMORY_ROOM, MEMORY_OPS };
+void memory_inject(struct store_backend *be, enum memory_op op, enum store_rc rc, unsigned n);
+
+#endif

@@ -1,0 +1,493 @@
+/* store/client.c - the channel to the store, and what is under way on it. */
+#include "store/client_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TURN_MAX 64
+
+/* --- calls ------------------------------------------------------------------------------------------------- */
+
+struct call *
+call_new(struct store *s, store_cb *cb, void *arg)
+{
+	struct call *c = calloc(1, sizeof *c);
+
+	if (c == NULL)
+		return NULL;
+	c->s = s;
+	c->cb = cb;
+	c->arg = arg;
+	if (++s->next_id == 0)
+		s->next_id = 1;
+	c->id = s->next_id;
+	STAILQ_INIT(&c->pieces);
+	return c;
+}
+
+int
+call_add(struct call *c, const struct frame *f, struct store_blob *blob)
+{
+	struct piece *p = malloc(sizeof *p + f->len);
+
+	if (p == NULL)
+		return PT_ENOMEM;
+	p->type = f->type;
+	p->len = f->len;
+	p->blob = blob;
+	if (blob != NULL)
+		blob->refs++;
+	memcpy(p->payload, f->octets + FRAME_HEADER, f->len);
+	STAILQ_INSERT_TAIL(&c->pieces, p, next);
+	return 0;
+}
+
+void
+call_free(struct call **cp)
+{
+	struct call *c = *cp;
+	struct piece *p;
+	size_t i;
+
+	if (c == NULL)
+		return;
+	while ((p = STAILQ_FIRST(&c->pieces)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->pieces, next);
+		if (p->blob != NULL)
+			blob_unref(p->blob);
+		free(p);
+	}
+	for (i = 0; i < c->nboxes; i++)
+		free((char *)(uintptr_t)c->boxes[i].name);
+	free(c->boxes);
+	free(c);
+	*cp = NULL;
+}
+
+static void
+detach(struct store *s)
+{
+	chan_free(&s->chan);
+}
+
+void
+store_send(struct store *s, struct frame *f, int fd)
+{
+	/* a channel that breaks is noticed by store_dispatch(), which its end makes readable */
+	if (s->chan != NULL && chan_send(s->chan, f, fd) != 0)
+		s->broken = true;
+}
+
+static void
+send_pieces(struct call *c)
+{
+	struct piece *p;
+	struct frame f;
+
+	STAILQ_FOREACH(p, &c->pieces, next) {
+		f.type = p->type;
+		f.id = c->id;
+		f.len = p->len;
+		f.fd = -1;
+		memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
+		store_send(c->s, &f, p->type == MSG_T_STORE_BODY ? p->blob->mem_fd : -1);
+	}
+}
+
+void
+call_start(struct call *c)
+{
+	TAILQ_INSERT_TAIL(&c->s->calls, c, next);
+	c->s->ncalls++;
+	if (c->s->chan != NULL)
+		send_pieces(c);
+}
+
+void
+call_answer(struct call *c, enum store_rc rc, struct store_reply *r)
+{
+	struct store_reply none = { .fd = -1 };
+
+	TAILQ_REMOVE(&c->s->calls, c, next);
+	c->s->ncalls--;
+	if (r == NULL)
+		r = &none;
+	if (c->cb != NULL)
+		c->cb(c->arg, rc, r);
+	if (r->fd >= 0)
+		close(r->fd);
+	call_free(&c);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------ */
+
+static struct call *
+call_find(struct store *s, uint32_t id)
+{
+	struct call *c;
+
+	/* answers come nearly in order */
+	TAILQ_FOREACH(c, &s->calls, next)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+static void
+answer_view(struct call *c, enum store_rc rc, struct store_reply *r)
+{
+	struct store_view *v = c->view;
+
+	c->view = NULL;
+	if (v->opened) { /* opened again after the store was started anew */
+		if (rc != STORE_OK)
+			view_event(v, true, 0);
+		call_answer(c, rc, r);
+		return;
+	}
+	if (rc == STORE_OK) {
+		v->opened = true;
+		r->view = v;
+	} else {
+		view_free(v);
+	}
+	call_answer(c, rc, r);
+}
+
+static int
+on_reply(struct store *s, struct frame *f)
+{
+	struct msg_store_reply m;
+	struct call *c;
+
+	if (msg_store_reply_decode(f, &m) != 0 || m.rc >= STORE_RC_COUNT || (c = call_find(s, f->id)) == NULL)
+		return PT_EPROTO;
+	struct store_reply r = { .id = m.number, .uidvalidity = m.uidvalidity, .uids = m.uids,
+		.sources = m.sources, .modseq = m.modseq, .text = m.text, .fd = -1, .boxes = c->boxes,
+		.nboxes = c->nboxes };
+
+	if (c->file != NULL) {
+		if (m.rc == STORE_OK)
+			return PT_EPROTO;
+		blob_file(c->file, (enum store_rc)m.rc, -1);
+		call_answer(c, (enum store_rc)m.rc, &r);
+	} else if (c->view != NULL) {
+		if (m.rc == STORE_OK)
+			return PT_EPROTO;
+		answer_view(c, (enum store_rc)m.rc, &r);
+	} else {
+		call_answer(c, (enum store_rc)m.rc, &r);
+	}
+	return 0;
+}
+
+static int
+on_file_fd(struct store *s, struct frame *f)
+{
+	struct msg_store_file_fd m;
+	struct call *c;
+
+	if (msg_store_file_fd_decode(f, &m) != 0 || (c = call_find(s, f->id)) == NULL || c->file == NULL ||
+	    c->file->file != m.file)
+		return PT_EPROTO;
+	blob_file(c->file, STORE_OK, frame_take_fd(f));
+	call_answer(c, STORE_OK, NULL);
+	return 0;
+}
+
+static struct store_view *
+view_find(struct store *s, uint32_t id)
+{
+	struct store_view *v;
+
+	TAILQ_FOREACH(v, &s->views, next)
+		if (v->id == id)
+			return v;
+	return NULL;
+}
+
+static int
+on_view(struct store *s, struct frame *f)
+{
+	struct store_reply r = { .fd = -1 };
+	struct msg_store_view m;
+	struct store_view *v;
+	struct call *c = NULL;
+	int rc;
+
+	if (msg_store_view_decode(f, &m) != 0 || (f->id != 0 && (c = call_find(s, f->id)) == NULL))
+		return PT_EPROTO;
+	v = c != NULL ? c->view : view_find(s, m.view);
+	if (v == NULL) { /* closed meanwhile */
+		if (c != NULL)
+			call_answer(c, STORE_NOTFOUND, NULL);
+		return 0;
+	}
+	if (v->id != m.view)
+		return PT_EPROTO;
+	rc = view_log(v, frame_take_fd(f), m.octets);
+	if (c != NULL)
+		answer_view(c, rc == 0 ? STORE_OK : STORE_TEMP, &r);
+	else if (rc != 0)
+		view_event(v, true, 0);
+	return 0;
+}
+
+static int
+on_event(struct store *s, struct frame *f)
+{
+	struct msg_store_event m;
+	struct store_view *v;
+
+	if (msg_store_event_decode(f, &m) != 0)
+		return PT_EPROTO;
+	if ((v = view_find(s, m.view)) != NULL)
+		view_event(v, m.gone, m.octets);
+	return 0;
+}
+
+static int
+on_message(struct store *s, struct frame *f)
+{
+	struct msg_store_message m;
+	struct store_reply r = { .fd = -1 };
+	struct call *c;
+
+	if (msg_store_message_decode(f, &m) != 0 || (c = call_find(s, f->id)) == NULL)
+		return PT_EPROTO;
+	r.fd = frame_take_fd(f);
+	r.size = m.octets;
+	call_answer(c, STORE_OK, &r);
+	return 0;
+}
+
+static int
+on_box_status(struct store *s, struct frame *f)
+{
+	struct msg_store_box_status m;
+	struct store_box *grown, *b;
+	struct call *c;
+
+	if (msg_store_box_status_decode(f, &m) != 0 || m.id.n > 32 || (c = call_find(s, f->id)) == NULL)
+		return PT_EPROTO;
+	if ((grown = reallocarray(c->boxes, c->nboxes + 1, sizeof *grown)) == NULL)
+		return PT_ENOMEM;
+	c->boxes = grown;
+	b = &grown[c->nboxes];
+	*b = (struct store_box){ .exists = m.present, .subscribed = m.subscribed,
+		.status = { .uidvalidity = m.uidvalidity, .uidnext = m.uidnext, .messages = m.messages,
+			.unseen = m.unseen, .recent = m.recent, .deleted = m.deleted, .octets = m.octets,
+			.modseq = m.modseq } };
+	if (m.id.n > 0)
+		memcpy(b->status.id, m.id.p, m.id.n);
+	if ((b->name = strndup((const char *)m.box.p, m.box.n)) == NULL)
+		return PT_ENOMEM;
+	c->nboxes++;
+	return 0;
+}
+
+static int
+on_value(struct store *s, struct frame *f)
+{
+	struct msg_store_value m;
+	struct store_reply r = { .fd = -1 };
+	struct call *c;
+
+	if (msg_store_value_decode(f, &m) != 0 || (c = call_find(s, f->id)) == NULL)
+		return PT_EPROTO;
+	r.value = m.value;
+	r.version = m.version;
+	call_answer(c, STORE_OK, &r);
+	return 0;
+}
+
+static const struct {
+	enum msg_type type;
+	int (*f)(struct store *s, struct frame *f);
+} answers[] = {
+	{ MSG_T_STORE_REPLY, on_reply },
+	{ MSG_T_STORE_FILE_FD, on_file_fd },
+	{ MSG_T_STORE_VIEW, on_view },
+	{ MSG_T_STORE_EVENT, on_event },
+	{ MSG_T_STORE_MESSAGE, on_message },
+	{ MSG_T_STORE_BOX_STATUS, on_box_status },
+	{ MSG_T_STORE_VALUE, on_value },
+};
+
+static int
+take(struct store *s, struct frame *f)
+{
+	size_t i;
+	int rc = PT_EPROTO;
+
+	for (i = 0; i < PT_COUNT(answers); i++)
+		if (answers[i].type == f->type)
+			rc = answers[i].f(s, f);
+	frame_fini(f);
+	return rc;
+}
+
+/* --- connection --------------------------------------------------------------------------------------------- */
+
+struct store *
+store_new(void)
+{
+	struct store *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return NULL;
+	TAILQ_INIT(&s->calls);
+	TAILQ_INIT(&s->blobs);
+	TAILQ_INIT(&s->views);
+	return s;
+}
+
+void
+store_free(struct store **sp)
+{
+	struct store *s = *sp;
+	struct call *c;
+	struct store_view *v;
+
+	if (s == NULL)
+		return;
+	s->closing = true;
+	detach(s);
+	while ((c = TAILQ_FIRST(&s->calls)) != NULL) {
+		if (c->view != NULL && !c->view->opened) {
+			view_free(c->view);
+			c->view = NULL;
+		}
+		call_answer(c, c->commit ? STORE_UNKNOWN : STORE_TEMP, NULL);
+	}
+	/* what its owners still hold is theirs to free; it has nobody to talk to */
+	while ((v = TAILQ_FIRST(&s->views)) != NULL) {
+		TAILQ_REMOVE(&s->views, v, next);
+		v->s = NULL;
+	}
+	while (!TAILQ_EMPTY(&s->blobs)) {
+		struct store_blob *b = TAILQ_FIRST(&s->blobs);
+
+		TAILQ_REMOVE(&s->blobs, b, next);
+		b->s = NULL;
+	}
+	free(s);
+	*sp = NULL;
+}
+
+void
+store_attach(struct store *s, int fd)
+{
+	struct store_blob *b;
+	struct store_view *v;
+	struct call *c, *next;
+
+	detach(s);
+	s->broken = false;
+	s->attached++;
+	if ((s->chan = chan_new(fd)) == NULL)
+		return;
+	TAILQ_FOREACH(b, &s->blobs, next)
+		blob_detached(b);
+	/* views first: what is asked of them comes behind */
+	TAILQ_FOREACH(v, &s->views, next)
+		if (v->opened && !v->gone)
+			view_reopen(v);
+	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, next);
+		if (c->view == NULL || !c->view->opened)
+			send_pieces(c);
+	}
+}
+
+int
+store_fd(const struct store *s)
+{
+	return s->chan == NULL ? -1 : chan_fd(s->chan);
+}
+
+bool
+store_wants_write(const struct store *s)
+{
+	return s->chan != NULL && chan_wants_write(s->chan);
+}
+
+bool
+store_attached(const struct store *s)
+{
+	return s->chan != NULL;
+}
+
+size_t
+store_pending(const struct store *s)
+{
+	return s->ncalls;
+}
+
+int
+store_dispatch(struct store *s)
+{
+	struct frame f;
+	int i, rc = 0;
+
+	if (s->chan == NULL)
+		return PT_EEOF;
+	/* first what the store said, even if it has died since */
+	for (i = 0; i < TURN_MAX && rc == 0 && s->chan != NULL; i++)
+		if ((rc = chan_recv(s->chan, &f)) == 0)
+			rc = take(s, &f);
+	if (rc == PT_EAGAIN || rc == 0)
+		rc = s->chan == NULL || s->broken ? PT_EEOF : chan_flush(s->chan);
+	if (rc != 0)
+		detach(s);
+	return rc == 0 || rc == PT_EPROTO ? rc : PT_EEOF;
+}
+
+/* --- small questions ------------------------------------------------------------------------------------------ */
+
+/* f was encoded with rc: a call of that one frame. */
+static void
+ask(struct store *s, int rc, const struct frame *f, store_cb *cb, void *arg)
+{
+	struct store_reply none = { .fd = -1 };
+	struct call *c = rc == 0 ? call_new(s, cb, arg) : NULL;
+
+	if (c == NULL || call_add(c, f, NULL) != 0) {
+		call_free(&c);
+		cb(arg, rc != 0 ? STORE_INVALID : STORE_TEMP, &none);
+		return;
+	}
+	call_start(c);
+}
+
+void
+store_boxes(struct store *s, const char *user, store_cb *cb, void *arg)
+{
+	struct msg_store_boxes m = { .user = span_str(user) };
+	struct frame f;
+
+	ask(s, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
+}
+
+void
+store_get(struct store *s, const char *space, const char *key, store_cb *cb, void *arg)
+{
+	struct msg_store_get m = { .space = span_str(space), .key = span_str(key) };
+	struct frame f;
+
+	ask(s, msg_store_get_encode(&m, 0, &f), &f, cb, arg);
+}
+
+void
+store_fetch(struct store_view *v, uint32_t uid, store_cb *cb, void *arg)
+{
+	struct msg_store_fetch m = { .view = v->id, .uid = uid };
+	struct store_reply none = { .fd = -1 };
+	struct frame f;
+
+	if (v->s == NULL || v->gone)
+		cb(arg, STORE_NOTFOUND, &none);
+	else
+		ask(v->s, msg_store_fetch_encode(&m, 0, &f), &f, cb, arg);
+}

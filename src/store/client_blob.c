@@ -1,0 +1,232 @@
+/* store/client_blob.c - a body on its way: in sealed memory, or in a file of the store's. */
+#include "store/client_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define WAIT_MAX (64u * 1024) /* octets in memory while the file is not there yet */
+
+static void
+ask_file(struct store_blob *b)
+{
+	struct msg_store_file m;
+	struct call *c;
+	struct frame f;
+
+	if (b->s == NULL || (c = call_new(b->s, NULL, NULL)) == NULL) {
+		b->lost = true;
+		return;
+	}
+	if (++b->s->next_file == 0)
+		b->s->next_file = 1;
+	b->file = m.file = b->s->next_file;
+	b->attached = b->s->attached;
+	PT_ASSERT(msg_store_file_encode(&m, c->id, &f) == 0);
+	if (call_add(c, &f, NULL) != 0) {
+		call_free(&c);
+		b->lost = true;
+		return;
+	}
+	c->file = b;
+	b->refs++;
+	call_start(c);
+}
+
+struct store_blob *
+store_blob_new(struct store *s, uint64_t size_hint)
+{
+	struct store_blob *b = calloc(1, sizeof *b);
+
+	if (b == NULL)
+		return NULL;
+	b->s = s;
+	b->refs = 1;
+	STAILQ_INIT(&b->waiting);
+	b->file_fd = -1;
+	if ((b->mem_fd = memfd_create("postern-body", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0) {
+		free(b);
+		return NULL;
+	}
+	TAILQ_INSERT_TAIL(&s->blobs, b, next);
+	if (size_hint > STORE_BODY_MAX)
+		ask_file(b);
+	return b;
+}
+
+static int
+write_all(int fd, const uint8_t *p, size_t n)
+{
+	ssize_t w;
+
+	while (n > 0) {
+		w = write(fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) ? PT_EFULL : PT_EIO;
+		p += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+int
+store_blob_write(struct store_blob *b, const void *p, size_t n)
+{
+	int rc;
+
+	if (b->sealed)
+		return PT_EINVAL;
+	if (b->lost)
+		return b->refused == STORE_FULL ? PT_EFULL : PT_EUNAVAIL;
+	if (n > STORE_MESSAGE_MAX - b->size)
+		return PT_ETOOBIG;
+	if (b->file_fd >= 0) {
+		rc = write_all(b->file_fd, p, n);
+	} else {
+		if (b->size + n > STORE_BODY_MAX && b->file == 0)
+			ask_file(b);
+		if (b->size + n > WAIT_MAX)
+			return PT_EAGAIN;
+		rc = write_all(b->mem_fd, p, n);
+	}
+	if (rc == 0)
+		b->size += n;
+	else
+		b->lost = true;
+	return rc;
+}
+
+void
+store_blob_ready(struct store_blob *b, void (*ready)(void *arg), void *arg)
+{
+	b->ready = ready;
+	b->ready_arg = arg;
+	if (b->file_fd >= 0 || b->lost) {
+		b->ready = NULL;
+		ready(arg);
+	}
+}
+
+uint64_t
+store_blob_size(const struct store_blob *b)
+{
+	return b->size;
+}
+
+static int
+move_to_file(struct store_blob *b)
+{
+	uint8_t buf[16384];
+	uint64_t off = 0;
+	ssize_t n;
+	int rc = 0;
+
+	while (off < b->size && rc == 0) {
+		if ((n = pread(b->mem_fd, buf, sizeof buf, (off_t)off)) <= 0)
+			return PT_EIO;
+		rc = write_all(b->file_fd, buf, (size_t)n);
+		off += (uint64_t)n;
+	}
+	close(b->mem_fd);
+	b->mem_fd = -1;
+	return rc;
+}
+
+static void
+drop_file(struct store_blob *b)
+{
+	struct msg_store_drop m = { .file = b->file };
+	struct frame f;
+
+	if (b->file == 0 || !b->has_file || b->s == NULL || b->attached != b->s->attached)
+		return;
+	PT_ASSERT(msg_store_drop_encode(&m, 0, &f) == 0);
+	store_send(b->s, &f, -1);
+}
+
+void
+blob_unref(struct store_blob *b)
+{
+	if (--b->refs > 0)
+		return;
+	drop_file(b);
+	if (b->s != NULL)
+		TAILQ_REMOVE(&b->s->blobs, b, next);
+	if (b->mem_fd >= 0)
+		close(b->mem_fd);
+	if (b->file_fd >= 0)
+		close(b->file_fd);
+	free(b);
+}
+
+void
+blob_file(struct store_blob *b, enum store_rc rc, int fd)
+{
+	void (*ready)(void *) = b->ready;
+
+	b->has_file = rc == STORE_OK;
+	b->refused = rc;
+	if (b->sealed && rc == STORE_OK) { /* it was small after all */
+		close(fd);
+	} else if (!b->sealed) {
+		b->file_fd = fd;
+		if (rc != STORE_OK || move_to_file(b) != 0)
+			b->lost = true;
+	}
+	b->ready = NULL;
+	if (ready != NULL && b->refs > 1)
+		ready(b->ready_arg);
+	txn_wake(b);
+	blob_unref(b);
+}
+
+/* Its file was the last store process's. */
+void
+blob_detached(struct store_blob *b)
+{
+	void (*ready)(void *) = b->ready;
+
+	if (!b->has_file || b->mem_fd >= 0) {
+		b->has_file = false;
+		b->attached = b->s->attached; /* it will be asked for again */
+		return;
+	}
+	b->has_file = false;
+	b->lost = true;
+	b->ready = NULL;
+	if (ready != NULL)
+		ready(b->ready_arg);
+	txn_wake(b);
+}
+
+int
+blob_seal(struct store_blob *b)
+{
+	if (b->lost)
+		return PT_EUNAVAIL;
+	if (b->file_fd >= 0) {
+		b->sealed = true;
+		return 0;
+	}
+	if (b->size > STORE_BODY_MAX)
+		return PT_EAGAIN;
+	if (!b->sealed && fcntl(b->mem_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+		return PT_EIO;
+	b->sealed = true;
+	return 0;
+}
+
+void
+store_blob_free(struct store_blob **bp)
+{
+	if (*bp == NULL)
+		return;
+	(*bp)->ready = NULL;
+	blob_unref(*bp);
+	*bp = NULL;
+}

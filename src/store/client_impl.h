@@ -1,0 +1,133 @@
+/* store/client_impl.h - the parts of the client's library among themselves.
+ *
+ * client.c       the channel and calls under way
+ * client_blob.c  bodies
+ * client_txn.c   transactions
+ * client_view.c  mailboxes that are looked at */
+#ifndef STORE_CLIENT_IMPL_H
+#define STORE_CLIENT_IMPL_H
+
+#include "store/index.h"
+#include "store/store.h"
+
+#include "ipc/chan.h"
+#include "ipc/msg.h"
+
+#include <sys/queue.h>
+
+/* A frame of a call, kept until it is answered. */
+struct piece {
+	STAILQ_ENTRY(piece) next;
+	uint16_t type;
+	uint32_t len;
+	struct store_blob *blob; /* its memory goes along; a reference. NULL: none */
+	uint8_t payload[];
+};
+
+struct call {
+	TAILQ_ENTRY(call) next;
+	struct store *s;
+	uint32_t id;
+	STAILQ_HEAD(, piece) pieces;
+	bool commit;
+	bool bad;  /* a part could not be: answered without being sent */
+	enum store_rc bad_rc;
+	bool waits; /* for files of its blobs */
+	store_cb *cb; /* NULL: nobody waits */
+	void *arg;
+	struct store_view *view; /* that it opens */
+	struct store_blob *file; /* that it asks for */
+	struct store_box *boxes; /* owned, with their names */
+	size_t nboxes;
+};
+
+struct store {
+	struct chan *chan; /* NULL: none */
+	uint32_t next_id, next_view, next_file;
+	TAILQ_HEAD(, call) calls; /* in the order in which they were made */
+	size_t ncalls;
+	TAILQ_HEAD(, store_blob) blobs;
+	TAILQ_HEAD(, store_view) views;
+	unsigned attached; /* how often */
+	bool broken; /* its end will be read */
+	bool closing;
+};
+
+struct store_blob {
+	TAILQ_ENTRY(store_blob) next;
+	struct store *s;
+	unsigned refs;     /* its owner's and calls' */
+	int mem_fd;        /* -1: none (any more) */
+	int file_fd;       /* -1: none */
+	uint32_t file;     /* its number; 0: none asked for */
+	unsigned attached; /* of which channel the file is */
+	bool has_file;     /* the store has made it */
+	bool lost, sealed;
+	enum store_rc refused;
+	uint64_t size;
+	void (*ready)(void *arg);
+	void *ready_arg;
+	STAILQ_HEAD(, store_txn) waiting; /* commits, for the file */
+};
+
+/* Collected: pieces as they will be sent, but that bodies get their numbers last. */
+struct store_txn {
+	STAILQ_ENTRY(store_txn) next;
+	struct store *s;
+	STAILQ_HEAD(, piece) pieces;
+	uint8_t id[16];
+	unsigned nops;
+	size_t octets;
+	int bad;
+	store_cb *cb;
+	void *arg;
+};
+
+struct store_view {
+	TAILQ_ENTRY(store_view) next;
+	struct store *s;
+	uint32_t id;
+	char *user, *box; /* owned */
+	void (*change)(void *arg);
+	void *change_arg;
+	bool opened;       /* its opener has it */
+	int fd;
+	uint64_t octets;   /* of the log that are there */
+	struct index x;
+	int new_fd;        /* another log, not yet taken; -1 */
+	uint64_t new_octets;
+	bool gone, told_gone;
+	struct store_change *queue; /* owned; what one line made */
+	size_t nqueue, queue_at, queue_cap;
+};
+
+/* --- client.c ------------------------------------------------------------------------------------------- */
+
+struct call *call_new(struct store *s, store_cb *cb, void *arg); /* NULL: out of memory */
+int call_add(struct call *c, const struct frame *f, struct store_blob *blob); /* PT_ENOMEM */
+/* Into the list, and out if there is a channel. */
+void call_start(struct call *c);
+void call_free(struct call **c);
+void call_answer(struct call *c, enum store_rc rc, struct store_reply *r); /* frees */
+void store_send(struct store *s, struct frame *f, int fd);
+
+/* --- client_blob.c ---------------------------------------------------------------------------------------- */
+
+void blob_unref(struct store_blob *b);
+void blob_file(struct store_blob *b, enum store_rc rc, int fd); /* the answer; fd is taken */
+void blob_detached(struct store_blob *b); /* a new channel */
+int blob_seal(struct store_blob *b);
+
+/* --- client_txn.c ------------------------------------------------------------------------------------------ */
+
+void txn_wake(struct store_blob *b); /* its file is there, or never will be */
+
+/* --- client_view.c ---------------------------------------------------------------------------------------- */
+
+/* The log of a view; fd is taken. 0, PT_ENOMEM, PT_EPROTO. */
+int view_log(struct store_view *v, int fd, uint64_t octets);
+void view_event(struct store_view *v, bool gone, uint64_t octets);
+void view_reopen(struct store_view *v);
+void view_free(struct store_view *v);
+
+#endif

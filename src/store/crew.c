@@ -1,0 +1,271 @@
+/* store/crew.c - one mutex, a queue for each lane, and strands. */
+#include "store/crew.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct queue {
+	struct crew_job *head, *tail;
+};
+
+struct lane {
+	struct queue ready;
+	pthread_cond_t some;
+	pthread_t threads[CREW_THREADS_MAX];
+	unsigned nthreads;
+};
+
+struct crew {
+	pthread_mutex_t lock;
+	struct lane lane[CREW_LANES];
+	struct queue finished;
+	size_t jobs; /* submitted, done() not yet called */
+	int fd;
+	bool stop;
+};
+
+struct starter {
+	struct crew *p;
+	struct lane *lane;
+};
+
+static void
+push(struct queue *q, struct crew_job *j)
+{
+	j->next = NULL;
+	if (q->head == NULL)
+		q->head = j;
+	else
+		q->tail->next = j;
+	q->tail = j;
+}
+
+static struct crew_job *
+pop(struct queue *q)
+{
+	struct crew_job *j = q->head;
+
+	if (j != NULL)
+		q->head = j->next;
+	return j;
+}
+
+/* Under the lock. */
+static void
+make_ready(struct crew *p, struct crew_job *j)
+{
+	struct lane *l = &p->lane[j->lane];
+
+	push(&l->ready, j);
+	pthread_cond_signal(&l->some);
+}
+
+/* Under the lock: the next in each of its strands has its turn. */
+static void
+leave_strands(struct crew *p, struct crew_job *j)
+{
+	struct crew_strand *s;
+	unsigned i;
+
+	for (i = 0; i < j->nturns; i++) {
+		s = j->turn[i].strand;
+		PT_ASSERT(s->head == &j->turn[i]);
+		s->head = j->turn[i].next;
+		if (s->head != NULL && --s->head->job->waiting == 0)
+			make_ready(p, s->head->job);
+	}
+}
+
+static void
+finish(struct crew *p, struct crew_job *j)
+{
+	uint64_t one = 1;
+
+	if (!j->again)
+		leave_strands(p, j);
+	if (p->finished.head == NULL && write(p->fd, &one, sizeof one) != sizeof one)
+		PT_ASSERT(!"an eventfd takes a one");
+	push(&p->finished, j);
+}
+
+static void *
+thread(void *arg)
+{
+	struct starter *s = arg;
+	struct crew *p = s->p;
+	struct lane *l = s->lane;
+	struct crew_job *j;
+
+	free(s);
+	pthread_mutex_lock(&p->lock);
+	for (;;) {
+		while (!p->stop && l->ready.head == NULL)
+			pthread_cond_wait(&l->some, &p->lock);
+		if (p->stop)
+			break;
+		j = pop(&l->ready);
+		pthread_mutex_unlock(&p->lock);
+		j->run(j);
+		pthread_mutex_lock(&p->lock);
+		finish(p, j);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static int
+start(struct crew *p, struct lane *l)
+{
+	struct starter *s = malloc(sizeof *s);
+
+	if (s == NULL)
+		return PT_ENOMEM;
+	*s = (struct starter){ p, l };
+	if (pthread_create(&l->threads[l->nthreads], NULL, thread, s) != 0) {
+		free(s);
+		return PT_EUNAVAIL;
+	}
+	l->nthreads++;
+	return 0;
+}
+
+struct crew *
+crew_new(const unsigned threads[CREW_LANES])
+{
+	struct crew *p = calloc(1, sizeof *p);
+	sigset_t all, before;
+	unsigned i, k;
+	int rc = 0;
+
+	if (p == NULL)
+		return NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	for (i = 0; i < CREW_LANES; i++)
+		pthread_cond_init(&p->lane[i].some, NULL);
+	if ((p->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+		rc = PT_EUNAVAIL;
+	sigfillset(&all); /* signals are the main thread's */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (i = 0; i < CREW_LANES && rc == 0; i++)
+		for (k = 0; k < threads[i] && k < CREW_THREADS_MAX && rc == 0; k++)
+			rc = start(p, &p->lane[i]);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (rc != 0)
+		crew_free(&p);
+	return p;
+}
+
+void
+crew_free(struct crew **pp)
+{
+	struct crew *p = *pp;
+	unsigned i, k;
+
+	if (p == NULL)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	for (i = 0; i < CREW_LANES; i++)
+		pthread_cond_broadcast(&p->lane[i].some);
+	pthread_mutex_unlock(&p->lock);
+	for (i = 0; i < CREW_LANES; i++) {
+		for (k = 0; k < p->lane[i].nthreads; k++)
+			pthread_join(p->lane[i].threads[k], NULL);
+		pthread_cond_destroy(&p->lane[i].some);
+	}
+	pthread_mutex_destroy(&p->lock);
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p);
+	*pp = NULL;
+}
+
+int
+crew_fd(const struct crew *p)
+{
+	return p->fd;
+}
+
+void
+crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *strands, unsigned n)
+{
+	struct crew_turn *t;
+	unsigned i;
+
+	PT_ASSERT(n <= CREW_STRANDS_INLINE);
+	pthread_mutex_lock(&p->lock);
+	j->nturns = n;
+	j->waiting = 0;
+	p->jobs++;
+	for (i = 0; i < n; i++) {
+		t = &j->turn[i];
+		*t = (struct crew_turn){ .job = j, .strand = strands[i] };
+		if (strands[i]->head == NULL) {
+			strands[i]->head = t;
+		} else {
+			strands[i]->tail->next = t;
+			j->waiting++;
+		}
+		strands[i]->tail = t;
+	}
+	if (j->waiting == 0)
+		make_ready(p, j);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void
+crew_again(struct crew *p, struct crew_job *j)
+{
+	pthread_mutex_lock(&p->lock);
+	j->again = false;
+	p->jobs++;
+	make_ready(p, j);
+	pthread_mutex_unlock(&p->lock);
+}
+
+bool
+crew_strand_idle(struct crew *p, const struct crew_strand *s)
+{
+	bool idle;
+
+	pthread_mutex_lock(&p->lock);
+	idle = s->head == NULL;
+	pthread_mutex_unlock(&p->lock);
+	return idle;
+}
+
+void
+crew_dispatch(struct crew *p)
+{
+	struct crew_job *j, *next;
+	uint64_t n;
+
+	pthread_mutex_lock(&p->lock);
+	if (read(p->fd, &n, sizeof n) != sizeof n) {
+		/* nothing was announced */
+	}
+	j = p->finished.head;
+	p->finished.head = NULL;
+	pthread_mutex_unlock(&p->lock);
+	for (; j != NULL; j = next) {
+		next = j->next;
+		p->jobs--; /* the main thread's alone */
+		j->done(j);
+	}
+}
+
+void
+crew_drain(struct crew *p)
+{
+	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
+
+	while (p->jobs > 0) {
+		(void)poll(&fd, 1, -1);
+		crew_dispatch(p);
+	}
+}

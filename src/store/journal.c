@@ -1,0 +1,680 @@
+/* store/journal.c - segments, batches and the scan; see journal.h. Knows nothing of what records mean. */
+#include "store/journal.h"
+
+#include "store/crc32c.h"
+#include "store/hex.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME_MAX_LEN 32
+#define ZERO_CHUNK (1u << 20)
+#define FIELDS_CRC 14 /* where the header's fields begin */
+#define FIELDS_LSN 23
+#define FIELDS_EPOCH 40
+
+struct segment {
+	int fd; /* -1: no such segment */
+	bool used;
+	uint64_t first;   /* LSN it is named after */
+	uint64_t last;    /* of its last record; first - 1: none */
+	uint32_t number;  /* while free */
+};
+
+struct journal {
+	int dir_fd; /* borrowed */
+	int lock_fd;
+	struct journal_conf conf;
+	struct segment seg[JOURNAL_SEGMENTS_MAX];
+	uint32_t spare_number; /* next name of a free one */
+	uint32_t current;
+	bool begun;    /* current takes records */
+	bool replayed;
+	bool failed;
+	uint64_t off;  /* in current: where the batch goes */
+	uint64_t next;
+	uint32_t epoch;
+	uint8_t *batch;
+	size_t batch_len, batch_cap;
+	uint64_t flushes;
+};
+
+/* --- records ----------------------------------------------------------------------------------------- */
+
+static uint32_t
+record_crc(const uint8_t *header, const void *payload, size_t n)
+{
+	uint32_t crc = crc32c(0, header, FIELDS_CRC - 1);
+
+	crc = crc32c(crc, header + FIELDS_LSN - 1, JOURNAL_HEADER - FIELDS_LSN + 1);
+	return crc32c(crc, payload, n);
+}
+
+static void
+header_write(uint8_t *h, size_t len, uint64_t lsn, uint32_t epoch)
+{
+	memcpy(h, "PJ01 ", 5);
+	hex_put(h + 5, 8, len);
+	h[13] = ' ';
+	h[22] = ' ';
+	hex_put(h + FIELDS_LSN, 16, lsn);
+	h[39] = ' ';
+	hex_put(h + FIELDS_EPOCH, 8, epoch);
+	h[48] = '\n';
+}
+
+/* The text ends with the first empty line. */
+static bool
+split(struct span payload, struct journal_record *r)
+{
+	const uint8_t *end = payload.n > 0 && payload.p[0] == '\n' ? payload.p
+		: memmem(payload.p, payload.n, "\n\n", 2);
+	size_t n;
+
+	if (end == NULL)
+		return false;
+	n = (size_t)(end - payload.p) + (end == payload.p && payload.p[0] == '\n' ? 0 : 1);
+	r->text = (struct span){ payload.p, n };
+	r->body = (struct span){ payload.p + n + 1, payload.n - n - 1 };
+	return true;
+}
+
+size_t
+journal_record_decode(struct span buf, struct journal_record *r)
+{
+	uint64_t len, crc, lsn, epoch;
+	const uint8_t *h = buf.p;
+
+	if (buf.n < JOURNAL_HEADER || memcmp(h, "PJ01 ", 5) != 0 || h[13] != ' ' || h[22] != ' ' ||
+	    h[39] != ' ' || h[48] != '\n')
+		return 0;
+	if (!hex_get(h + 5, 8, &len) || !hex_get(h + FIELDS_CRC, 8, &crc) ||
+	    !hex_get(h + FIELDS_LSN, 16, &lsn) || !hex_get(h + FIELDS_EPOCH, 8, &epoch))
+		return 0;
+	if (len > buf.n - JOURNAL_HEADER || record_crc(h, h + JOURNAL_HEADER, len) != crc)
+		return 0;
+	r->lsn = lsn;
+	r->epoch = (uint32_t)epoch;
+	if (!split((struct span){ h + JOURNAL_HEADER, len }, r))
+		return 0;
+	return JOURNAL_HEADER + len;
+}
+
+/* --- segments ---------------------------------------------------------------------------------------- */
+
+static void
+name_used(char *out, uint64_t first)
+{
+	snprintf(out, NAME_MAX_LEN, "%016llx.pj", (unsigned long long)first);
+}
+
+static void
+name_free(char *out, uint32_t number)
+{
+	snprintf(out, NAME_MAX_LEN, "free-%08x.pj", number);
+}
+
+static int
+slot_free(const struct journal *j)
+{
+	unsigned i;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd < 0)
+			return (int)i;
+	return -1;
+}
+
+/* Octets in the file, so that later flushes write data only. */
+static int
+write_zeros(int fd, uint64_t octets)
+{
+	uint8_t *zeros = calloc(1, ZERO_CHUNK);
+	uint64_t off = 0;
+	ssize_t n;
+	int rc = 0;
+
+	if (zeros == NULL)
+		return PT_ENOMEM;
+	while (off < octets && rc == 0) {
+		n = pwrite(fd, zeros, octets - off < ZERO_CHUNK ? octets - off : ZERO_CHUNK, (off_t)off);
+		if (n > 0)
+			off += (uint64_t)n;
+		else if (n == 0 || errno != EINTR)
+			rc = n < 0 && (errno == ENOSPC || errno == EDQUOT) ? PT_EFULL : PT_EIO;
+	}
+	free(zeros);
+	if (rc == 0 && fsync(fd) != 0)
+		rc = PT_EIO;
+	return rc;
+}
+
+int
+journal_spare_make(const struct journal *j, uint32_t number, int *fd_out)
+{
+	char name[NAME_MAX_LEN], tmp[NAME_MAX_LEN + 4];
+	int fd, rc;
+
+	*fd_out = -1;
+	name_free(name, number);
+	snprintf(tmp, sizeof tmp, "%s.new", name);
+	fd = openat(j->dir_fd, tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return errno == ENOSPC ? PT_EFULL : PT_EIO;
+	if ((rc = write_zeros(fd, j->conf.segment_octets)) == 0 &&
+	    (renameat(j->dir_fd, tmp, j->dir_fd, name) != 0 || fsync(j->dir_fd) != 0))
+		rc = PT_EIO;
+	if (rc != 0) {
+		close(fd);
+		unlinkat(j->dir_fd, tmp, 0);
+		return rc;
+	}
+	*fd_out = fd;
+	return 0;
+}
+
+int
+journal_spare_add(struct journal *j, uint32_t number, int fd)
+{
+	int i = slot_free(j);
+
+	if (i < 0) {
+		close(fd);
+		return PT_EFULL;
+	}
+	j->seg[i] = (struct segment){ .fd = fd, .number = number };
+	return 0;
+}
+
+uint32_t
+journal_spare_number(struct journal *j)
+{
+	return j->spare_number++;
+}
+
+void
+journal_segments(const struct journal *j, unsigned *used, unsigned *spare, unsigned *max)
+{
+	unsigned i;
+
+	*used = *spare = 0;
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0)
+			*(j->seg[i].used ? used : spare) += 1;
+	*max = j->conf.segments;
+}
+
+/* A free segment becomes the current one, under the name of the next record. The name must be durable before
+ * the first record in it is acknowledged. */
+static int
+begin_segment(struct journal *j)
+{
+	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
+	unsigned used, spare, max, i;
+	int fd, rc;
+
+	journal_segments(j, &used, &spare, &max);
+	if (used + spare < max && spare == 0) {
+		uint32_t number = journal_spare_number(j);
+
+		if ((rc = journal_spare_make(j, number, &fd)) != 0 ||
+		    (rc = journal_spare_add(j, number, fd)) != 0)
+			return rc;
+	}
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0 && !j->seg[i].used)
+			break;
+	if (i == JOURNAL_SEGMENTS_MAX)
+		return PT_EFULL;
+	name_free(from, j->seg[i].number);
+	name_used(to, j->next);
+	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0 || fsync(j->dir_fd) != 0)
+		return PT_EIO;
+	j->seg[i].used = true;
+	j->seg[i].first = j->next;
+	j->seg[i].last = j->next - 1;
+	j->current = i;
+	j->off = 0;
+	j->begun = true;
+	return 0;
+}
+
+static int
+segment_free(struct journal *j, unsigned i, struct diag *diag)
+{
+	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
+	struct segment *s = &j->seg[i];
+
+	name_used(from, s->first);
+	name_free(to, s->number = journal_spare_number(j));
+	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0)
+		return diag_set(diag, PT_EIO, "cannot recycle journal segment %s: %s", from, strerror(errno));
+	s->used = false;
+	return 0;
+}
+
+static bool
+recyclable(const struct journal *j, unsigned i, uint64_t lsn)
+{
+	return j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && i == j->current) &&
+		j->seg[i].last < lsn;
+}
+
+bool
+journal_recyclable(const struct journal *j, uint64_t lsn)
+{
+	unsigned i;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (recyclable(j, i, lsn))
+			return true;
+	return false;
+}
+
+int
+journal_recycle(struct journal *j, uint64_t lsn, struct diag *diag)
+{
+	unsigned i;
+	int rc = 0;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX && rc == 0; i++)
+		if (recyclable(j, i, lsn))
+			rc = segment_free(j, i, diag);
+	return rc;
+}
+
+/* --- open and close -------------------------------------------------------------------------------- */
+
+static int
+open_one(struct journal *j, const char *name, struct diag *diag)
+{
+	struct segment s = { .fd = -1 };
+	struct stat st;
+	uint64_t number;
+	size_t n = strlen(name);
+	int i;
+
+	if (n == 19 && strcmp(name + 16, ".pj") == 0 && hex_get((const uint8_t *)name, 16, &s.first))
+		s.used = true;
+	else if (n == 16 && strncmp(name, "free-", 5) == 0 && strcmp(name + 13, ".pj") == 0 &&
+		 hex_get((const uint8_t *)name + 5, 8, &number))
+		s.number = (uint32_t)number;
+	else if (n > 4 && strcmp(name + n - 4, ".new") == 0)
+		return unlinkat(j->dir_fd, name, 0) == 0 ? 0 : PT_EIO; /* a start that did not finish */
+	else
+		return 0;
+	if ((i = slot_free(j)) < 0)
+		return diag_set(diag, PT_EFULL, "more than %d journal segments", JOURNAL_SEGMENTS_MAX);
+	s.fd = openat(j->dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (s.fd < 0 || fstat(s.fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		if (s.fd >= 0)
+			close(s.fd);
+		return diag_set(diag, PT_EIO, "cannot open journal segment %s: %s", name, strerror(errno));
+	}
+	if (!s.used && (uint64_t)st.st_size != j->conf.segment_octets) {
+		close(s.fd); /* another size is configured now */
+		return unlinkat(j->dir_fd, name, 0) == 0 ? 0 : PT_EIO;
+	}
+	if (!s.used && s.number >= j->spare_number)
+		j->spare_number = s.number + 1;
+	j->seg[i] = s;
+	return 0;
+}
+
+static int
+open_all(struct journal *j, struct diag *diag)
+{
+	struct dirent *e;
+	DIR *dir;
+	int fd, rc = 0;
+
+	if ((fd = openat(j->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return diag_set(diag, PT_EIO, "cannot read the journal's folder: %s", strerror(errno));
+	if ((dir = fdopendir(fd)) == NULL) {
+		close(fd);
+		return PT_ENOMEM;
+	}
+	while (rc == 0 && (e = readdir(dir)) != NULL)
+		rc = open_one(j, e->d_name, diag);
+	closedir(dir);
+	return rc;
+}
+
+int
+journal_open(int dir_fd, const struct journal_conf *conf, struct journal **j_out, struct diag *diag)
+{
+	struct journal *j;
+	unsigned i;
+	int rc;
+
+	*j_out = NULL;
+	PT_ASSERT(conf->segments >= 2 && conf->segments <= JOURNAL_SEGMENTS_MAX);
+	if ((j = calloc(1, sizeof *j)) == NULL)
+		return PT_ENOMEM;
+	j->dir_fd = dir_fd;
+	j->conf = *conf;
+	j->next = 1;
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		j->seg[i].fd = -1;
+	j->lock_fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (j->lock_fd < 0)
+		rc = diag_set(diag, PT_EIO, "cannot open the journal's lock: %s", strerror(errno));
+	else if (flock(j->lock_fd, LOCK_EX | LOCK_NB) != 0)
+		rc = diag_set(diag, PT_EBUSY, "another store process holds the journal");
+	else
+		rc = open_all(j, diag);
+	if (rc != 0)
+		journal_close(&j);
+	*j_out = j;
+	return rc;
+}
+
+void
+journal_close(struct journal **jp)
+{
+	struct journal *j = *jp;
+	unsigned i;
+
+	if (j == NULL)
+		return;
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0)
+			close(j->seg[i].fd);
+	if (j->lock_fd >= 0)
+		close(j->lock_fd);
+	free(j->batch);
+	free(j);
+	*jp = NULL;
+}
+
+/* --- the scan ---------------------------------------------------------------------------------------- */
+
+struct scan {
+	uint8_t *buf; /* one segment */
+	size_t cap;
+	uint32_t epoch; /* of the last record taken */
+	uint64_t gaps;
+	journal_record_f *f;
+	void *arg;
+};
+
+static int
+segment_load(const struct segment *s, struct scan *scan, size_t *len_out)
+{
+	struct stat st;
+	uint8_t *grown;
+	size_t have = 0;
+	ssize_t n;
+
+	if (fstat(s->fd, &st) != 0 || st.st_size < 0 || st.st_size > UINT32_MAX)
+		return PT_EIO;
+	if ((size_t)st.st_size > scan->cap) {
+		if ((grown = realloc(scan->buf, (size_t)st.st_size)) == NULL)
+			return PT_ENOMEM;
+		scan->buf = grown;
+		scan->cap = (size_t)st.st_size;
+	}
+	while (have < (size_t)st.st_size) {
+		n = pread(s->fd, scan->buf + have, (size_t)st.st_size - have, (off_t)have);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return PT_EIO;
+		if (n == 0)
+			break;
+		have += (size_t)n;
+	}
+	*len_out = have;
+	return 0;
+}
+
+/* The LSN of the first record, by content; 0: none. Only the header and that record are looked at. */
+static uint64_t
+segment_first(const struct segment *s, struct scan *scan)
+{
+	struct journal_record r;
+	size_t len;
+
+	if (segment_load(s, scan, &len) != 0)
+		return 0;
+	return journal_record_decode((struct span){ scan->buf, len }, &r) == 0 ? 0 : r.lsn;
+}
+
+static int
+segment_records(struct journal *j, uint32_t i, struct scan *scan)
+{
+	struct segment *s = &j->seg[i];
+	struct journal_record r;
+	struct journal_place at;
+	size_t len, off = 0, n;
+	int rc;
+
+	if ((rc = segment_load(s, scan, &len)) != 0)
+		return rc;
+	j->next = s->first;
+	while ((n = journal_record_decode((struct span){ scan->buf + off, len - off }, &r)) > 0) {
+		if (r.lsn != j->next || r.epoch < scan->epoch)
+			break;
+		at = (struct journal_place){ .segment = i, .text = off + JOURNAL_HEADER,
+			.text_len = (uint32_t)r.text.n, .body_len = (uint32_t)r.body.n };
+		at.body = at.text + r.text.n + 1;
+		if ((rc = scan->f(scan->arg, &r, &at)) != 0)
+			return rc;
+		scan->epoch = r.epoch;
+		s->last = j->next++;
+		off += n;
+	}
+	return 0;
+}
+
+/* Names may lie (a copy that was put back, two files exchanged): the first record says which segment it is,
+ * if some segment has that name. An older one is what a recycled segment held before. */
+static void
+names_by_content(struct journal *j, struct scan *scan)
+{
+	uint64_t content[JOURNAL_SEGMENTS_MAX];
+	unsigned i, k;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		content[i] = j->seg[i].fd >= 0 && j->seg[i].used ? segment_first(&j->seg[i], scan) : 0;
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++) {
+		if (content[i] == 0 || content[i] == j->seg[i].first)
+			continue;
+		for (k = 0; k < JOURNAL_SEGMENTS_MAX; k++)
+			if (k != i && j->seg[k].fd >= 0 && j->seg[k].used &&
+			    j->seg[k].first == content[i] && content[k] == j->seg[i].first) {
+				j->seg[k].first = content[k];
+				j->seg[i].first = content[i];
+				content[k] = content[i] = 0;
+				break;
+			}
+	}
+}
+
+static int
+by_first(const void *a, const void *b, void *arg)
+{
+	const struct journal *j = arg;
+	uint64_t x = j->seg[*(const uint32_t *)a].first, y = j->seg[*(const uint32_t *)b].first;
+
+	return x < y ? -1 : x > y;
+}
+
+/* A segment without a record has the name that the next one will need. */
+static int
+recycle_empty(struct journal *j, struct diag *diag)
+{
+	unsigned i;
+	int rc = 0;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX && rc == 0; i++)
+		if (j->seg[i].fd >= 0 && j->seg[i].used && j->seg[i].last < j->seg[i].first)
+			rc = segment_free(j, i, diag);
+	return rc;
+}
+
+int
+journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps_out, struct diag *diag)
+{
+	struct scan scan = { .f = f, .arg = arg };
+	uint32_t order[JOURNAL_SEGMENTS_MAX];
+	uint64_t expected = 0;
+	unsigned i, n = 0;
+	int rc = 0;
+
+	PT_ASSERT(!j->replayed);
+	names_by_content(j, &scan);
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0 && j->seg[i].used)
+			order[n++] = i;
+	qsort_r(order, n, sizeof *order, by_first, j);
+	for (i = 0; i < n && rc == 0; i++) {
+		struct segment *s = &j->seg[order[i]];
+
+		s->last = s->first - 1;
+		if (i > 0 && s->first > expected)
+			scan.gaps += s->first - expected;
+		if ((rc = segment_records(j, order[i], &scan)) != 0)
+			diag_set(diag, rc, "journal segment %016llx: %s", (unsigned long long)s->first,
+				pt_strerror(rc));
+		expected = j->next;
+	}
+	free(scan.buf);
+	if (rc == 0)
+		rc = recycle_empty(j, diag);
+	*gaps_out = scan.gaps;
+	j->epoch = scan.epoch + 1;
+	j->replayed = true;
+	return rc;
+}
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+uint64_t
+journal_next(const struct journal *j)
+{
+	return j->next;
+}
+
+size_t
+journal_batch(const struct journal *j)
+{
+	return j->batch_len;
+}
+
+uint64_t
+journal_flushes(const struct journal *j)
+{
+	return j->flushes;
+}
+
+static int
+batch_room(struct journal *j, size_t n)
+{
+	size_t cap = j->batch_cap == 0 ? 256 * 1024 : j->batch_cap;
+	uint8_t *grown;
+
+	if (j->batch_len > 0 && n > JOURNAL_BATCH_MAX - j->batch_len)
+		return PT_EBUSY;
+	while (cap < j->batch_len + n)
+		cap *= 2;
+	if (cap == j->batch_cap)
+		return 0;
+	if ((grown = realloc(j->batch, cap)) == NULL)
+		return PT_ENOMEM;
+	j->batch = grown;
+	j->batch_cap = cap;
+	return 0;
+}
+
+int
+journal_flush(struct journal *j)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	if (j->failed)
+		return PT_EIO;
+	if (j->batch_len == 0)
+		return 0;
+	while (done < j->batch_len) {
+		n = pwrite(j->seg[j->current].fd, j->batch + done, j->batch_len - done,
+			(off_t)(j->off + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			goto failed;
+		done += (size_t)n;
+	}
+	if (fdatasync(j->seg[j->current].fd) != 0)
+		goto failed;
+	j->flushes++;
+	j->off += j->batch_len;
+	j->batch_len = 0;
+	return 0;
+failed:
+	j->failed = true;
+	return PT_EIO;
+}
+
+int
+journal_append(struct journal *j, struct span text, const struct span *bodies, size_t nbodies,
+	       struct journal_place *at)
+{
+	size_t len = text.n + 1, i, body = 0;
+	uint8_t *p;
+	int rc;
+
+	PT_ASSERT(j->replayed);
+	if (j->failed)
+		return PT_EIO;
+	for (i = 0; i < nbodies; i++)
+		body += bodies[i].n;
+	len += body;
+	if (len > j->conf.segment_octets - JOURNAL_HEADER)
+		return PT_ETOOBIG;
+	if ((rc = batch_room(j, JOURNAL_HEADER + len)) != 0)
+		return rc;
+	if (!j->begun || j->off + j->batch_len + JOURNAL_HEADER + len > j->conf.segment_octets) {
+		if ((j->begun && (rc = journal_flush(j)) != 0) || (rc = begin_segment(j)) != 0)
+			return rc;
+	}
+	p = j->batch + j->batch_len;
+	header_write(p, len, j->next, j->epoch);
+	*at = (struct journal_place){ .segment = j->current,
+		.text = j->off + j->batch_len + JOURNAL_HEADER, .text_len = (uint32_t)text.n,
+		.body_len = (uint32_t)body };
+	at->body = at->text + text.n + 1;
+	memcpy(p + JOURNAL_HEADER, text.p, text.n);
+	p[JOURNAL_HEADER + text.n] = '\n';
+	for (i = 0, body = JOURNAL_HEADER + text.n + 1; i < nbodies; body += bodies[i++].n)
+		memcpy(p + body, bodies[i].p, bodies[i].n);
+	hex_put(p + FIELDS_CRC, 8, record_crc(p, p + JOURNAL_HEADER, len));
+	j->batch_len += JOURNAL_HEADER + len;
+	j->seg[j->current].last = j->next++;
+	return 0;
+}
+
+int
+journal_read(const struct journal *j, uint32_t segment, uint64_t off, void *buf, size_t n)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	while (done < n) {
+		got = pread(j->seg[segment].fd, (uint8_t *)buf + done, n - done, (off_t)(off + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return PT_EIO;
+		done += (size_t)got;
+	}
+	return 0;
+}

@@ -1,0 +1,961 @@
+/* store/local.c - the main thread's side of the local engine.
+ *
+ * A turn of the process gathers transactions (local_commit), then local_flush() writes them with one flush and
+ * tells everybody; only then the files follow, by jobs. What is accepted is in the journal, what is applied but not
+ * yet flushed by the file system stays in the journal too, until a checkpoint has had its syncfs. */
+#include "store/local.h"
+
+#include "store/maildir.h"
+#include "store/record.h"
+#include "store/uidset.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define SEGMENT_OCTETS (64ull << 20)
+#define SEGMENTS 4
+#define CHECKPOINT_MS 30000
+#define RETRY_MS 1000
+#define OPEN_BOXES_MAX 1024 /* with two descriptors each */
+#define HASH_SIZE 4096
+
+enum store_rc
+local_rc(int rc)
+{
+	switch (rc) {
+	case 0:
+		return STORE_OK;
+	case PT_ENOENT:
+		return STORE_NOTFOUND;
+	case PT_EFULL:
+		return STORE_FULL;
+	case PT_ETOOBIG:
+	case PT_EINVAL:
+		return STORE_INVALID;
+	default:
+		return STORE_TEMP;
+	}
+}
+
+/* --- boxes --------------------------------------------------------------------------------------------- */
+
+static size_t
+hash_of(const char *user, const char *key)
+{
+	size_t h = 5381;
+
+	for (; *user != '\0'; user++)
+		h = h * 33 ^ (uint8_t)*user;
+	for (h = h * 33 ^ '/'; *key != '\0'; key++)
+		h = h * 33 ^ (uint8_t)*key;
+	return h;
+}
+
+static void
+forget(struct local *l, struct box *b)
+{
+	struct box **at = &l->hash[hash_of(b->user, b->key) % l->nhash];
+
+	while (*at != b)
+		at = &(*at)->hash_next;
+	*at = b->hash_next;
+	TAILQ_REMOVE(&l->lru, b, lru);
+	l->nboxes--;
+	box_close(b);
+	names_free(&b->names);
+	free(b);
+}
+
+/* Idle boxes go, the one that was used longest ago first; what is watched stays. */
+static void
+trim(struct local *l)
+{
+	struct box *b, *next;
+
+	for (b = TAILQ_FIRST(&l->lru); b != NULL && l->nboxes > OPEN_BOXES_MAX; b = next) {
+		next = TAILQ_NEXT(b, lru);
+		if (b->wd_new < 0 && b->names == NULL)
+			forget(l, b);
+	}
+}
+
+struct box *
+local_box(struct local *l, const char *user, const char *key)
+{
+	struct box **at = &l->hash[hash_of(user, key) % l->nhash], *b;
+
+	for (b = *at; b != NULL; b = b->hash_next)
+		if (strcmp(b->user, user) == 0 && strcmp(b->key, key) == 0)
+			return b;
+	trim(l);
+	if ((b = calloc(1, sizeof *b)) == NULL)
+		return NULL;
+	snprintf(b->user, sizeof b->user, "%s", user);
+	snprintf(b->key, sizeof b->key, "%s", key);
+	b->wd_new = b->wd_cur = b->dir_fd = b->index_fd = -1;
+	b->hash_next = *at;
+	*at = b;
+	l->nboxes++;
+	TAILQ_INSERT_TAIL(&l->lru, b, lru);
+	return b;
+}
+
+void
+local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsigned n)
+{
+	struct crew_strand *strands[CREW_STRANDS_INLINE];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		if (boxes[i]->jobs++ == 0)
+			TAILQ_REMOVE(&l->lru, boxes[i], lru);
+		strands[i] = &boxes[i]->strand;
+	}
+	crew_submit(l->crew, j, strands, n);
+}
+
+void
+local_box_left(struct local *l, struct box *b)
+{
+	PT_ASSERT(b->jobs > 0);
+	if (--b->jobs == 0)
+		TAILQ_INSERT_TAIL(&l->lru, b, lru);
+}
+
+/* --- applying ------------------------------------------------------------------------------------------ */
+
+/* A box is no longer replayed once all that was replayed is applied: names cost memory. */
+static void
+names_drop(struct local *l)
+{
+	struct box *b;
+	size_t i;
+
+	for (i = 0; i < l->nhash; i++)
+		for (b = l->hash[i]; b != NULL; b = b->hash_next)
+			if (b->jobs == 0)
+				names_free(&b->names);
+}
+
+static void
+apply_over(struct local *l, struct apply *a)
+{
+	bool replayed = a->commit == NULL;
+
+	TAILQ_REMOVE(&l->applying, a, next);
+	if (!replayed)
+		a->commit->applied(a->commit);
+	buf_fini(&a->text);
+	free(a);
+	if (replayed && l->replaying &&
+	    (TAILQ_EMPTY(&l->applying) || TAILQ_FIRST(&l->applying)->commit != NULL)) {
+		l->replaying = false;
+		names_drop(l);
+		l->next_checkpoint = 0; /* the journal is as full as it was: empty it */
+	}
+}
+
+static void
+apply_done(struct crew_job *j)
+{
+	struct apply_job *aj = (struct apply_job *)j;
+	struct local *l = aj->l;
+	unsigned i;
+
+	if (aj->job.again) {
+		if (aj->tries++ == 0)
+			log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second, "
+				"the journal has it", aj->box[0]->key, aj->box[0]->user, pt_strerror(aj->rc));
+		TAILQ_INSERT_TAIL(&l->failing, aj, retry);
+		return;
+	}
+	if (aj->tries > 0)
+		log_msg(LOG_L_NOTICE, "mailbox %s of %s can be written again", aj->box[0]->key,
+			aj->box[0]->user);
+	for (i = 0; i < aj->nboxes; i++)
+		local_box_left(l, aj->box[i]);
+	if (--aj->a->jobs == 0)
+		apply_over(l, aj->a);
+	free(aj);
+}
+
+static struct apply_job *
+part_new(struct local *l, struct apply *a, size_t hint)
+{
+	struct apply_job *aj = calloc(1, sizeof *aj);
+
+	PT_ASSERT(aj != NULL); /* it is durable: who cannot carry it out must end and replay */
+	aj->job = (struct crew_job){ .run = apply_run, .done = apply_done, .lane = CREW_APPLY };
+	aj->l = l;
+	aj->a = a;
+	aj->hint = hint;
+	a->jobs++;
+	return aj;
+}
+
+static void
+part_box(struct apply_job *aj, const char *user, const char *key)
+{
+	struct box *b = local_box(aj->l, user, key);
+	unsigned i;
+
+	PT_ASSERT(b != NULL);
+	for (i = 0; i < aj->nboxes; i++)
+		if (aj->box[i] == b)
+			return;
+	PT_ASSERT(aj->nboxes < CREW_STRANDS_INLINE);
+	aj->box[aj->nboxes++] = b;
+}
+
+static void
+part_words(struct apply_job *aj, const struct record_line *line, unsigned key_word)
+{
+	char user[STORE_USER_MAX + 1], key[STORE_BOX_MAX + 1];
+
+	PT_ASSERT(record_word(line->word[0], user, sizeof user) &&
+		record_word(line->word[key_word], key, sizeof key));
+	part_box(aj, user, key);
+}
+
+/* Whether messages go from one mailbox to another: then the lines belong together. */
+static bool
+is_joint(struct span text)
+{
+	struct record_line line;
+	bool bad;
+
+	while (record_next(&text, &line, &bad))
+		if (line.kind == 'S')
+			return true;
+	return false;
+}
+
+/* How many UIDs with a hint a line has. */
+static size_t
+hints_of(const struct apply *a, const struct record_line *line)
+{
+	struct uidset_range r;
+	struct index_line x;
+	bool bad;
+	size_t n = 0;
+
+	if (a->hints == NULL)
+		return 0;
+	if (line->kind == 'S')
+		return 1;
+	if (line->kind != '=' && line->kind != '-')
+		return 0;
+	PT_ASSERT(index_line_parse(line->raw, &x, &bad) > 0);
+	while (uidset_next(&x.text, &r))
+		n += r.last - r.first + 1;
+	return n;
+}
+
+static void
+submit(struct apply_job *aj, const uint8_t *end)
+{
+	aj->text.n = (size_t)(end - aj->text.p);
+	PT_ASSERT(aj->nboxes > 0);
+	local_submit(aj->l, &aj->job, aj->box, aj->nboxes);
+}
+
+/* What makes, removes or renames a mailbox is the user's, too: a list comes behind it. */
+static void
+add_boxes(struct apply_job *aj, const struct record_line *line, struct span rest)
+{
+	char space[STORE_SPACE_MAX + 1], user[STORE_USER_MAX + 1];
+
+	switch (line->kind) {
+	case 'R':
+		part_words(aj, line, 2);
+		/* FALLTHROUGH */
+	case 'B':
+	case 'S':
+	case 'D':
+		part_words(aj, line, 1);
+		break;
+	case 'V':
+	case 'v':
+		PT_ASSERT(record_word(line->word[0], space, sizeof space));
+		part_box(aj, "", space);
+		return;
+	}
+	if (line->kind == 'S' || (line->kind == 'B' && (rest.n == 0 || rest.p[0] != 'P')))
+		return;
+	PT_ASSERT(record_word(line->word[0], user, sizeof user));
+	part_box(aj, user, "");
+}
+
+/* Cuts a transaction into jobs: one for each mailbox, so that one slow one does not delay the others. */
+static void
+apply_start(struct local *l, struct apply *a, struct span text)
+{
+	struct apply_job *aj = NULL;
+	struct record_line line;
+	struct span whole = text;
+	bool joint = is_joint(text), bad;
+	size_t hint = 0;
+
+	TAILQ_INSERT_TAIL(&l->applying, a, next);
+	a->jobs = 1; /* until apply_started() */
+	while (record_next(&text, &line, &bad)) {
+		if (strchr("BSDRsVv", line.kind) != NULL && (aj == NULL || (!joint && line.kind != 'S'))) {
+			if (aj != NULL)
+				submit(aj, line.raw.p);
+			aj = part_new(l, a, hint);
+			aj->text.p = joint ? whole.p : line.raw.p;
+		}
+		if (strchr("BSDRsVv", line.kind) != NULL)
+			add_boxes(aj, &line, text);
+		hint += hints_of(a, &line);
+	}
+	PT_ASSERT(!bad);
+	if (aj != NULL)
+		submit(aj, whole.p + whole.n);
+}
+
+/* After apply_start() and all that must come before applied(). */
+static void
+apply_started(struct local *l, struct apply *a)
+{
+	if (--a->jobs == 0)
+		apply_over(l, a);
+}
+
+static void
+retry_failed(struct local *l)
+{
+	struct apply_job *aj;
+
+	while ((aj = TAILQ_FIRST(&l->failing)) != NULL) {
+		TAILQ_REMOVE(&l->failing, aj, retry);
+		crew_again(l->crew, &aj->job);
+	}
+}
+
+/* --- transactions -------------------------------------------------------------------------------------- */
+
+static uint64_t
+local_next_id(const struct store_backend *be)
+{
+	const struct local *l = (const struct local *)be;
+	const struct store_commit *c;
+	uint64_t id = journal_next(l->journal);
+
+	for (c = l->queued; c != NULL; c = c->next)
+		id++;
+	return id;
+}
+
+/* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
+static int
+append(struct local *l, struct store_commit *c)
+{
+	struct apply *a = calloc(1, sizeof *a);
+	int rc;
+
+	if (a == NULL)
+		return PT_ENOMEM;
+	c->id = a->lsn = journal_next(l->journal);
+	if ((rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at)) != 0) {
+		free(a);
+		return rc;
+	}
+	a->commit = c;
+	a->hints = c->hints;
+	a->nhints = c->nhints;
+	buf_init(&a->text, 0);
+	c->engine = a;
+	c->next = NULL;
+	*l->batch_end = c;
+	l->batch_end = &c->next;
+	return 0;
+}
+
+static void
+local_commit(struct store_backend *be, struct store_commit *c)
+{
+	struct local *l = (struct local *)be;
+	int rc;
+
+	c->id = local_next_id(be);
+	c->next = NULL;
+	if (l->failed) {
+		c->done(c, STORE_TEMP);
+		return;
+	}
+	rc = l->queued != NULL ? PT_EBUSY : append(l, c);
+	if (rc == PT_EBUSY || rc == PT_EFULL) { /* the next batch, or after the next checkpoint */
+		*l->queued_end = c;
+		l->queued_end = &c->next;
+		if (rc == PT_EFULL)
+			l->next_checkpoint = 0;
+	} else if (rc != 0) {
+		c->done(c, local_rc(rc));
+	}
+}
+
+static void
+fail_all(struct local *l)
+{
+	struct store_commit *lists[2] = { l->batch, l->queued }, *c, *next;
+	unsigned i;
+
+	l->failed = true;
+	l->batch = l->queued = NULL;
+	l->batch_end = &l->batch;
+	l->queued_end = &l->queued;
+	for (i = 0; i < 2; i++)
+		for (c = lists[i]; c != NULL; c = next) {
+			next = c->next;
+			if (i == 0)
+				free(c->engine);
+			c->done(c, STORE_TEMP);
+		}
+	if (l->conf.failed != NULL)
+		l->conf.failed(l->conf.failed_arg, "the journal cannot be flushed");
+}
+
+/* One batch; acknowledged before its files are written. */
+static void
+flush_batch(struct local *l)
+{
+	struct store_commit *c = l->batch, *next;
+	struct apply *a;
+
+	if (journal_flush(l->journal) != 0) {
+		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
+			strerror(errno));
+		fail_all(l);
+		return;
+	}
+	l->batch = NULL;
+	l->batch_end = &l->batch;
+	for (; c != NULL; c = next) {
+		next = c->next;
+		a = c->engine;
+		apply_start(l, a, buf_span(&c->text));
+		c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
+		apply_started(l, a);
+	}
+}
+
+static void
+local_flush(struct store_backend *be)
+{
+	struct local *l = (struct local *)be;
+	struct store_commit *c;
+	int rc;
+
+	while (!l->failed && (l->batch != NULL || l->queued != NULL)) {
+		if (l->batch != NULL)
+			flush_batch(l);
+		while ((c = l->queued) != NULL) {
+			l->queued = c->next;
+			if (l->queued == NULL)
+				l->queued_end = &l->queued;
+			if ((rc = append(l, c)) == 0)
+				continue;
+			if (rc != PT_EBUSY && rc != PT_EFULL) {
+				c->done(c, local_rc(rc));
+				continue;
+			}
+			c->next = l->queued;
+			if (l->queued == NULL)
+				l->queued_end = &c->next;
+			l->queued = c;
+			break;
+		}
+		if (l->batch == NULL)
+			return; /* no segment is free: after the next checkpoint */
+	}
+}
+
+/* --- checkpoints ---------------------------------------------------------------------------------------- */
+
+struct checkpoint {
+	struct crew_job job;
+	struct local *l;
+	uint64_t lsn;
+	int rc;
+};
+
+static void
+checkpoint_run(struct crew_job *j)
+{
+	struct checkpoint *c = (struct checkpoint *)j;
+
+	c->rc = syncfs(c->l->conf.mail_fd) != 0 || syncfs(c->l->conf.kv_fd) != 0 ? errno : 0;
+}
+
+static void
+drop_files(struct local *l, uint64_t lsn)
+{
+	size_t i, kept = 0;
+
+	for (i = 0; i < l->ndrops; i++)
+		if (l->drops[i].lsn < lsn)
+			(void)unlinkat(l->tmp_fd, l->drops[i].name, 0);
+		else
+			l->drops[kept++] = l->drops[i];
+	l->ndrops = kept;
+}
+
+static void
+checkpoint_done(struct crew_job *j)
+{
+	struct checkpoint *c = (struct checkpoint *)j;
+	struct local *l = c->l;
+	struct diag diag;
+
+	l->checkpointing = false;
+	l->next_checkpoint = l->now_ms + CHECKPOINT_MS;
+	if (c->rc != 0) {
+		log_msg(LOG_L_ERROR, "the mail file system cannot be flushed: %s", strerror(c->rc));
+		if (!l->failed)
+			fail_all(l); /* a second one may succeed without the data */
+	} else {
+		l->synced = c->lsn;
+		if (journal_recycle(l->journal, c->lsn, &diag) != 0)
+			log_msg(LOG_L_ERROR, "%s", diag.text);
+		drop_files(l, c->lsn);
+	}
+	free(c);
+	if (l->queued != NULL)
+		local_flush(&l->be);
+}
+
+static uint64_t
+oldest_unapplied(const struct local *l)
+{
+	const struct apply *a = TAILQ_FIRST(&l->applying);
+
+	if (a != NULL)
+		return a->lsn;
+	return l->batch != NULL ? l->batch->id : journal_next(l->journal);
+}
+
+static void
+checkpoint(struct local *l)
+{
+	struct checkpoint *c;
+	uint64_t lsn = oldest_unapplied(l);
+
+	if (l->checkpointing || lsn == l->synced || (c = calloc(1, sizeof *c)) == NULL)
+		return;
+	c->job = (struct crew_job){ .run = checkpoint_run, .done = checkpoint_done, .lane = CREW_READ };
+	c->l = l;
+	c->lsn = lsn;
+	l->checkpointing = true;
+	crew_submit(l->crew, &c->job, NULL, 0);
+}
+
+struct spare {
+	struct crew_job job;
+	struct local *l;
+	uint32_t number;
+	int fd, rc;
+};
+
+static void
+spare_run(struct crew_job *j)
+{
+	struct spare *s = (struct spare *)j;
+
+	s->rc = journal_spare_make(s->l->journal, s->number, &s->fd);
+}
+
+static void
+spare_done(struct crew_job *j)
+{
+	struct spare *s = (struct spare *)j;
+
+	s->l->making_spare = false;
+	if (s->rc == 0)
+		s->rc = journal_spare_add(s->l->journal, s->number, s->fd);
+	if (s->rc != 0)
+		log_msg(LOG_L_WARNING, "cannot make another journal segment: %s", pt_strerror(s->rc));
+	free(s);
+}
+
+static void
+make_spare(struct local *l)
+{
+	struct spare *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return;
+	s->job = (struct crew_job){ .run = spare_run, .done = spare_done, .lane = CREW_READ };
+	s->l = l;
+	s->number = journal_spare_number(l->journal);
+	s->fd = -1;
+	l->making_spare = true;
+	crew_submit(l->crew, &s->job, NULL, 0);
+}
+
+static uint64_t
+local_tick(struct store_backend *be, uint64_t now_ms)
+{
+	struct local *l = (struct local *)be;
+	unsigned used, spare, max;
+
+	if (l->next_checkpoint == UINT64_MAX)
+		l->next_checkpoint = now_ms + CHECKPOINT_MS;
+	l->now_ms = now_ms;
+	if (!TAILQ_EMPTY(&l->failing) && now_ms >= l->next_retry) {
+		l->next_retry = now_ms + RETRY_MS;
+		retry_failed(l);
+	}
+	journal_segments(l->journal, &used, &spare, &max);
+	if (spare == 0 && used < max && !l->making_spare)
+		make_spare(l);
+	if (now_ms >= l->next_checkpoint ||
+	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)))) {
+		l->next_checkpoint = now_ms + CHECKPOINT_MS;
+		checkpoint(l);
+	}
+	if (!TAILQ_EMPTY(&l->failing) || used > max / 2)
+		return now_ms + 100;
+	return l->next_checkpoint;
+}
+
+/* --- other programs ------------------------------------------------------------------------------------ */
+
+#define WATCHED (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR | IN_DONT_FOLLOW)
+
+/* The kernel has no way to watch by descriptor: the working folder becomes the mail root, the only use of it here.
+ * A link on the way could make us hear of another folder; nothing but a scan of ours would follow. */
+static int
+watch_one(struct local *l, const struct box *b, const char *part)
+{
+	char folder[STORE_BOX_MAX + 2], path[STORE_USER_MAX + STORE_BOX_MAX + 32];
+
+	maildir_folder(b->key, folder);
+	snprintf(path, sizeof path, "%s/Maildir/%s/%s", b->user, folder, part);
+	if (fchdir(l->conf.mail_fd) != 0)
+		return -1;
+	return inotify_add_watch(l->inotify_fd, path, WATCHED);
+}
+
+static int
+local_watch(struct store_backend *be, const char *user, const char *key, bool on)
+{
+	struct local *l = (struct local *)be;
+	struct box *b = local_box(l, user, key);
+
+	if (b == NULL)
+		return PT_ENOMEM;
+	if (on && b->wd_new < 0) {
+		b->wd_new = watch_one(l, b, "new");
+		b->wd_cur = watch_one(l, b, "cur");
+		return b->wd_new < 0 || b->wd_cur < 0 ? PT_EUNAVAIL : 0;
+	}
+	if (!on) {
+		if (b->wd_new >= 0)
+			(void)inotify_rm_watch(l->inotify_fd, b->wd_new);
+		if (b->wd_cur >= 0)
+			(void)inotify_rm_watch(l->inotify_fd, b->wd_cur);
+		b->wd_new = b->wd_cur = -1;
+	}
+	return 0;
+}
+
+static struct box *
+watched(struct local *l, int wd)
+{
+	struct box *b;
+	size_t i;
+
+	for (i = 0; i < l->nhash; i++)
+		for (b = l->hash[i]; b != NULL; b = b->hash_next)
+			if (wd >= 0 && (b->wd_new == wd || b->wd_cur == wd))
+				return b;
+	return NULL;
+}
+
+static void
+read_events(struct local *l)
+{
+	char events[8192] __attribute__((aligned(8)));
+	const struct inotify_event *e;
+	struct box *b = NULL;
+	ssize_t n, at;
+	int wd = -1;
+
+	while ((n = read(l->inotify_fd, events, sizeof events)) > 0)
+		for (at = 0; at < n; at += (ssize_t)(sizeof *e + e->len)) {
+			e = (const struct inotify_event *)(const void *)(events + at);
+			if (b == NULL || e->wd != wd)
+				b = watched(l, wd = e->wd);
+			if (b != NULL && l->be.touched != NULL && !(e->mask & IN_IGNORED))
+				l->be.touched(l->be.touched_arg, b->user, b->key,
+					span_str(e->len > 0 ? e->name : ""), e->wd == b->wd_new,
+					(e->mask & (IN_MOVED_FROM | IN_DELETE)) != 0);
+		}
+}
+
+/* --- open and close ------------------------------------------------------------------------------------ */
+
+static int
+local_fd(const struct store_backend *be)
+{
+	return ((const struct local *)be)->epoll_fd;
+}
+
+static void
+local_dispatch(struct store_backend *be)
+{
+	struct local *l = (struct local *)be;
+
+	if (l->inotify_fd >= 0)
+		read_events(l);
+	crew_dispatch(l->crew);
+}
+
+static enum store_rc
+local_room(struct store_backend *be, uint64_t octets)
+{
+	struct local *l = (struct local *)be;
+	struct statvfs v;
+
+	if (fstatvfs(l->conf.mail_fd, &v) != 0)
+		return STORE_TEMP;
+	if (v.f_flag & ST_RDONLY)
+		return STORE_TEMP;
+	if ((uint64_t)v.f_bavail * v.f_frsize < octets + l->conf.margin_octets)
+		return STORE_FULL;
+	/* file systems that make inodes as they need them say 0 of 0 */
+	return v.f_files > 0 && v.f_favail < l->conf.margin_inodes ? STORE_FULL : STORE_OK;
+}
+
+static void
+local_close(struct store_backend *be)
+{
+	struct local *l = (struct local *)be;
+	struct box *b;
+	size_t i;
+
+	if (l->crew != NULL && !l->failed) {
+		local_flush(be);
+		if (TAILQ_EMPTY(&l->failing))
+			crew_drain(l->crew);
+		if (l->queued != NULL)
+			fail_all(l);
+	}
+	crew_free(&l->crew);
+	for (i = 0; i < l->nhash; i++)
+		while ((b = l->hash[i]) != NULL) {
+			l->hash[i] = b->hash_next;
+			box_close(b);
+			names_free(&b->names);
+			free(b);
+		}
+	journal_close(&l->journal);
+	if (l->tmp_fd >= 0)
+		close(l->tmp_fd);
+	if (l->inotify_fd >= 0)
+		close(l->inotify_fd);
+	if (l->epoll_fd >= 0)
+		close(l->epoll_fd);
+	free(l->hash);
+	free(l->drops);
+	free(l);
+}
+
+struct replay {
+	struct local *l;
+	store_key_f *key_f;
+	store_id_f *id_f;
+	void *arg;
+	uint64_t records;
+};
+
+static void
+replay_key(struct replay *r, const struct record_line *line)
+{
+	char space[STORE_SPACE_MAX + 1], key[STORE_KEY_MAX + 1], value[STORE_VALUE_MAX + 1];
+	uint64_t version, expires = 1;
+
+	if (r->key_f == NULL || !record_word(line->word[0], space, sizeof space) ||
+	    !record_word(line->word[1], key, sizeof key) || !record_number(line->word[2], &version))
+		return;
+	value[0] = '\0';
+	if (line->kind == 'V' && (!record_number(line->word[3], &expires) ||
+	    !record_word(line->word[4], value, sizeof value)))
+		return;
+	r->key_f(r->arg, space, key, version, line->kind == 'v' ? -1 : (int64_t)expires, span_str(value));
+}
+
+static int
+replay_record(void *arg, const struct journal_record *rec, const struct journal_place *at)
+{
+	struct replay *r = arg;
+	struct record_line line;
+	struct span text = rec->text;
+	struct apply *a;
+	bool bad;
+	int rc;
+
+	while (record_next(&text, &line, &bad)) {
+		if (line.kind == 'V' || line.kind == 'v')
+			replay_key(r, &line);
+		if (line.kind == 'T' && r->id_f != NULL && line.word[0].n == 32)
+			r->id_f(r->arg, (const char *)line.word[0].p, rec->text);
+	}
+	if (bad) { /* its CRC was right: written by a version that knows more */
+		log_msg(LOG_L_ERROR, "journal record %llu has a line that this version does not know; skipped",
+			(unsigned long long)rec->lsn);
+		return 0;
+	}
+	if ((a = calloc(1, sizeof *a)) == NULL)
+		return PT_ENOMEM;
+	a->lsn = rec->lsn;
+	a->at = *at;
+	buf_init(&a->text, rec->text.n);
+	if ((rc = buf_append(&a->text, rec->text.p, rec->text.n)) != 0) {
+		free(a);
+		return rc;
+	}
+	r->records++;
+	apply_start(r->l, a, buf_span(&a->text));
+	apply_started(r->l, a);
+	return 0;
+}
+
+static int
+replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct diag *diag)
+{
+	struct replay r = { l, key_f, id_f, arg, 0 };
+	uint64_t gaps;
+	int rc;
+
+	l->replaying = true;
+	if ((rc = local_keys(l, key_f, arg, diag)) != 0)
+		return rc;
+	if ((rc = journal_replay(l->journal, replay_record, &r, &gaps, diag)) != 0)
+		return rc;
+	if (gaps > 0)
+		log_msg(LOG_L_ERROR, "%llu records are missing in the journal: if the disk had failed before, nobody was "
+			"told that they were accepted; otherwise its files were changed",
+			(unsigned long long)gaps);
+	if (r.records > 0)
+		log_msg(LOG_L_NOTICE, "the journal had %llu records: they are carried out again",
+			(unsigned long long)r.records);
+	else
+		l->replaying = false;
+	return 0;
+}
+
+static int
+open_tmp(struct local *l, struct diag *diag)
+{
+	if (mkdirat(l->conf.mail_fd, ".tmp", 0700) != 0 && errno != EEXIST)
+		return diag_set(diag, PT_EIO, "cannot make .tmp in the mail folder: %s", strerror(errno));
+	l->tmp_fd = openat(l->conf.mail_fd, ".tmp", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (l->tmp_fd < 0)
+		return diag_set(diag, PT_EIO, "cannot open .tmp in the mail folder: %s", strerror(errno));
+	return 0;
+}
+
+static int
+open_descriptors(struct local *l, struct diag *diag)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	l->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (l->epoll_fd < 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, crew_fd(l->crew), &ev) != 0 ||
+	    (l->inotify_fd >= 0 && epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->inotify_fd, &ev) != 0))
+		return diag_set(diag, PT_EUNAVAIL, "out of descriptors");
+	return open_tmp(l, diag);
+}
+
+static const struct store_backend_ops local_ops = {
+	.name = "local",
+	.caps = STORE_CAP_MAILDIR | STORE_CAP_ATOMIC_MULTI | STORE_CAP_LINK_COPY | STORE_CAP_EXTERNAL,
+	.close = local_close,
+	.fd = local_fd,
+	.dispatch = local_dispatch,
+	.next_id = local_next_id,
+	.commit = local_commit,
+	.flush = local_flush,
+	.load = local_load,
+	.log_open = local_log_open,
+	.log_compact = local_log_compact,
+	.keys_replace = local_keys_replace,
+	.blob_open = local_blob_open,
+	.file_new = local_file_new,
+	.file_sync = local_file_sync,
+	.file_drop = local_file_drop,
+	.list = local_list,
+	.scan = local_scan,
+	.watch = local_watch,
+	.room = local_room,
+	.tick = local_tick,
+};
+
+static struct local *
+local_new(const struct local_conf *conf)
+{
+	struct local *l = calloc(1, sizeof *l);
+	unsigned threads[CREW_LANES];
+
+	if (l == NULL)
+		return NULL;
+	l->be.ops = &local_ops;
+	l->conf = *conf;
+	maildir_host(conf->host, l->host);
+	l->tmp_fd = l->inotify_fd = l->epoll_fd = -1;
+	l->queued_end = &l->queued;
+	l->batch_end = &l->batch;
+	l->next_checkpoint = UINT64_MAX;
+	TAILQ_INIT(&l->lru);
+	TAILQ_INIT(&l->applying);
+	TAILQ_INIT(&l->failing);
+	threads[CREW_APPLY] = conf->apply_threads > 0 ? conf->apply_threads : 2;
+	threads[CREW_READ] = conf->read_threads > 0 ? conf->read_threads : 4;
+	if ((l->hash = calloc(HASH_SIZE, sizeof *l->hash)) != NULL)
+		l->nhash = HASH_SIZE;
+	l->crew = crew_new(threads);
+	if (l->hash == NULL || l->crew == NULL) {
+		local_close(&l->be);
+		return NULL;
+	}
+	return l;
+}
+
+int
+local_open(const struct local_conf *conf, store_key_f *key_f, store_id_f *id_f, void *arg,
+	   struct store_backend **be_out, struct diag *diag)
+{
+	struct journal_conf jc = { .segment_octets = conf->segment_octets, .segments = conf->segments };
+	struct local *l;
+	int rc;
+
+	*be_out = NULL;
+	if (jc.segment_octets == 0)
+		jc.segment_octets = SEGMENT_OCTETS;
+	if (jc.segments == 0)
+		jc.segments = SEGMENTS;
+	if ((l = local_new(conf)) == NULL)
+		return diag_set(diag, PT_ENOMEM, "out of memory or threads");
+	if ((rc = open_descriptors(l, diag)) != 0 ||
+	    (rc = journal_open(conf->journal_fd, &jc, &l->journal, diag)) != 0 ||
+	    (rc = replay(l, key_f, id_f, arg, diag)) != 0) {
+		l->failed = true; /* carries nothing out */
+		local_close(&l->be);
+		return rc;
+	}
+	local_sweep(l);
+	*be_out = &l->be;
+	return 0;
+}

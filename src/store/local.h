@@ -1,0 +1,171 @@
+/* store/local.h - the parts of the local engine among themselves: journal in front of Maildir++.
+ *
+ * local.c        main thread: transactions, jobs, checkpoints
+ * local_apply.c  in threads: a transaction's lines to files and index
+ * local_read.c   in threads: indexes, folders and messages read
+ * local_scan.c   in threads: what others changed, and other programs' indexes
+ *
+ * A *box* is what one strand of jobs works on: a mailbox; a user as a whole (key ""); a key space (user ""). Its
+ * descriptors and its names belong to its jobs, the rest to the main thread. */
+#ifndef STORE_LOCAL_H
+#define STORE_LOCAL_H
+
+#include "store/backend.h"
+#include "store/journal.h"
+#include "store/crew.h"
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+#include <time.h>
+
+#define KEYWORDS_FILE "postern-keywords" /* "0 $Label" a line: what the letter a means, as dovecot-keywords has it */
+
+struct names;
+
+struct box {
+	/* main thread */
+	struct box *hash_next;
+	TAILQ_ENTRY(box) lru;
+	char user[STORE_USER_MAX + 1];
+	char key[STORE_BOX_MAX + 1];
+	struct crew_strand strand;
+	unsigned jobs; /* queued or running */
+	int wd_new, wd_cur; /* inotify; -1 */
+	/* jobs of the strand */
+	int dir_fd;   /* -1: not open */
+	int index_fd; /* appends; -1 */
+	bool loaded;  /* the index has been looked at since the start: its end is whole */
+	uint64_t modseq; /* replay: of the index's last line */
+	uint32_t uidnext; /* replay; 0: there is no index */
+	char id[33];      /* replay: of the mailbox */
+	struct names *names; /* replay: which files are there */
+	bool clean;   /* index and folder were the same when the folder's times were these, and we changed nothing since */
+	struct timespec seen_new, seen_cur;
+};
+
+/* A transaction on its way to the files. */
+struct apply {
+	TAILQ_ENTRY(apply) next; /* by LSN */
+	uint64_t lsn;
+	struct journal_place at;
+	struct store_commit *commit; /* NULL: from the replay */
+	struct buf text;             /* of a replayed one */
+	const struct store_hint *hints;
+	size_t nhints;
+	unsigned jobs;               /* that are not done */
+};
+
+/* A part of it: lines of one box, or all lines where two boxes depend on each other. */
+struct apply_job {
+	struct crew_job job;
+	struct local *l;
+	struct apply *a;
+	struct box *box[CREW_STRANDS_INLINE];
+	unsigned nboxes;
+	struct span text;
+	size_t hint; /* the first of its hints */
+	int rc;
+	unsigned tries;
+	TAILQ_ENTRY(apply_job) retry;
+};
+
+struct local {
+	struct store_backend be; /* first */
+	struct local_conf conf;
+	char host[65];
+	struct journal *journal;
+	struct crew *crew;
+	int tmp_fd;  /* <mail>/.tmp */
+	int inotify_fd, epoll_fd;
+	struct box **hash;
+	size_t nhash, nboxes;
+	TAILQ_HEAD(, box) lru; /* boxes without jobs, oldest first */
+	struct store_commit *queued, **queued_end; /* not yet in the journal */
+	struct store_commit *batch, **batch_end;   /* in the journal's batch */
+	TAILQ_HEAD(, apply) applying;
+	TAILQ_HEAD(, apply_job) failing;
+	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
+	size_t ndrops, drops_cap;
+	uint64_t drop_next; /* serial of names in .tmp */
+	uint64_t synced;   /* LSN below which all is in the files for good */
+	uint64_t now_ms, next_checkpoint, next_retry;
+	bool checkpointing, making_spare, failed, replaying;
+	_Atomic uint64_t stuck; /* jobs that failed since the start */
+};
+
+/* --- local.c --------------------------------------------------------------------------------------------- */
+
+struct box *local_box(struct local *l, const char *user, const char *key); /* NULL: out of memory */
+
+/* Queues a job for a box; done must call local_box_left(). */
+void local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsigned n);
+void local_box_left(struct local *l, struct box *b);
+
+/* --- local_apply.c --------------------------------------------------------------------------------------- */
+
+void apply_run(struct crew_job *j);
+
+/* Folder and index of a box, open for its jobs. make: where they are not there. 0, PT_ENOENT, PT_EFULL, PT_EIO. */
+int box_open(struct local *l, struct box *b, bool make) PT_MUST_USE;
+void box_close(struct box *b);
+
+/* The path of a message below its mailbox's folder. out has MAILDIR_NAME_MAX + 5 octets. */
+void box_path(struct span base, uint32_t flags, uint8_t where, char *out);
+
+/* The base name that the line at that octet of the index gives. base_out has MAILDIR_BASE_MAX + 1 octets. */
+int box_base(const struct box *b, uint64_t line, uint32_t uid, char *base_out) PT_MUST_USE;
+
+/* --- names of a folder, by base ------------------------------------------------------------------------- */
+
+struct name {
+	struct name *hash_next;
+	uint32_t uid; /* U=, 0 */
+	uint32_t flags;
+	uint8_t where; /* INDEX_NEW or 0 */
+	bool seen;
+	bool has_size, has_virtual;
+	uint64_t size, virt;
+	char base[]; /* NUL-ended */
+};
+
+/* Reads new/ and cur/. Owned. */
+int names_read(int dir_fd, struct names **out) PT_MUST_USE;
+void names_free(struct names **n);
+struct name *names_find(const struct names *n, struct span base);
+struct name *names_find_uid(const struct names *n, uint32_t uid);
+int names_add(struct names *n, struct span base, uint32_t flags, uint8_t where) PT_MUST_USE;
+typedef int names_each_f(void *arg, struct name *n);
+int names_each(struct names *n, names_each_f *f, void *arg);
+
+/* --- local_read.c ---------------------------------------------------------------------------------------- */
+
+/* All of the box's index; what cannot be read at its end is cut off when cut is set. */
+int box_index(struct local *l, struct box *b, bool cut, struct index *x_out) PT_MUST_USE;
+
+/* Reads a file whole; *text_out is owned. */
+int read_whole(int fd, uint8_t **text_out, size_t *n_out) PT_MUST_USE;
+
+void local_load(struct store_backend *, const char *, const char *, store_load_cb *, void *);
+void local_log_open(struct store_backend *, const char *, const char *, store_fd_cb *, void *);
+void local_log_compact(struct store_backend *, const char *, const char *, store_load_cb *, void *);
+void local_keys_replace(struct store_backend *, const char *, struct buf *, store_done_cb *, void *);
+void local_blob_open(struct store_backend *, const char *, const char *, const struct store_hint *,
+		     store_fd_cb *, void *);
+void local_list(struct store_backend *, const char *, store_list_cb *, void *);
+void local_file_new(struct store_backend *, store_file_cb *, void *);
+void local_file_sync(struct store_backend *, const char *, store_fd_cb *, void *);
+void local_file_drop(struct store_backend *, const char *);
+
+/* Files of .tmp that no record of the journal names and that are older than an hour. */
+void local_sweep(struct local *l);
+
+/* What all keys are, out of their logs. */
+int local_keys(struct local *l, store_key_f *f, void *arg, struct diag *diag) PT_MUST_USE;
+
+/* --- local_scan.c ---------------------------------------------------------------------------------------- */
+
+void local_scan(struct store_backend *, const char *, const char *, bool, store_scan_cb *, void *);
+
+enum store_rc local_rc(int rc);
+
+#endif

@@ -1,0 +1,942 @@
+/* store/local_apply.c - carries a transaction out: files in their places, lines at the end of the index. Runs in
+ * threads, one job at a time for each box.
+ *
+ * Everything can be done twice: after a crash the whole journal is done again, in order, whatever of it had reached
+ * the disk. Then contents are written over what may be garbage (in place: a copy may share the file), files are found under
+ * whatever name they have by now, and index lines that are there are not written again. */
+#include "store/local.h"
+
+#include "store/maildir.h"
+#include "store/record.h"
+#include "store/uidset.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_ROOM (MAILDIR_NAME_MAX + 5)
+#define INDEX_BATCH_MAX (64u << 20) /* lines of one job; a transaction is smaller */
+
+/* --- names of a folder --------------------------------------------------------------------------------- */
+
+struct names {
+	struct name **by_base;
+	size_t size, n;
+};
+
+static size_t
+name_hash(struct span base)
+{
+	size_t h = 14695981039346656037ull, i;
+
+	for (i = 0; i < base.n; i++)
+		h = (h ^ base.p[i]) * 1099511628211ull;
+	return h;
+}
+
+static int
+names_grow(struct names *n)
+{
+	size_t size = n->size == 0 ? 64 : n->size * 2, i;
+	struct name **table = calloc(size, sizeof *table), *e, *next;
+
+	if (table == NULL)
+		return PT_ENOMEM;
+	for (i = 0; i < n->size; i++)
+		for (e = n->by_base[i]; e != NULL; e = next) {
+			size_t at = name_hash(span_str(e->base)) % size;
+
+			next = e->hash_next;
+			e->hash_next = table[at];
+			table[at] = e;
+		}
+	free(n->by_base);
+	n->by_base = table;
+	n->size = size;
+	return 0;
+}
+
+struct name *
+names_find(const struct names *n, struct span base)
+{
+	struct name *e;
+
+	if (n->size == 0)
+		return NULL;
+	for (e = n->by_base[name_hash(base) % n->size]; e != NULL; e = e->hash_next)
+		if (span_equal(span_str(e->base), base))
+			return e;
+	return NULL;
+}
+
+/* Rare: a base that only the index knows is asked for first. */
+struct name *
+names_find_uid(const struct names *n, uint32_t uid)
+{
+	struct name *e;
+	size_t i;
+
+	for (i = 0; i < n->size; i++)
+		for (e = n->by_base[i]; e != NULL; e = e->hash_next)
+			if (e->uid == uid)
+				return e;
+	return NULL;
+}
+
+int
+names_add(struct names *n, struct span base, uint32_t flags, uint8_t where)
+{
+	struct name *e = names_find(n, base);
+	struct maildir_name m;
+	size_t at;
+	int rc;
+
+	if (e != NULL) { /* twice: in cur/ it is further on its way */
+		if (where == 0) {
+			e->flags = flags;
+			e->where = where;
+		}
+		return 0;
+	}
+	if (n->n >= n->size && (rc = names_grow(n)) != 0)
+		return rc;
+	if ((e = calloc(1, sizeof *e + base.n + 1)) == NULL)
+		return PT_ENOMEM;
+	memcpy(e->base, base.p, base.n);
+	e->flags = flags;
+	e->where = where;
+	if (maildir_name_parse(base, &m)) {
+		e->uid = m.has_uid ? m.uid : 0;
+		e->has_size = m.has_size;
+		e->size = m.size;
+		e->has_virtual = m.has_virtual;
+		e->virt = m.virt;
+	}
+	at = name_hash(base) % n->size;
+	e->hash_next = n->by_base[at];
+	n->by_base[at] = e;
+	n->n++;
+	return 0;
+}
+
+int
+names_each(struct names *n, names_each_f *f, void *arg)
+{
+	struct name *e;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < n->size && rc == 0; i++)
+		for (e = n->by_base[i]; e != NULL && rc == 0; e = e->hash_next)
+			rc = f(arg, e);
+	return rc;
+}
+
+void
+names_free(struct names **np)
+{
+	struct names *n = *np;
+	struct name *e, *next;
+	size_t i;
+
+	if (n == NULL)
+		return;
+	for (i = 0; i < n->size; i++)
+		for (e = n->by_base[i]; e != NULL; e = next) {
+			next = e->hash_next;
+			free(e);
+		}
+	free(n->by_base);
+	free(n);
+	*np = NULL;
+}
+
+static int
+names_read_part(struct names *n, int dir_fd, const char *part, uint8_t where)
+{
+	struct maildir_name m;
+	struct dirent *e;
+	DIR *dir;
+	int fd = openat(dir_fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), rc = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : PT_EIO;
+	if ((dir = fdopendir(fd)) == NULL) {
+		close(fd);
+		return PT_ENOMEM;
+	}
+	while (rc == 0 && (e = readdir(dir)) != NULL)
+		if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
+		    maildir_name_parse(span_str(e->d_name), &m))
+			rc = names_add(n, (struct span){ (const uint8_t *)e->d_name, m.base }, m.flags, where);
+	closedir(dir);
+	return rc;
+}
+
+int
+names_read(int dir_fd, struct names **out)
+{
+	struct names *n = calloc(1, sizeof *n);
+	int rc;
+
+	*out = NULL;
+	if (n == NULL)
+		return PT_ENOMEM;
+	/* new/ first: what moves from there to cur/ meanwhile is seen in one of them */
+	if ((rc = names_read_part(n, dir_fd, "new", INDEX_NEW)) != 0 ||
+	    (rc = names_read_part(n, dir_fd, "cur", 0)) != 0)
+		names_free(&n);
+	*out = n;
+	return rc;
+}
+
+/* --- a box's descriptors -------------------------------------------------------------------------------- */
+
+void
+box_close(struct box *b)
+{
+	if (b->dir_fd >= 0)
+		close(b->dir_fd);
+	if (b->index_fd >= 0)
+		close(b->index_fd);
+	b->dir_fd = b->index_fd = -1;
+	b->loaded = false;
+}
+
+int
+box_open(struct local *l, struct box *b, bool make)
+{
+	int user_fd, fd;
+
+	if (b->dir_fd >= 0 && (b->index_fd >= 0 || !make))
+		return 0;
+	if (b->dir_fd < 0) {
+		if ((user_fd = maildir_user_open(l->conf.mail_fd, b->user, make)) < 0)
+			return user_fd;
+		fd = b->key[0] == '\0' ? dup(user_fd) : maildir_box_open(user_fd, b->key, make);
+		close(user_fd);
+		if (fd < 0)
+			return b->key[0] == '\0' ? PT_EIO : fd;
+		b->dir_fd = fd;
+	}
+	if (b->key[0] == '\0')
+		return 0;
+	fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND);
+	if (fd == PT_ENOENT && make)
+		fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND | O_CREAT);
+	if (fd >= 0)
+		b->index_fd = fd;
+	return fd >= 0 || fd == PT_ENOENT ? 0 : fd;
+}
+
+void
+box_path(struct span base, uint32_t flags, uint8_t where, char *out)
+{
+	memcpy(out, where & INDEX_NEW ? "new/" : "cur/", 4);
+	memcpy(out + 4, base.p, base.n);
+	out[4 + base.n] = '\0';
+	if (!(where & INDEX_NEW))
+		maildir_info(flags, out + 4 + base.n);
+}
+
+int
+box_base(const struct box *b, uint64_t line, uint32_t uid, char *base)
+{
+	char text[512];
+	struct index_line x;
+	ssize_t n = b->index_fd < 0 ? -1 : pread(b->index_fd, text, sizeof text, (off_t)line);
+	bool bad;
+
+	if (n <= 0 || index_line_parse((struct span){ (uint8_t *)text, (size_t)n }, &x, &bad) == 0 ||
+	    x.kind != '+' || x.uid != uid)
+		return PT_ENOENT;
+	memcpy(base, x.text.p, x.text.n);
+	base[x.text.n] = '\0';
+	return 0;
+}
+
+/* --- one job -------------------------------------------------------------------------------------------- */
+
+/* Where the next "+" gets its file. */
+enum source { SOURCE_NONE, SOURCE_BODY, SOURCE_FILE, SOURCE_COPY, SOURCE_THERE };
+
+struct run {
+	struct local *l;
+	struct apply_job *aj;
+	bool replay;
+	struct box *box; /* of the lines */
+	bool skip;       /* replay: the mailbox is gone by now, or another one */
+	bool files_only; /* replay: its index is lost; the next look at it makes one from the files */
+	struct buf out;  /* lines for its index */
+	size_t hint;
+	enum source source;
+	uint64_t off, octets;
+	char file[64];
+	struct box *from;
+	uint32_t from_uid;
+};
+
+static const struct store_hint *
+next_hint(struct run *r, uint32_t uid)
+{
+	const struct store_hint *h;
+
+	if (r->aj->a->hints == NULL)
+		return NULL;
+	PT_ASSERT(r->hint < r->aj->a->nhints);
+	h = &r->aj->a->hints[r->hint++];
+	PT_ASSERT(h->uid == uid);
+	return h;
+}
+
+static int
+flush_lines(struct run *r)
+{
+	struct span s = buf_span(&r->out);
+	ssize_t n;
+	int rc = 0;
+
+	while (s.n > 0) {
+		if (r->box->index_fd < 0)
+			return PT_ENOENT;
+		n = write(r->box->index_fd, s.p, s.n);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			rc = maildir_error(errno);
+			break;
+		}
+		s.p += n;
+		s.n -= (size_t)n;
+	}
+	if (rc != 0 && s.n < buf_size(&r->out)) /* half a line would end the reading for ever */
+		r->box->loaded = false;
+	buf_fini(&r->out);
+	return rc;
+}
+
+static int
+write_all(int fd, const uint8_t *p, size_t n)
+{
+	ssize_t w;
+
+	while (n > 0) {
+		w = write(fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return maildir_error(errno);
+		p += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+static int
+write_body(struct run *r, const char *path, bool over)
+{
+	uint8_t *body = malloc(r->octets > 0 ? r->octets : 1);
+	int fd, rc;
+
+	if (body == NULL)
+		return PT_ENOMEM;
+	if ((rc = journal_read(r->l->journal, r->aj->a->at.segment, r->aj->a->at.body + r->off, body,
+		     r->octets)) != 0)
+		goto out;
+	if ((fd = maildir_open(r->box->dir_fd, path, O_WRONLY | O_TRUNC | (over ? 0 : O_CREAT))) < 0) {
+		rc = fd;
+		goto out;
+	}
+	rc = write_all(fd, body, r->octets);
+	close(fd);
+out:
+	free(body);
+	return rc;
+}
+
+/* First in tmp/, then whole in its place. */
+static int
+place_body(struct run *r, const struct index_line *x, const char *path)
+{
+	char tmp[PATH_ROOM];
+	const struct name *e = r->box->names == NULL ? NULL : names_find(r->box->names, x->text);
+	int rc;
+
+	if (e != NULL) { /* replay: perhaps with nothing in it; links to it get it, too */
+		box_path(x->text, e->flags, e->where, tmp);
+		if ((rc = write_body(r, tmp, true)) != PT_ENOENT)
+			return rc;
+	}
+	memcpy(tmp, "tmp/", 4);
+	memcpy(tmp + 4, x->text.p, x->text.n);
+	tmp[4 + x->text.n] = '\0';
+	if ((rc = write_body(r, tmp, false)) != 0)
+		return rc;
+	if (renameat(r->box->dir_fd, tmp, r->box->dir_fd, path) != 0)
+		return maildir_error(errno);
+	return 0;
+}
+
+static int
+link_at(int from_fd, const char *from, int to_fd, const char *to)
+{
+	if (linkat(from_fd, from, to_fd, to, 0) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return maildir_error(errno);
+	return 0;
+}
+
+static int
+place_file(struct run *r, const struct index_line *x, const char *path)
+{
+	int rc = link_at(r->l->tmp_fd, r->file, r->box->dir_fd, path);
+
+	/* replay: the checkpoint that removed it was the last thing that happened */
+	if (rc == PT_ENOENT && r->replay && r->box->names != NULL &&
+	    names_find(r->box->names, x->text) != NULL)
+		return 0;
+	return rc;
+}
+
+/* The path of a message that is there, below its box's folder. */
+static int
+find_path(struct run *r, struct box *b, uint32_t uid, const struct store_hint *h, char *base, char *path)
+{
+	struct name *e = NULL;
+	int rc;
+
+	if (h != NULL) {
+		if ((rc = box_base(b, h->line, uid, base)) != 0)
+			return rc;
+		box_path(span_str(base), h->flags, h->where, path);
+		if (faccessat(b->dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+	}
+	/* somebody renamed it, or this is a replay */
+	if (b->names == NULL && (rc = names_read(b->dir_fd, &b->names)) != 0)
+		return rc;
+	if (h != NULL) {
+		e = names_find(b->names, span_str(base));
+	} else if ((e = names_find_uid(b->names, uid)) == NULL) {
+		struct index x;
+		bool found;
+		uint32_t i;
+
+		if ((rc = box_index(r->l, b, false, &x)) != 0)
+			return rc;
+		i = index_find(&x, uid, &found);
+		if (found && box_base(b, x.msgs[i].line, uid, base) == 0)
+			e = names_find(b->names, span_str(base));
+		index_fini(&x);
+	}
+	if (e == NULL)
+		return PT_ENOENT;
+	snprintf(base, MAILDIR_BASE_MAX + 1, "%s", e->base);
+	box_path(span_str(base), e->flags, e->where, path);
+	return 0;
+}
+
+static void
+names_forget(struct box *b, bool replay)
+{
+	if (!replay)
+		names_free(&b->names);
+}
+
+static int
+place_copy(struct run *r, const char *path)
+{
+	char base[MAILDIR_BASE_MAX + 1], from[PATH_ROOM];
+	const struct store_hint *h = next_hint(r, r->from_uid);
+	int rc;
+
+	if ((rc = box_open(r->l, r->from, false)) != 0)
+		return rc;
+	rc = find_path(r, r->from, r->from_uid, h, base, from);
+	names_forget(r->from, r->replay);
+	if (rc != 0)
+		return rc;
+	if (r->replay)
+		(void)unlinkat(r->box->dir_fd, path, 0); /* the source is right by now, a copy may not be */
+	return link_at(r->from->dir_fd, from, r->box->dir_fd, path);
+}
+
+static int
+set_date(struct run *r, const struct index_line *x, const char *path)
+{
+	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = (time_t)x->date } };
+	struct span s = x->text;
+	uint64_t sec = 0;
+
+	for (; s.n > 0 && s.p[0] >= '0' && s.p[0] <= '9' && sec < UINT32_MAX; s.p++, s.n--)
+		sec = sec * 10 + (uint64_t)(s.p[0] - '0');
+	if (sec != (uint64_t)x->date) /* else the name says it */
+		(void)utimensat(r->box->dir_fd, path, t, AT_SYMLINK_NOFOLLOW);
+	return 0;
+}
+
+static int
+add_message(struct run *r, const struct index_line *x)
+{
+	char path[PATH_ROOM];
+	enum source source = r->source;
+	int rc = 0;
+
+	r->source = SOURCE_NONE;
+	box_path(x->text, x->flags, x->where, path);
+	switch (source) {
+	case SOURCE_BODY:
+		rc = place_body(r, x, path);
+		break;
+	case SOURCE_FILE:
+		rc = place_file(r, x, path);
+		break;
+	case SOURCE_COPY:
+		rc = place_copy(r, path);
+		if (rc == PT_ENOENT) /* replay: done before, and the source has gone since; or others took it */
+			rc = 0;
+		return rc;
+	case SOURCE_THERE:
+	case SOURCE_NONE:
+		return 0;
+	}
+	if (rc == 0 && r->box->names != NULL)
+		rc = names_add(r->box->names, x->text, x->flags, x->where);
+	return rc == 0 ? set_date(r, x, path) : rc;
+}
+
+static int
+rename_message(struct run *r, uint32_t uid, uint32_t flags)
+{
+	char base[MAILDIR_BASE_MAX + 1], from[PATH_ROOM], to[PATH_ROOM];
+	const struct store_hint *h = next_hint(r, uid);
+	struct name *e;
+	int rc = find_path(r, r->box, uid, h, base, from);
+
+	if (rc == 0) {
+		box_path(span_str(base), flags, 0, to);
+		if (strcmp(from, to) != 0 &&
+		    renameat(r->box->dir_fd, from, r->box->dir_fd, to) != 0)
+			rc = maildir_error(errno);
+		if (r->box->names != NULL && (e = names_find(r->box->names, span_str(base))) != NULL) {
+			e->flags = flags;
+			e->where = 0;
+		}
+	}
+	names_forget(r->box, r->replay);
+	return rc == PT_ENOENT ? 0 : rc; /* others took it away: the next scan says so */
+}
+
+static int
+remove_message(struct run *r, uint32_t uid)
+{
+	char base[MAILDIR_BASE_MAX + 1], path[PATH_ROOM];
+	const struct store_hint *h = next_hint(r, uid);
+	int rc = find_path(r, r->box, uid, h, base, path);
+
+	names_forget(r->box, r->replay);
+	if (rc == 0 && unlinkat(r->box->dir_fd, path, 0) != 0)
+		rc = maildir_error(errno);
+	return rc == PT_ENOENT ? 0 : rc;
+}
+
+static int
+each_of_set(struct run *r, const struct index_line *x)
+{
+	struct span set = x->text;
+	struct uidset_range g;
+	uint64_t uid;
+	int rc = 0;
+
+	while (rc == 0 && uidset_next(&set, &g))
+		for (uid = g.first; uid <= g.last && rc == 0; uid++)
+			rc = x->kind == '=' ? rename_message(r, (uint32_t)uid, x->flags)
+				: remove_message(r, (uint32_t)uid);
+	return rc;
+}
+
+/* For other programs, and for the day when the index is lost. */
+static int
+note_keyword(struct run *r, const struct index_line *x)
+{
+	char text[STORE_KEYWORD_MAX + 16];
+	int n = snprintf(text, sizeof text, "%u %.*s\n", x->uid, (int)x->text.n, (const char *)x->text.p);
+	int fd = maildir_open(r->box->dir_fd, KEYWORDS_FILE, O_WRONLY | O_APPEND | O_CREAT), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = write_all(fd, (const uint8_t *)text, (size_t)n);
+	close(fd);
+	return rc;
+}
+
+/* Replay: is the line in the index already? Of the last transaction some lines may be missing. */
+static bool
+line_there(const struct box *b, const struct index_line *x)
+{
+	switch (x->kind) {
+	case 'P':
+		return b->uidnext != 0;
+	case '+':
+		return x->uid < b->uidnext;
+	case 'U':
+	case 'L':
+		return true;
+	default:
+		return x->modseq < b->modseq;
+	}
+}
+
+static int
+index_line(struct run *r, const struct record_line *line)
+{
+	struct index_line x;
+	bool bad;
+	int rc = 0;
+
+	PT_ASSERT(r->box != NULL && index_line_parse(line->raw, &x, &bad) > 0);
+	if (x.kind == 'P' && r->box->index_fd < 0 && (rc = box_open(r->l, r->box, true)) != 0)
+		return rc;
+	if (x.kind == 'P' && !r->replay && ftruncate(r->box->index_fd, 0) != 0) /* what was there could not be read */
+		return maildir_error(errno);
+	if (x.kind == '+')
+		rc = add_message(r, &x);
+	else if (x.kind == '=' || x.kind == '-')
+		rc = each_of_set(r, &x);
+	else if (x.kind == 'k')
+		rc = note_keyword(r, &x);
+	if (rc != 0 || r->files_only || (r->replay && line_there(r->box, &x)))
+		return rc;
+	if (r->replay) {
+		if (x.kind == 'P')
+			memcpy(r->box->id, x.guid.p, 32);
+		r->box->uidnext = x.kind == '+' ? x.uid + 1 : r->box->uidnext == 0 ? 1 : r->box->uidnext;
+		r->box->modseq = x.modseq > r->box->modseq ? x.modseq : r->box->modseq;
+	}
+	return buf_append(&r->out, line->raw.p, line->raw.n);
+}
+
+/* Before the first line of a replay: what is in the index, and which files are there. */
+static int
+prepare_replay(struct run *r, struct box *b)
+{
+	struct index x;
+	int rc;
+
+	if (b->names != NULL)
+		return 0;
+	if (b->index_fd >= 0) {
+		if ((rc = box_index(r->l, b, true, &x)) != 0)
+			return rc;
+		b->uidnext = x.uidvalidity != 0 ? x.uidnext : 0;
+		b->modseq = x.modseq;
+		memcpy(b->id, x.id, sizeof b->id);
+		index_fini(&x);
+	}
+	return names_read(b->dir_fd, &b->names);
+}
+
+static bool
+begins_with_header(struct span rest)
+{
+	return rest.n > 1 && rest.p[0] == 'P' && rest.p[1] == '1';
+}
+
+static struct box *
+box_of(struct run *r, struct span user, struct span key)
+{
+	char u[STORE_USER_MAX + 1], k[STORE_BOX_MAX + 1];
+	unsigned i;
+
+	PT_ASSERT(record_word(user, u, sizeof u) && record_word(key, k, sizeof k));
+	for (i = 0; i < r->aj->nboxes; i++)
+		if (strcmp(r->aj->box[i]->user, u) == 0 && strcmp(r->aj->box[i]->key, k) == 0)
+			return r->aj->box[i];
+	PT_ASSERT(!"a job has all boxes of its lines");
+	return NULL;
+}
+
+static int
+enter_box(struct run *r, const struct record_line *line, struct span rest)
+{
+	bool make = begins_with_header(rest);
+	int rc;
+
+	if (r->box != NULL && (rc = flush_lines(r)) != 0)
+		return rc;
+	r->box = box_of(r, line->word[0], line->word[1]);
+	if (!r->replay)
+		names_free(&r->box->names);
+	r->box->clean = false;
+	rc = box_open(r->l, r->box, make);
+	r->skip = r->files_only = false;
+	if (!r->replay)
+		return rc;
+	if (rc == PT_ENOENT && !make) {
+		r->skip = true; /* deleted or renamed later in the journal, and that was already done */
+		return 0;
+	}
+	if (rc != 0 || (rc = prepare_replay(r, r->box)) != 0)
+		return rc;
+	r->skip = r->box->uidnext != 0 && !span_equal(line->word[2], span_str(r->box->id));
+	r->files_only = r->box->uidnext == 0 && !make;
+	return 0;
+}
+
+/* Replay: whether the mailbox is still the one that a line is about. */
+static bool
+is_same_box(struct run *r, struct box *b, struct span id)
+{
+	return box_open(r->l, b, false) == 0 && prepare_replay(r, b) == 0 && b->uidnext != 0 &&
+		span_equal(id, span_str(b->id));
+}
+
+/* --- mailboxes as a whole ------------------------------------------------------------------------------- */
+
+static void
+remove_tree(int dir_fd, const char *name, int depth)
+{
+	struct dirent *e;
+	DIR *dir;
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(dir)) != NULL) {
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		if (unlinkat(fd, e->d_name, 0) != 0 && depth > 0)
+			remove_tree(fd, e->d_name, depth - 1);
+	}
+	closedir(dir);
+	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
+static int
+bury(struct run *r, struct box *b, const struct record_line *line)
+{
+	char folder[STORE_BOX_MAX + 2], grave[64];
+	int user_fd;
+
+	box_close(b);
+	names_free(&b->names);
+	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, b->user, false)) < 0)
+		return user_fd == PT_ENOENT ? 0 : user_fd;
+	maildir_folder(b->key, folder);
+	snprintf(grave, sizeof grave, "deleted-%016llx-%zx", (unsigned long long)r->aj->a->lsn,
+		(size_t)(line->raw.p - r->aj->text.p));
+	/* at once for everybody, then in peace */
+	if (strcmp(folder, ".") != 0 && renameat(user_fd, folder, r->l->tmp_fd, grave) == 0)
+		remove_tree(r->l->tmp_fd, grave, 3);
+	close(user_fd);
+	return 0;
+}
+
+static int
+delete_box(struct run *r, const struct record_line *line)
+{
+	struct box *b = box_of(r, line->word[0], line->word[1]);
+
+	return r->replay && !is_same_box(r, b, line->word[2]) ? 0 : bury(r, b, line);
+}
+
+static int
+rename_box(struct run *r, const struct record_line *line)
+{
+	struct box *from = box_of(r, line->word[0], line->word[1]);
+	struct box *to = box_of(r, line->word[0], line->word[2]);
+	char a[STORE_BOX_MAX + 2], b[STORE_BOX_MAX + 2];
+	int user_fd, rc = 0;
+
+	if (r->replay && !is_same_box(r, from, line->word[3]))
+		return 0;
+	/* The new name was free then: it is done, and perhaps more since. What has the old name is of this replay, and its messages
+	 * were flushed under the new one. */
+	if (r->replay && box_open(r->l, to, false) == 0)
+		return bury(r, from, line);
+	/* what the journal would write again must not have to be looked for under another name */
+	if (syncfs(r->l->conf.mail_fd) != 0)
+		return PT_EIO;
+	box_close(from);
+	box_close(to);
+	names_free(&from->names);
+	names_free(&to->names);
+	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, from->user, false)) < 0)
+		return user_fd == PT_ENOENT ? 0 : user_fd;
+	maildir_folder(from->key, a);
+	maildir_folder(to->key, b);
+	if (renameat(user_fd, a, user_fd, b) != 0 && errno != ENOENT)
+		rc = maildir_error(errno);
+	close(user_fd);
+	return rc;
+}
+
+#define SUBSCRIPTIONS "subscriptions"
+#define SUBSCRIPTIONS_MAX (1u << 20)
+
+/* One name a line, in modified UTF-7, as Dovecot and Courier keep it. */
+static int
+subscribe(struct run *r, const struct record_line *line)
+{
+	struct box *b = r->aj->box[0];
+	char key[STORE_BOX_MAX + 2];
+	struct buf text;
+	struct span s;
+	const uint8_t *nl;
+	uint8_t *old = NULL;
+	ssize_t n = 0;
+	int fd, rc;
+
+	PT_ASSERT(record_word(line->word[1], key, STORE_BOX_MAX + 1));
+	buf_init(&text, SUBSCRIPTIONS_MAX + sizeof key);
+	if ((rc = box_open(r->l, b, true)) != 0)
+		return rc;
+	if ((old = malloc(SUBSCRIPTIONS_MAX)) == NULL)
+		return PT_ENOMEM;
+	if ((fd = maildir_open(b->dir_fd, SUBSCRIPTIONS, O_RDONLY)) >= 0) {
+		n = pread(fd, old, SUBSCRIPTIONS_MAX, 0);
+		close(fd);
+	}
+	for (s = (struct span){ old, n < 0 ? 0 : (size_t)n }; s.n > 0 && rc == 0;) {
+		nl = memchr(s.p, '\n', s.n);
+		fd = nl == NULL ? (int)s.n : (int)(nl - s.p);
+		if (!span_equal((struct span){ s.p, (size_t)fd }, span_str(key)) && fd > 0)
+			rc = buf_printf(&text, "%.*s\n", fd, (const char *)s.p);
+		s.n -= (size_t)fd + (nl != NULL);
+		s.p += fd + (nl != NULL);
+	}
+	if (rc == 0 && line->word[2].p[0] == '1')
+		rc = buf_printf(&text, "%s\n", key);
+	if (rc == 0 && (fd = maildir_open(b->dir_fd, SUBSCRIPTIONS ".new", O_WRONLY | O_CREAT | O_TRUNC)) >= 0) {
+		rc = write_all(fd, buf_span(&text).p, buf_size(&text));
+		close(fd);
+		if (rc == 0 && renameat(b->dir_fd, SUBSCRIPTIONS ".new", b->dir_fd, SUBSCRIPTIONS) != 0)
+			rc = maildir_error(errno);
+	} else if (rc == 0) {
+		rc = fd;
+	}
+	free(old);
+	buf_fini(&text);
+	return rc;
+}
+
+/* --- keys ------------------------------------------------------------------------------------------------- */
+
+/* Key logs are opened for each line's job: they are few and change seldom compared with mail. */
+static int
+key_line(struct run *r, const struct record_line *line)
+{
+	char name[STORE_SPACE_MAX + 8];
+	int fd, rc;
+
+	snprintf(name, sizeof name, "%.*s.log", STORE_SPACE_MAX, r->aj->box[0]->key);
+	fd = maildir_open(r->l->conf.kv_fd, name, O_WRONLY | O_APPEND | O_CREAT);
+	if (fd < 0)
+		return fd;
+	rc = write_all(fd, line->raw.p, line->raw.n);
+	close(fd);
+	return rc;
+}
+
+/* --- lines ------------------------------------------------------------------------------------------------ */
+
+static int
+source_line(struct run *r, const struct record_line *line)
+{
+	uint64_t uid;
+
+	switch (line->kind) {
+	case 'I':
+		r->source = SOURCE_BODY;
+		PT_ASSERT(record_number(line->word[0], &r->off) && record_number(line->word[1], &r->octets));
+		return r->off > r->aj->a->at.body_len || r->octets > r->aj->a->at.body_len - r->off
+			? PT_EPROTO : 0;
+	case 'F':
+		r->source = SOURCE_FILE;
+		return record_word(line->word[0], r->file, sizeof r->file) &&
+			strchr(r->file, '/') == NULL ? 0 : PT_EPROTO;
+	case 'S':
+		r->source = SOURCE_COPY;
+		r->from = box_of(r, line->word[0], line->word[1]);
+		r->from->clean = false;
+		if (r->replay && box_open(r->l, r->from, false) == 0 && r->from->index_fd >= 0 &&
+		    prepare_replay(r, r->from) != 0)
+			return PT_EIO;
+		PT_ASSERT(record_number(line->word[2], &uid));
+		r->from_uid = (uint32_t)uid;
+		return 0;
+	default:
+		r->source = SOURCE_THERE;
+		return 0;
+	}
+}
+
+static int
+one_line(struct run *r, const struct record_line *line, struct span rest)
+{
+	if (line->index)
+		return r->skip ? 0 : index_line(r, line);
+	switch (line->kind) {
+	case 'B':
+		return enter_box(r, line, rest);
+	case 'I':
+	case 'F':
+	case 'S':
+	case 'X':
+		return source_line(r, line);
+	case 'D':
+		return delete_box(r, line);
+	case 'R':
+		return rename_box(r, line);
+	case 's':
+		return subscribe(r, line);
+	case 'V':
+	case 'v':
+		return key_line(r, line);
+	default:
+		return 0;
+	}
+}
+
+void
+apply_run(struct crew_job *j)
+{
+	struct apply_job *aj = (struct apply_job *)j;
+	struct run r = { .l = aj->l, .aj = aj, .replay = aj->a->commit == NULL || aj->tries > 0,
+		.hint = aj->hint };
+	struct record_line line;
+	struct span text = aj->text;
+	unsigned i;
+	bool bad;
+	int rc = 0;
+
+	buf_init(&r.out, INDEX_BATCH_MAX);
+	/* a second try may find any part of the first one done, like a replay */
+	if (aj->tries > 0)
+		for (i = 0; i < aj->nboxes; i++) {
+			box_close(aj->box[i]);
+			names_free(&aj->box[i]->names);
+		}
+	while (rc == 0 && record_next(&text, &line, &bad))
+		rc = one_line(&r, &line, text);
+	if (rc == 0 && r.box != NULL)
+		rc = flush_lines(&r);
+	buf_fini(&r.out);
+	if (r.replay && aj->a->commit != NULL)
+		for (i = 0; i < aj->nboxes; i++)
+			names_free(&aj->box[i]->names);
+	aj->rc = rc;
+	if (rc != 0) {
+		aj->l->stuck++;
+		aj->job.again = true;
+	}
+}

@@ -1,0 +1,409 @@
+/* store/local_scan.c - a mailbox's files held against its index: what mutt, procmail or rsync did meanwhile, and,
+ * where there is no index, all of it: with the UIDs that names or Dovecot's files give. Message contents are looked at for
+ * one thing only: whether lines end in LF alone, which changes a message's size. */
+#include "store/local.h"
+
+#include "store/maildir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DOUBT_NS 50000000 /* a folder's time is no finer than the kernel's tick; changes as recent as this may come again */
+
+struct scan_job {
+	struct crew_job job;
+	struct local *l;
+	struct box *b;
+	bool all;
+	store_scan_cb *cb;
+	void *arg;
+	int rc;
+	struct store_scan *s; /* NULL: no difference */
+	size_t found_cap, flagged_cap, gone_cap;
+};
+
+void
+store_scan_free(struct store_scan **sp)
+{
+	struct store_scan *s = *sp;
+	size_t i;
+
+	if (s == NULL)
+		return;
+	for (i = 0; i < s->nfound; i++)
+		free(s->found[i].base);
+	free(s->found);
+	free(s->flagged);
+	free(s->gone);
+	free(s);
+	*sp = NULL;
+}
+
+/* Room for one more element of an array. */
+static int
+room(void *array, size_t n, size_t *cap, size_t size)
+{
+	void **p = array, *grown;
+	size_t c = *cap == 0 ? 16 : *cap * 2;
+
+	if (n < *cap)
+		return 0;
+	if ((grown = reallocarray(*p, c, size)) == NULL)
+		return PT_ENOMEM;
+	*p = grown;
+	*cap = c;
+	return 0;
+}
+
+/* --- files ------------------------------------------------------------------------------------------------ */
+
+/* Octets with CRLF, and whether that is not what the file has. */
+static int
+measure(int fd, uint64_t *size_out, bool *lf_out)
+{
+	uint8_t *buf = malloc(65536), last = 0;
+	uint64_t size = 0, bare = 0;
+	ssize_t n, i;
+
+	if (buf == NULL)
+		return PT_ENOMEM;
+	while ((n = read(fd, buf, 65536)) > 0) {
+		size += (uint64_t)n;
+		for (i = 0; i < n; last = buf[i++])
+			bare += buf[i] == '\n' && (i == 0 ? last : buf[i - 1]) != '\r';
+	}
+	free(buf);
+	*size_out = size + bare;
+	*lf_out = bare > 0;
+	return n < 0 ? PT_EIO : 0;
+}
+
+static bool
+is_ours(const struct name *e)
+{
+	const char *m = strstr(e->base, ".M");
+
+	return e->has_size && !e->has_virtual && e->uid != 0 && m != NULL && strchr(m, 'P') != NULL;
+}
+
+static int
+found_add(struct scan_job *j, const struct name *e)
+{
+	struct store_scan *s = j->s;
+	char path[MAILDIR_NAME_MAX + 8];
+	struct store_found f = { .flags = e->flags, .where = e->where };
+	struct stat st;
+	bool lf = false;
+	int fd, rc;
+
+	box_path(span_str(e->base), e->flags, e->where, path);
+	if ((fd = maildir_open(j->b->dir_fd, path, O_RDONLY)) < 0)
+		return fd == PT_ENOENT ? 0 : fd; /* gone again, or no file */
+	rc = fstat(fd, &st) == 0 ? 0 : PT_EIO;
+	f.date = st.st_mtime > 0 ? st.st_mtime : 0;
+	f.size = (uint64_t)st.st_size;
+	if (rc == 0 && !(is_ours(e) && e->size == f.size)) {
+		if (e->has_size && e->has_virtual && e->size == f.size && e->virt >= e->size) {
+			f.size = e->virt;
+			lf = e->virt != e->size;
+		} else {
+			rc = measure(fd, &f.size, &lf);
+		}
+	}
+	close(fd);
+	if (rc != 0 || (rc = room(&s->found, s->nfound, &j->found_cap, sizeof *s->found)) != 0)
+		return rc;
+	if (lf)
+		f.where |= INDEX_LF;
+	f.uid = s->fresh ? e->uid : 0;
+	if ((f.base = strdup(e->base)) == NULL)
+		return PT_ENOMEM;
+	s->found[s->nfound++] = f;
+	return 0;
+}
+
+static int
+unseen(void *arg, struct name *e)
+{
+	return e->seen ? 0 : found_add(arg, e);
+}
+
+/* By UID, those without one behind, in the order of their names: that is time. */
+static int
+by_uid(const void *a, const void *b)
+{
+	const struct store_found *x = a, *y = b;
+	uint32_t u = x->uid - 1, v = y->uid - 1; /* 0 is the highest */
+
+	return u != v ? (u < v ? -1 : 1) : strcmp(x->base, y->base);
+}
+
+/* Of two with the same UID the second gets a new one. */
+static void
+sort_found(struct store_scan *s)
+{
+	uint32_t last = 0, uid;
+	size_t i;
+
+	if (s->nfound == 0)
+		return;
+	qsort(s->found, s->nfound, sizeof *s->found, by_uid);
+	for (i = 0; i < s->nfound; last = uid, i++)
+		if ((uid = s->found[i].uid) == last)
+			s->found[i].uid = 0;
+	qsort(s->found, s->nfound, sizeof *s->found, by_uid);
+}
+
+/* --- against the index ------------------------------------------------------------------------------------ */
+
+static int
+compare_one(struct scan_job *j, struct names *n, const struct store_msg *m, struct span base)
+{
+	struct name *e = names_find(n, base);
+	struct store_scan *s = j->s;
+	int rc;
+
+	if (e == NULL) {
+		if ((rc = room(&s->gone, s->ngone, &j->gone_cap, sizeof *s->gone)) == 0)
+			s->gone[s->ngone++] = m->uid;
+		return rc;
+	}
+	e->seen = true;
+	if (e->where & INDEX_NEW)
+		return 0;
+	if (e->flags == m->flags && !(m->where & INDEX_NEW))
+		return 0;
+	if ((rc = room(&s->flagged, s->nflagged, &j->flagged_cap, sizeof *s->flagged)) == 0)
+		s->flagged[s->nflagged++] = (struct store_flagged){ m->uid, e->flags };
+	return rc;
+}
+
+static int
+compare(struct scan_job *j, struct names *n)
+{
+	struct index_line line;
+	struct index x;
+	struct span text = { NULL, 0 };
+	uint8_t *p = NULL;
+	uint32_t i;
+	bool bad;
+	int rc = 0;
+
+	index_init(&x);
+	if (j->b->index_fd >= 0 && (rc = read_whole(j->b->index_fd, &p, &text.n)) != 0)
+		return rc;
+	text.p = p;
+	if (text.n > 0)
+		(void)index_feed(&x, text, UINT32_MAX, NULL, NULL, &bad, &rc);
+	j->s->fresh = x.uidvalidity == 0;
+	for (i = 0; i < x.n && rc == 0; i++) {
+		PT_ASSERT(index_line_parse((struct span){ text.p + x.msgs[i].line, text.n - x.msgs[i].line },
+			&line, &bad) > 0);
+		rc = compare_one(j, n, &x.msgs[i], line.text);
+	}
+	index_fini(&x);
+	free(p);
+	return rc;
+}
+
+/* --- other programs' indexes ------------------------------------------------------------------------------ */
+
+static bool
+next_line(struct span *s, struct span *line)
+{
+	const uint8_t *nl = s->n == 0 ? NULL : memchr(s->p, '\n', s->n);
+
+	if (nl == NULL)
+		return false;
+	*line = (struct span){ s->p, (size_t)(nl - s->p) };
+	s->n -= line->n + 1;
+	s->p = nl + 1;
+	return true;
+}
+
+static uint32_t
+leading_number(struct span s, size_t *used)
+{
+	uint64_t v = 0;
+	size_t i;
+
+	for (i = 0; i < s.n && i < 10 && s.p[i] >= '0' && s.p[i] <= '9'; i++)
+		v = v * 10 + (uint64_t)(s.p[i] - '0');
+	*used = i;
+	return v < UINT32_MAX ? (uint32_t)v : 0;
+}
+
+static int
+slurp(int dir_fd, const char *name, uint8_t **p, struct span *s)
+{
+	int fd = maildir_open(dir_fd, name, O_RDONLY), rc;
+
+	*p = NULL;
+	if (fd < 0)
+		return fd;
+	rc = read_whole(fd, p, &s->n);
+	close(fd);
+	s->p = *p;
+	return rc;
+}
+
+/* "3 V<uidvalidity> N<uidnext> G<guid>", then "<uid> [fields] :<name>". */
+static void
+read_uidlist(struct scan_job *j, struct names *n)
+{
+	struct span s, line, name;
+	const uint8_t *at;
+	struct maildir_name m;
+	struct name *e;
+	uint8_t *p;
+	size_t used;
+	uint32_t uid;
+
+	if (slurp(j->b->dir_fd, "dovecot-uidlist", &p, &s) != 0)
+		return;
+	if (next_line(&s, &line) && line.n > 2 && line.p[0] == '3') {
+		if ((at = memmem(line.p, line.n, " V", 2)) != NULL)
+			j->s->uidvalidity = leading_number((struct span){ at + 2,
+				line.n - (size_t)(at + 2 - line.p) }, &used);
+		if ((at = memmem(line.p, line.n, " N", 2)) != NULL)
+			j->s->uidnext = leading_number((struct span){ at + 2,
+				line.n - (size_t)(at + 2 - line.p) }, &used);
+		while (next_line(&s, &line)) {
+			uid = leading_number(line, &used);
+			if (uid == 0 || (at = memmem(line.p, line.n, " :", 2)) == NULL)
+				continue;
+			name = (struct span){ at + 2, line.n - (size_t)(at + 2 - line.p) };
+			if (maildir_name_parse(name, &m) &&
+			    (e = names_find(n, (struct span){ name.p, m.base })) != NULL)
+				e->uid = uid;
+		}
+	}
+	free(p);
+}
+
+static void
+read_keywords(struct scan_job *j, const char *file)
+{
+	struct span s, line;
+	uint8_t *p;
+	size_t used;
+	uint32_t k;
+
+	if (slurp(j->b->dir_fd, file, &p, &s) != 0)
+		return;
+	while (next_line(&s, &line)) {
+		k = leading_number(line, &used);
+		if (used == 0 || k >= STORE_KEYWORDS_MAX || used + 1 >= line.n || line.p[used] != ' ')
+			continue;
+		line.p += used + 1;
+		line.n -= used + 1;
+		if (index_keyword_ok(line)) {
+			memcpy(j->s->keywords[k], line.p, line.n);
+			j->s->keywords[k][line.n] = '\0';
+		}
+	}
+	free(p);
+}
+
+/* --- the job ----------------------------------------------------------------------------------------------- */
+
+static bool
+times(const struct box *b, struct timespec *new_out, struct timespec *cur_out)
+{
+	struct stat n, c;
+
+	if (fstatat(b->dir_fd, "new", &n, AT_SYMLINK_NOFOLLOW) != 0 ||
+	    fstatat(b->dir_fd, "cur", &c, AT_SYMLINK_NOFOLLOW) != 0)
+		return false;
+	*new_out = n.st_mtim;
+	*cur_out = c.st_mtim;
+	return true;
+}
+
+static bool
+same(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool
+settled(const struct timespec *t)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* a clock that was set back makes everything young: look again */
+	return (now.tv_sec - t->tv_sec) * 1000000000ll + (now.tv_nsec - t->tv_nsec) > DOUBT_NS;
+}
+
+static void
+scan_run(struct crew_job *pj)
+{
+	struct scan_job *j = (struct scan_job *)pj;
+	struct box *b = j->b;
+	struct timespec t_new, t_cur;
+	struct names *n = NULL;
+	bool known;
+
+	if ((j->rc = box_open(j->l, b, false)) != 0)
+		return;
+	known = times(b, &t_new, &t_cur);
+	if (!j->all && b->clean && known && same(&t_new, &b->seen_new) && same(&t_cur, &b->seen_cur))
+		return;
+	if ((j->s = calloc(1, sizeof *j->s)) == NULL) {
+		j->rc = PT_ENOMEM;
+		return;
+	}
+	if ((j->rc = names_read(b->dir_fd, &n)) != 0 || (j->rc = compare(j, n)) != 0)
+		goto out;
+	if (j->s->fresh) {
+		read_uidlist(j, n);
+		read_keywords(j, "dovecot-keywords");
+		read_keywords(j, KEYWORDS_FILE);
+	}
+	if ((j->rc = names_each(n, unseen, j)) != 0)
+		goto out;
+	sort_found(j->s);
+	b->clean = known && !j->s->fresh && settled(&t_new) && settled(&t_cur) && j->s->nfound == 0;
+	b->seen_new = t_new;
+	b->seen_cur = t_cur;
+out:
+	names_free(&n);
+	if (j->rc != 0 || (!j->s->fresh && j->s->nfound + j->s->nflagged + j->s->ngone == 0))
+		store_scan_free(&j->s);
+}
+
+static void
+scan_done(struct crew_job *pj)
+{
+	struct scan_job *j = (struct scan_job *)pj;
+
+	j->cb(j->arg, local_rc(j->rc), j->s);
+	local_box_left(j->l, j->b);
+	free(j);
+}
+
+void
+local_scan(struct store_backend *be, const char *user, const char *key, bool all, store_scan_cb *cb,
+	   void *arg)
+{
+	struct local *l = (struct local *)be;
+	struct scan_job *j = calloc(1, sizeof *j);
+
+	if (j == NULL || (j->b = local_box(l, user, key)) == NULL) {
+		free(j);
+		cb(arg, STORE_TEMP, NULL);
+		return;
+	}
+	j->job = (struct crew_job){ .run = scan_run, .done = scan_done, .lane = CREW_READ };
+	j->l = l;
+	j->all = all;
+	j->cb = cb;
+	j->arg = arg;
+	local_submit(l, &j->job, &j->b, 1);
+}

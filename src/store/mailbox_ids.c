@@ -1,0 +1,160 @@
+/* store/mailbox_ids.c - which transactions were done lately, and what was answered: repeating one does nothing. */
+#include "store/mailbox_impl.h"
+
+#include "store/hex.h"
+#include "store/record.h"
+#include "store/uidset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define IDS_MAX 16384       /* more than all workers can have under way */
+#define ANSWER_MAX 256      /* octets of UIDs that are remembered */
+
+struct known {
+	uint64_t key[2]; /* 0, 0: free */
+	uint64_t id, modseq;
+	uint32_t uidvalidity;
+	uint32_t next;   /* in its chain; IDS_MAX: last */
+	char *uids;      /* owned; uids NUL sources NUL */
+};
+
+struct mb_ids {
+	struct known entry[IDS_MAX];
+	uint32_t table[IDS_MAX];
+	uint32_t at; /* the oldest: its place is the next to be used */
+};
+
+struct mb_ids *
+mb_ids_new(void)
+{
+	struct mb_ids *ids = calloc(1, sizeof *ids);
+	uint32_t i;
+
+	for (i = 0; ids != NULL && i < IDS_MAX; i++)
+		ids->table[i] = IDS_MAX;
+	return ids;
+}
+
+void
+mb_ids_free(struct mb_ids **ids)
+{
+	uint32_t i;
+
+	for (i = 0; *ids != NULL && i < IDS_MAX; i++)
+		free((*ids)->entry[i].uids);
+	free(*ids);
+	*ids = NULL;
+}
+
+static bool
+key_of(const char *id, uint64_t key[2])
+{
+	return hex_get((const uint8_t *)id, 16, &key[0]) && hex_get((const uint8_t *)id + 16, 16, &key[1]) &&
+		(key[0] | key[1]) != 0;
+}
+
+bool
+mb_ids_find(const struct mb_ids *ids, const char *id, struct mb_known *out)
+{
+	uint64_t key[2];
+	uint32_t i;
+
+	if (!key_of(id, key))
+		return false;
+	for (i = ids->table[key[0] % IDS_MAX]; i != IDS_MAX; i = ids->entry[i].next)
+		if (ids->entry[i].key[0] == key[0] && ids->entry[i].key[1] == key[1]) {
+			const struct known *k = &ids->entry[i];
+
+			*out = (struct mb_known){ .id = k->id, .uidvalidity = k->uidvalidity,
+				.modseq = k->modseq, .uids = k->uids == NULL ? "" : k->uids };
+			out->sources = k->uids == NULL ? "" : k->uids + strlen(k->uids) + 1;
+			return true;
+		}
+	return false;
+}
+
+static void
+forget(struct mb_ids *ids, struct known *k)
+{
+	uint32_t *at = &ids->table[k->key[0] % IDS_MAX], self = (uint32_t)(k - ids->entry);
+
+	if ((k->key[0] | k->key[1]) == 0)
+		return;
+	while (*at != self)
+		at = &ids->entry[*at].next;
+	*at = k->next;
+	free(k->uids);
+	memset(k, 0, sizeof *k);
+}
+
+static char *
+texts(struct span uids, struct span sources)
+{
+	char *p;
+
+	if (uids.n + sources.n > ANSWER_MAX || (p = calloc(1, uids.n + sources.n + 2)) == NULL)
+		return NULL;
+	if (uids.n > 0)
+		memcpy(p, uids.p, uids.n);
+	if (sources.n > 0)
+		memcpy(p + uids.n + 1, sources.p, sources.n);
+	return p;
+}
+
+static void
+add(struct mb_ids *ids, const char *id, const struct known *what)
+{
+	struct known *k = &ids->entry[ids->at];
+	uint64_t key[2];
+
+	if (!key_of(id, key)) {
+		free(what->uids);
+		return;
+	}
+	forget(ids, k);
+	*k = *what;
+	memcpy(k->key, key, sizeof k->key);
+	k->next = ids->table[key[0] % IDS_MAX];
+	ids->table[key[0] % IDS_MAX] = ids->at;
+	ids->at = (ids->at + 1) % IDS_MAX;
+}
+
+void
+mb_ids_done(struct mb_ids *ids, const char *id, const struct mb_reply *r)
+{
+	struct known k = { .id = r->id, .modseq = r->modseq, .uidvalidity = r->uidvalidity };
+
+	k.uids = texts(buf_span(&r->uids), buf_span(&r->sources));
+	add(ids, id, &k);
+}
+
+bool
+mailboxes_knows(const struct mailboxes *mbs, const char *id)
+{
+	struct mb_known k;
+
+	return mb_ids_find(mbs->ids, id, &k);
+}
+
+/* From a record: the UIDs that it gave. UIDVALIDITY is not in it: 0 says so. */
+void
+mb_remember(struct mailboxes *mbs, const char *id, struct span text)
+{
+	struct uidset_writer set;
+	struct record_line line;
+	struct index_line x;
+	struct known k = { .id = 0 };
+	struct buf uids;
+	bool bad;
+
+	buf_init(&uids, ANSWER_MAX);
+	uidset_begin(&set, &uids);
+	while (record_next(&text, &line, &bad))
+		if (line.kind == '+' && index_line_parse(line.raw, &x, &bad) > 0)
+			uidset_add(&set, x.uid);
+	if (uidset_end(&set) == 0)
+		k.uids = texts(buf_span(&uids), (struct span){ NULL, 0 });
+	add(mbs->ids, id, &k);
+	buf_fini(&uids);
+}

@@ -1,0 +1,179 @@
+/* store/mailbox_quota.c - how much each user has: counted when it is first asked for, then kept. */
+#include "store/mailbox_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct asking {
+	void (*f)(void *arg);
+	void *arg;
+	struct asking *next;
+};
+
+struct mb_quota {
+	struct mb_quota *next;
+	char user[STORE_USER_MAX + 1];
+	bool known, counting;
+	bool failed; /* while those who asked are told so */
+	uint64_t limit; /* octets, as it was said last; 0: never */
+	int64_t octets, messages;
+	struct asking *asking;
+	struct mailboxes *mbs;
+};
+
+static size_t
+slot(const char *user)
+{
+	size_t h = 5381;
+
+	for (; *user != '\0'; user++)
+		h = h * 33 ^ (uint8_t)*user;
+	return h % MB_QUOTA_HASH;
+}
+
+static struct mb_quota *
+find(struct mailboxes *mbs, const char *user)
+{
+	struct mb_quota *q;
+
+	for (q = mbs->quotas[slot(user)]; q != NULL; q = q->next)
+		if (strcmp(q->user, user) == 0)
+			return q;
+	return NULL;
+}
+
+static void
+wake(struct mb_quota *q)
+{
+	struct asking *a, *next;
+
+	a = q->asking;
+	q->asking = NULL;
+	for (; a != NULL; a = next) {
+		next = a->next;
+		a->f(a->arg);
+		free(a);
+	}
+}
+
+static void
+counted(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
+{
+	struct mb_quota *q = arg;
+	size_t i;
+
+	q->counting = false;
+	q->known = rc == STORE_OK || rc == STORE_NOTFOUND; /* nobody yet: nothing */
+	q->failed = !q->known;
+	q->octets = q->messages = 0;
+	for (i = 0; i < n; i++)
+		if (boxes[i].exists) {
+			q->octets += (int64_t)boxes[i].status.octets;
+			q->messages += boxes[i].status.messages;
+		}
+	if (!q->mbs->closing)
+		wake(q);
+	q->failed = false;
+}
+
+static bool
+ask(struct mb_quota *q, void (*f)(void *), void *arg)
+{
+	struct asking *a = calloc(1, sizeof *a);
+
+	if (a == NULL)
+		return false;
+	*a = (struct asking){ f, arg, q->asking };
+	q->asking = a;
+	if (!q->counting) {
+		q->counting = true;
+		mb_boxes(q->mbs, q->user, counted, q);
+	}
+	return true;
+}
+
+static struct mb_quota *
+get(struct mailboxes *mbs, const char *user)
+{
+	struct mb_quota *q = find(mbs, user);
+
+	if (q != NULL || (q = calloc(1, sizeof *q)) == NULL)
+		return q;
+	q->mbs = mbs;
+	snprintf(q->user, sizeof q->user, "%s", user);
+	q->next = mbs->quotas[slot(user)];
+	mbs->quotas[slot(user)] = q;
+	return q;
+}
+
+bool
+mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t octets, uint64_t messages,
+	       void (*f)(void *), void *arg, enum store_rc *rc)
+{
+	struct mb_quota *q = find(mbs, user);
+	uint64_t max_octets = 0, max_messages = 0;
+
+	*rc = STORE_OK;
+	if (mbs->conf.quota != NULL)
+		mbs->conf.quota(mbs->conf.quota_arg, user, &max_octets, &max_messages);
+	if (limit == 0 && q != NULL)
+		limit = q->limit;
+	max_octets = limit != 0 ? limit : max_octets;
+	if (max_octets == 0 && max_messages == 0)
+		return true;
+	if (q == NULL && (q = get(mbs, user)) == NULL) {
+		*rc = STORE_TEMP;
+		return false;
+	}
+	q->limit = limit;
+	if (!q->known) {
+		if (q->failed || !ask(q, f, arg))
+			*rc = STORE_TEMP;
+		return false;
+	}
+	if ((max_octets > 0 && (uint64_t)q->octets + octets > max_octets) ||
+	    (max_messages > 0 && (uint64_t)q->messages + messages > max_messages)) {
+		*rc = STORE_OVERQUOTA;
+		return false;
+	}
+	return true;
+}
+
+void
+mb_quota_change(struct mailboxes *mbs, const char *user, int64_t octets, int64_t messages)
+{
+	struct mb_quota *q = find(mbs, user);
+
+	if (q == NULL || !q->known)
+		return;
+	q->octets += octets;
+	q->messages += messages;
+}
+
+void
+mb_quota_unknown(struct mailboxes *mbs, const char *user)
+{
+	struct mb_quota *q = find(mbs, user);
+
+	if (q != NULL)
+		q->known = false;
+}
+
+void
+mb_quota_free(struct mailboxes *mbs)
+{
+	struct mb_quota *q;
+	struct asking *a;
+	size_t i;
+
+	for (i = 0; i < MB_QUOTA_HASH; i++)
+		while ((q = mbs->quotas[i]) != NULL) {
+			mbs->quotas[i] = q->next;
+			while ((a = q->asking) != NULL) {
+				q->asking = a->next;
+				free(a);
+			}
+			free(q);
+		}
+}

@@ -1,0 +1,260 @@
+/* store/server.c - channels and turns: everything that all clients have sent is taken, then flushed once, then
+ * answered. */
+#include "store/server_impl.h"
+
+#include "util/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 64
+
+/* --- requests ---------------------------------------------------------------------------------------------- */
+
+struct request *
+request_new(struct peer *p, uint32_t id)
+{
+	struct request *q = p->nrequests >= PEER_REQUESTS_MAX ? NULL : calloc(1, sizeof *q);
+
+	if (q == NULL)
+		return NULL;
+	q->peer = p;
+	q->s = p->s;
+	q->id = id;
+	p->nrequests++;
+	p->s->nrequests++;
+	LIST_INSERT_HEAD(&p->requests, q, next);
+	return q;
+}
+
+void
+request_free(struct request **qp)
+{
+	struct request *q = *qp;
+
+	if (q == NULL)
+		return;
+	if (q->peer != NULL) {
+		LIST_REMOVE(q, next);
+		q->peer->nrequests--;
+	}
+	if (--q->s->nrequests == 0 && q->s->closed)
+		free(q->s);
+	free(q);
+	*qp = NULL;
+}
+
+void
+reply_rc(struct peer *p, uint32_t id, enum store_rc rc, const char *text)
+{
+	struct msg_store_reply m = { .rc = (uint8_t)rc, .text = span_str(text) };
+	struct frame f;
+
+	PT_ASSERT(msg_store_reply_encode(&m, id, &f) == 0);
+	peer_send(p, &f, -1);
+}
+
+/* --- channels ---------------------------------------------------------------------------------------------- */
+
+static void
+watch(struct peer *p)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data = { .ptr = p } };
+
+	if (chan_wants_write(p->chan) == p->writing)
+		return;
+	p->writing = !p->writing;
+	ev.events |= p->writing ? EPOLLOUT : 0;
+	PT_ASSERT(epoll_ctl(p->s->epoll_fd, EPOLL_CTL_MOD, chan_fd(p->chan), &ev) == 0);
+}
+
+void
+peer_send(struct peer *p, struct frame *f, int fd)
+{
+	if (p->dead)
+		return;
+	if (chan_send(p->chan, f, fd) != 0)
+		p->dead = true; /* gone, or it reads nothing: freed at the end of the turn */
+	else
+		watch(p);
+}
+
+static void
+peer_free(struct peer *p)
+{
+	struct server *s = p->s;
+	struct request *q;
+	struct peer_view *v;
+	struct peer_file *f;
+	unsigned i;
+
+	peer_txn_drop(p);
+	while ((q = LIST_FIRST(&p->requests)) != NULL) {
+		LIST_REMOVE(q, next);
+		q->peer = NULL; /* it goes on: a transaction that was sent is done */
+	}
+	for (i = 0; i < PEER_HASH; i++) {
+		while ((v = p->views[i]) != NULL) {
+			p->views[i] = v->next;
+			if (v->v == NULL) {
+				v->closed = true; /* freed when it has been opened */
+				v->peer = NULL;
+				continue;
+			}
+			mb_view_close(&v->v);
+			free(v);
+		}
+		while ((f = p->files[i]) != NULL) {
+			p->files[i] = f->next;
+			peer_file_unref(s, f);
+		}
+	}
+	TAILQ_REMOVE(&s->peers, p, next);
+	s->npeers--;
+	chan_free(&p->chan);
+	free(p);
+}
+
+static void
+condemn(struct peer *p, int rc)
+{
+	if (rc == PT_EPROTO) {
+		p->s->condemned++;
+		log_msg(LOG_L_ERROR, "a client sent what it may not: its channel is closed");
+	}
+	p->dead = true;
+}
+
+static void
+peer_ready(struct peer *p, uint32_t events)
+{
+	struct frame f;
+	int i, rc = 0;
+
+	if (events & EPOLLOUT)
+		rc = chan_flush(p->chan);
+	for (i = 0; i < PEER_TURN_MAX && rc == 0 && !p->dead; i++)
+		if ((rc = chan_recv(p->chan, &f)) == 0)
+			rc = ipc_dispatch(server_rules, server_nrules, (unsigned)p->class, 0, p->s, p, &f);
+	if (rc != 0 && rc != PT_EAGAIN)
+		condemn(p, rc);
+	else if (!p->dead)
+		watch(p);
+}
+
+int
+server_peer(struct server *s, int fd, enum store_class class)
+{
+	struct peer *p = calloc(1, sizeof *p);
+	struct epoll_event ev = { .events = EPOLLIN, .data = { .ptr = p } };
+
+	if (p == NULL) {
+		close(fd);
+		return PT_ENOMEM;
+	}
+	p->s = s;
+	p->class = class;
+	LIST_INIT(&p->requests);
+	if ((p->chan = chan_new(fd)) == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
+		chan_free(&p->chan);
+		free(p);
+		return PT_ENOMEM;
+	}
+	TAILQ_INSERT_TAIL(&s->peers, p, next);
+	s->npeers++;
+	return 0;
+}
+
+/* --- all of it --------------------------------------------------------------------------------------------- */
+
+struct server *
+server_new(struct store_backend *be, struct mailboxes *mbs, struct kv *kv)
+{
+	struct server *s = calloc(1, sizeof *s);
+	struct epoll_event ev = { .events = EPOLLIN, .data = { .ptr = NULL } };
+
+	if (s == NULL)
+		return NULL;
+	s->be = be;
+	s->mbs = mbs;
+	s->kv = kv;
+	TAILQ_INIT(&s->peers);
+	if ((s->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0) {
+		free(s);
+		return NULL;
+	}
+	if (be->ops->fd(be) >= 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, be->ops->fd(be), &ev) != 0)
+		server_free(&s);
+	return s;
+}
+
+void
+server_free(struct server **sp)
+{
+	struct server *s = *sp;
+	struct peer *p;
+
+	if (s == NULL)
+		return;
+	while ((p = TAILQ_FIRST(&s->peers)) != NULL)
+		peer_free(p);
+	close(s->epoll_fd);
+	s->epoll_fd = -1;
+	s->closed = true;
+	if (s->nrequests == 0)
+		free(s); /* otherwise the last of what is under way does it */
+	*sp = NULL;
+}
+
+int
+server_fd(const struct server *s)
+{
+	return s->epoll_fd;
+}
+
+void
+server_dispatch(struct server *s)
+{
+	struct epoll_event events[EVENTS_MAX];
+	struct peer *p, *next;
+	int i, n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
+
+	for (i = 0; i < n; i++) {
+		if (events[i].data.ptr == NULL)
+			s->be->ops->dispatch(s->be);
+		else if (!((struct peer *)events[i].data.ptr)->dead)
+			peer_ready(events[i].data.ptr, events[i].events);
+	}
+	mailboxes_flush(s->mbs);
+	for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
+		next = TAILQ_NEXT(p, next);
+		if (p->dead)
+			peer_free(p);
+	}
+}
+
+void
+server_count(const struct server *s, size_t *peers, size_t *requests, size_t *condemned)
+{
+	*peers = s->npeers;
+	*requests = s->nrequests;
+	*condemned = s->condemned;
+}
+
+bool
+server_quiet(struct server *s)
+{
+	struct epoll_event ev = { .events = 0 };
+	struct peer *p;
+
+	TAILQ_FOREACH(p, &s->peers, next) {
+		ev.data.ptr = p;
+		ev.events = chan_wants_write(p->chan) ? EPOLLOUT : 0;
+		(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, chan_fd(p->chan), &ev);
+		if (ev.events != 0)
+			return false;
+	}
+	return s->nrequests == 0;
+}

@@ -1,0 +1,41 @@
+/* store/server.h - the store process's side of its clients' channels: frames to requests, requests to answers.
+ *
+ * Every octet of a frame is hostile. What a client may ask at all is a table of its class (server_rules.c), what it may read and
+ * write of keys another; a frame that no row allows, that cannot be decoded, or that breaks a limit ends its
+ * channel, and nobody else notices. A request that is only wrong gets STORE_INVALID.
+ *
+ * Knows no event loop: watch server_fd() for reading, then server_dispatch(). */
+#ifndef STORE_SERVER_H
+#define STORE_SERVER_H
+
+#include "store/mailbox.h"
+
+/* Who a channel leads to. */
+enum store_class {
+	STORE_CLASS_WORKER, /* mailboxes and their keys */
+	STORE_CLASSES
+};
+
+struct server;
+
+/* be and mbs are borrowed. NULL when out of memory or descriptors. */
+struct server *server_new(struct store_backend *be, struct mailboxes *mbs, struct kv *kv);
+
+/* Closes all channels; what was asked and is not answered is not answered. Before the engine is closed. */
+void server_free(struct server **s);
+
+/* A channel (taken). 0, PT_ENOMEM. */
+int server_peer(struct server *s, int fd, enum store_class class) PT_MUST_USE;
+
+int server_fd(const struct server *s);
+
+/* Takes what is there, makes it durable with one flush, answers. */
+void server_dispatch(struct server *s);
+
+/* Channels, requests that are not answered, and channels that were ended for what came from them. */
+void server_count(const struct server *s, size_t *peers_out, size_t *requests_out, size_t *condemned_out);
+
+/* Answers what it has but takes nothing new: true when all is answered. */
+bool server_quiet(struct server *s);
+
+#endif

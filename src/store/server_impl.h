@@ -1,0 +1,103 @@
+/* store/server_impl.h - the parts of the server among themselves.
+ *
+ * server.c        channels, turns
+ * server_rules.c  who may ask what
+ * server_txn.c    transactions
+ * server_read.c   views, messages, lists, keys */
+#ifndef STORE_SERVER_IMPL_H
+#define STORE_SERVER_IMPL_H
+
+#include "store/maildir.h"
+#include "store/server.h"
+
+#include "ipc/chan.h"
+#include "ipc/rules.h"
+
+#include <sys/queue.h>
+
+#define PEER_VIEWS_MAX 32768  /* sessions of a worker */
+#define PEER_FILES_MAX 32768
+#define PEER_REQUESTS_MAX 65536
+#define PEER_TURN_MAX 256     /* frames, then the others */
+#define PEER_HASH 256
+
+/* A large body's file. */
+struct peer_file {
+	struct peer_file *next;
+	uint32_t id;
+	char name[64];   /* "": asked for */
+	unsigned refs;   /* transactions that need it, and the client */
+};
+
+struct peer_view {
+	struct peer_view *next;
+	struct peer *peer;
+	uint32_t id;
+	struct mb_view *v; /* NULL: being opened */
+	bool closed;       /* while it was being opened */
+};
+
+/* Something that will be answered. */
+struct request {
+	LIST_ENTRY(request) next;
+	struct peer *peer; /* NULL: it has gone */
+	struct server *s;
+	uint32_t id;
+	struct peer_view *view;
+	struct peer_file *file;
+	/* a transaction */
+	struct mb_txn *t;
+	struct peer_file **files; /* of its operations, owned; NULL where there is none */
+	unsigned syncs;           /* files that are being flushed */
+	enum store_rc rc;
+};
+
+struct peer {
+	struct server *s;
+	TAILQ_ENTRY(peer) next;
+	struct chan *chan;
+	enum store_class class;
+	bool writing, dead;
+	size_t nrequests, nviews, nfiles;
+	LIST_HEAD(, request) requests;
+	struct peer_view *views[PEER_HASH];
+	struct peer_file *files[PEER_HASH];
+	/* the transaction that is arriving */
+	struct mb_txn *t;
+	struct peer_file **tfiles;
+	uint32_t tid;
+	size_t toctets;
+	bool tbad;   /* a part was wrong: refused whole */
+	bool tearly; /* its mailbox is still being opened (again) */
+};
+
+struct server {
+	struct store_backend *be;
+	struct mailboxes *mbs;
+	struct kv *kv;
+	int epoll_fd;
+	bool closed;
+	TAILQ_HEAD(, peer) peers;
+	size_t npeers, nrequests, condemned;
+};
+
+extern const struct ipc_rule server_rules[];
+extern const size_t server_nrules;
+
+/* Whether the class may read (or write) keys of that space. */
+bool server_space(enum store_class class, struct span space, bool write);
+
+void peer_send(struct peer *p, struct frame *f, int fd);
+struct request *request_new(struct peer *p, uint32_t id); /* NULL: out of memory; the caller answers with reply_rc */
+void request_free(struct request **q);
+void reply_rc(struct peer *p, uint32_t id, enum store_rc rc, const char *text);
+struct peer_view *peer_view_find(struct peer *p, uint32_t id);
+struct peer_file *peer_file_find(struct peer *p, uint32_t id);
+void peer_file_unref(struct server *s, struct peer_file *f);
+void peer_txn_drop(struct peer *p);
+
+/* handlers; self: the server, peer: the peer */
+ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
+ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_get;
+
+#endif

@@ -1,0 +1,44 @@
+/* store/server_rules.c - the two tables that say what a client may ask. */
+#include "store/server_impl.h"
+
+#define WORKER (1u << STORE_CLASS_WORKER)
+
+const struct ipc_rule server_rules[] = {
+	{ MSG_T_STORE_BODY, WORKER, IPC_ANY_STATE, on_body },
+	{ MSG_T_STORE_FILE, WORKER, IPC_ANY_STATE, on_file },
+	{ MSG_T_STORE_DROP, WORKER, IPC_ANY_STATE, on_drop },
+	{ MSG_T_STORE_ADD, WORKER, IPC_ANY_STATE, on_add },
+	{ MSG_T_STORE_COPY, WORKER, IPC_ANY_STATE, on_copy },
+	{ MSG_T_STORE_FLAGS, WORKER, IPC_ANY_STATE, on_flags },
+	{ MSG_T_STORE_EXPUNGE, WORKER, IPC_ANY_STATE, on_expunge },
+	{ MSG_T_STORE_BOX, WORKER, IPC_ANY_STATE, on_box },
+	{ MSG_T_STORE_PUT, WORKER, IPC_ANY_STATE, on_put },
+	{ MSG_T_STORE_COMMIT, WORKER, IPC_ANY_STATE, on_commit },
+	{ MSG_T_STORE_VIEW_OPEN, WORKER, IPC_ANY_STATE, on_view_open },
+	{ MSG_T_STORE_VIEW_CLOSE, WORKER, IPC_ANY_STATE, on_view_close },
+	{ MSG_T_STORE_FETCH, WORKER, IPC_ANY_STATE, on_fetch },
+	{ MSG_T_STORE_BOXES, WORKER, IPC_ANY_STATE, on_boxes },
+	{ MSG_T_STORE_GET, WORKER, IPC_ANY_STATE, on_get },
+};
+const size_t server_nrules = PT_COUNT(server_rules);
+
+static const struct {
+	const char *space;
+	unsigned read, write; /* classes */
+} spaces[] = {
+	{ "greylist", WORKER, WORKER },
+	{ "pop3-lock", WORKER, WORKER }, /* one session of a maildrop at a time (RFC 1939 §3) */
+	{ "sieve", WORKER, WORKER },     /* scripts, and which is active */
+	{ "vacation", WORKER, WORKER },  /* who has had an answer (RFC 5230 §4.6) */
+};
+
+bool
+server_space(enum store_class class, struct span space, bool write)
+{
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(spaces); i++)
+		if (span_equal(space, span_str(spaces[i].space)))
+			return ((write ? spaces[i].write : spaces[i].read) & (1u << class)) != 0;
+	return false;
+}

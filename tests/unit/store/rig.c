@@ -1,0 +1,390 @@
+/* unit/store/rig.c - see rig.h. */
+#include "store/rig.h"
+
+#include "store/maildir.h"
+#include "test.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void
+on_key(void *arg, const char *space, const char *key, uint64_t version, int64_t expires, struct span value)
+{
+	struct rig *r = arg;
+
+	CU_ASSERT_EQUAL_FATAL(kv_set(r->kv, space, key, version, expires, value), 0);
+}
+
+struct seen {
+	struct seen *next;
+	char id[33];
+	struct buf text;
+};
+static struct seen *seen; /* ids of a replay, until there are mailboxes to tell */
+
+static void
+on_id(void *arg, const char *id, struct span text)
+{
+	struct seen *s = calloc(1, sizeof *s);
+
+	(void)arg;
+	snprintf(s->id, sizeof s->id, "%.32s", id);
+	buf_init(&s->text, 1u << 20);
+	CU_ASSERT_EQUAL_FATAL(buf_append(&s->text, text.p, text.n), 0);
+	s->next = seen;
+	seen = s;
+}
+
+static void
+on_failed(void *arg, const char *what)
+{
+	struct rig *r = arg;
+
+	(void)what;
+	r->failed = true;
+}
+
+static void
+quota(void *arg, const char *user, uint64_t *octets, uint64_t *messages)
+{
+	struct rig *r = arg;
+
+	(void)user;
+	*octets = r->quota_octets;
+	*messages = r->quota_messages;
+}
+
+void
+rig_start(struct rig *r)
+{
+	struct mailboxes_conf mc = { .host = "test.example", .quota = quota, .quota_arg = r };
+	struct local_conf lc = { .journal_fd = r->journal_fd, .kv_fd = r->kv_fd, .mail_fd = r->mail_fd,
+		.host = "test.example", .segments = r->segments == 0 ? 4 : r->segments,
+		.segment_octets = r->segment_octets == 0 ? 256 * 1024 : r->segment_octets,
+		.failed = on_failed, .failed_arg = r };
+	struct diag diag = { "" };
+	struct seen *s;
+
+	r->failed = false;
+	r->kv = kv_new();
+	if (r->kind == RIG_MEMORY)
+		r->be = memory_open();
+	else if (local_open(&lc, on_key, on_id, r, &r->be, &diag) != 0)
+		fprintf(stderr, "%s\n", diag.text);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r->be);
+	r->mbs = mailboxes_new(r->be, r->kv, &mc);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(r->mbs);
+	while ((s = seen) != NULL) {
+		seen = s->next;
+		mb_remember(r->mbs, s->id, buf_span(&s->text));
+		buf_fini(&s->text);
+		free(s);
+	}
+}
+
+static int
+folder(struct rig *r, const char *name)
+{
+	CU_ASSERT_FATAL(mkdirat(r->dir_fd, name, 0700) == 0);
+	return openat(r->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+void
+rig_open(struct rig *r, enum rig_kind kind)
+{
+	unsigned segments = r->segments;
+	uint64_t octets = r->segment_octets;
+
+	memset(r, 0, sizeof *r);
+	r->segments = segments;
+	r->segment_octets = octets;
+	r->kind = kind;
+	r->dir_fd = r->journal_fd = r->kv_fd = r->mail_fd = -1;
+	if (kind == RIG_LOCAL) {
+		snprintf(r->dir, sizeof r->dir, "%s", "/tmp/postern-store-XXXXXX");
+		CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(r->dir));
+		r->dir_fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r->journal_fd = folder(r, "journal");
+		r->kv_fd = folder(r, "kv");
+		r->mail_fd = folder(r, "mail");
+	}
+	rig_start(r);
+}
+
+void
+rig_stop(struct rig *r)
+{
+	r->be->ops->close(r->be);
+	r->be = NULL;
+	mailboxes_free(&r->mbs);
+	kv_free(&r->kv);
+}
+
+void
+rig_restart(struct rig *r)
+{
+	if (r->kind == RIG_MEMORY)
+		return;
+	rig_stop(r);
+	rig_start(r);
+}
+
+void
+rig_close(struct rig *r)
+{
+	char command[192];
+
+	rig_stop(r);
+	if (r->kind != RIG_LOCAL)
+		return;
+	close(r->journal_fd);
+	close(r->kv_fd);
+	close(r->mail_fd);
+	close(r->dir_fd);
+	CU_ASSERT_EQUAL(chdir("/"), 0); /* the engine goes where it watches */
+	snprintf(command, sizeof command, "chmod -R u+w %s && rm -rf %s", r->dir, r->dir);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static void
+turn(struct rig *r, int timeout_ms)
+{
+	struct pollfd p = { .fd = r->be->ops->fd(r->be), .events = POLLIN };
+
+	mailboxes_flush(r->mbs);
+	if (p.fd >= 0 && poll(&p, 1, timeout_ms) > 0)
+		r->be->ops->dispatch(r->be);
+	mailboxes_flush(r->mbs);
+}
+
+void
+rig_settle(struct rig *r)
+{
+	int i;
+
+	for (i = 0; i < 10; i++)
+		turn(r, r->kind == RIG_LOCAL ? 5 : 0);
+}
+
+static void
+done(struct mb_txn *t, const struct mb_reply *reply)
+{
+	struct rig_reply *out = t->arg;
+	struct span u = buf_span(&reply->uids), s = buf_span(&reply->sources);
+
+	CU_ASSERT_FALSE(out->done);
+	out->done = true;
+	out->rc = reply->rc;
+	out->id = reply->id;
+	out->modseq = reply->modseq;
+	out->uidvalidity = reply->uidvalidity;
+	snprintf(out->text, sizeof out->text, "%s", reply->text);
+	snprintf(out->uids, sizeof out->uids, "%.*s", (int)u.n, u.n > 0 ? (const char *)u.p : "");
+	snprintf(out->sources, sizeof out->sources, "%.*s", (int)s.n, s.n > 0 ? (const char *)s.p : "");
+}
+
+struct rig_reply
+rig_commit(struct rig *r, struct mb_txn *t)
+{
+	struct rig_reply reply = { .done = false };
+	int i;
+
+	t->done = done;
+	t->arg = &reply;
+	mb_commit(r->mbs, t);
+	for (i = 0; i < 2000 && !reply.done; i++)
+		turn(r, 10);
+	CU_ASSERT_TRUE_FATAL(reply.done);
+	return reply;
+}
+
+/* --- transactions -------------------------------------------------------------------------------------------- */
+
+static struct mb_op *
+op_new(struct mb_txn *t, enum mb_op_kind kind, const char *user, const char *key)
+{
+	struct mb_op *op = mb_txn_op(t);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(op);
+	op->kind = kind;
+	snprintf(op->user, sizeof op->user, "%s", user);
+	snprintf(op->key, sizeof op->key, "%s", key);
+	return op;
+}
+
+struct mb_txn *
+rig_add(struct mb_txn *t, const char *user, const char *key, const char *body)
+{
+	struct mb_op *op;
+
+	if (t == NULL)
+		t = mb_txn_new();
+	op = op_new(t, MB_ADD, user, key);
+	op->body = (int)t->nbodies;
+	op->octets = strlen(body);
+	t->bodies = reallocarray(t->bodies, t->nbodies + 1u, sizeof *t->bodies);
+	t->bodies[t->nbodies++] = span_str(body);
+	return t;
+}
+
+struct mb_txn *
+rig_flags(const char *user, const char *key, const char *set, enum store_flag_op op, uint32_t flags)
+{
+	struct mb_txn *t = mb_txn_new();
+	struct mb_op *o = op_new(t, MB_FLAGS, user, key);
+
+	o->set = strdup(set);
+	o->flag_op = op;
+	o->flags = flags;
+	o->unchangedsince = UINT64_MAX;
+	return t;
+}
+
+struct mb_txn *
+rig_copy(const char *user, const char *key, const char *set, const char *to, bool move)
+{
+	struct mb_txn *t = mb_txn_new();
+	struct mb_op *o = op_new(t, MB_COPY, user, key);
+
+	o->set = strdup(set);
+	o->move = move;
+	snprintf(o->key2, sizeof o->key2, "%s", to);
+	return t;
+}
+
+struct mb_txn *
+rig_expunge(const char *user, const char *key, const char *set)
+{
+	struct mb_txn *t = mb_txn_new();
+
+	op_new(t, MB_EXPUNGE, user, key)->set = strdup(set);
+	return t;
+}
+
+struct mb_txn *
+rig_box(const char *user, enum store_box_op op, const char *key, const char *to)
+{
+	struct mb_txn *t = mb_txn_new();
+	struct mb_op *o = op_new(t, MB_BOX, user, key);
+
+	o->box_op = op;
+	snprintf(o->key2, sizeof o->key2, "%s", to == NULL ? "" : to);
+	return t;
+}
+
+struct mb_txn *
+rig_put(const char *space, const char *key, const char *value, uint64_t expect, uint32_t ttl_s)
+{
+	struct mb_txn *t = mb_txn_new();
+	struct mb_op *o = op_new(t, MB_PUT, "", "");
+
+	snprintf(o->space, sizeof o->space, "%s", space);
+	o->name = strdup(key);
+	o->has_value = value != NULL;
+	buf_init(&o->value, STORE_VALUE_MAX);
+	if (value != NULL)
+		CU_ASSERT_EQUAL_FATAL(buf_append_str(&o->value, value), 0);
+	o->expect = expect;
+	o->ttl_s = ttl_s;
+	return t;
+}
+
+/* --- reading --------------------------------------------------------------------------------------------------- */
+
+struct reading {
+	bool done;
+	enum store_rc rc;
+	struct index x;
+	int fd;
+	uint64_t octets;
+};
+
+static void
+on_load(void *arg, enum store_rc rc, struct index *x)
+{
+	struct reading *l = arg;
+
+	l->done = true;
+	l->rc = rc;
+	l->x = *x;
+	index_init(x);
+}
+
+static void
+on_fd(void *arg, enum store_rc rc, int fd, uint64_t octets)
+{
+	struct reading *l = arg;
+
+	l->done = true;
+	l->rc = rc;
+	l->fd = fd;
+	l->octets = octets;
+}
+
+static void
+wait_for(struct rig *r, const bool *flag)
+{
+	int i;
+
+	for (i = 0; i < 2000 && !*flag; i++)
+		turn(r, 10);
+	CU_ASSERT_TRUE_FATAL(*flag);
+}
+
+bool
+rig_index(struct rig *r, const char *user, const char *key, struct index *x)
+{
+	struct reading l = { .done = false };
+
+	r->be->ops->load(r->be, user, key, on_load, &l);
+	wait_for(r, &l.done);
+	*x = l.x;
+	return l.rc == STORE_OK;
+}
+
+const char *
+rig_dump(struct rig *r, const char *user, const char *key)
+{
+	static char out[65536];
+	char info[MAILDIR_FLAGS_MAX + 1], body[1024];
+	struct index x;
+	size_t n = 0;
+	uint32_t i;
+
+	if (!rig_index(r, user, key, &x))
+		return "none";
+	out[0] = '\0';
+	for (i = 0; i < x.n; i++) {
+		struct reading l = { .done = false, .fd = -1 };
+		struct store_hint h = { .uid = x.msgs[i].uid, .flags = x.msgs[i].flags, .line = x.msgs[i].line,
+			.where = x.msgs[i].where };
+		ssize_t got;
+
+		r->be->ops->blob_open(r->be, user, key, &h, on_fd, &l);
+		wait_for(r, &l.done);
+		got = l.rc == STORE_OK ? pread(l.fd, body, sizeof body - 1, 0) : 0;
+		body[got > 0 ? got : 0] = '\0';
+		if (l.fd >= 0)
+			close(l.fd);
+		CU_ASSERT_EQUAL(l.rc, STORE_OK);
+		maildir_info(x.msgs[i].flags, info);
+		n += (size_t)snprintf(out + n, sizeof out - n, "%s%u %s%s:%s", i > 0 ? " " : "", x.msgs[i].uid,
+			x.msgs[i].where & INDEX_NEW ? "N" : "", info + 3, body);
+	}
+	index_fini(&x);
+	return out;
+}
+
+void
+rig_shell(struct rig *r, const char *command)
+{
+	char line[2048];
+
+	snprintf(line, sizeof line, "cd %s && { %s; }", r->dir, command);
+	CU_ASSERT_EQUAL_FATAL(system(line), 0);
+}

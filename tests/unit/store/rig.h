@@ -1,0 +1,63 @@
+/* unit/store/rig.h - a store without a process: an engine, its mailboxes, and calls that wait for their answer. */
+#ifndef UNIT_STORE_RIG_H
+#define UNIT_STORE_RIG_H
+
+#include "store/mailbox.h"
+
+enum rig_kind { RIG_MEMORY, RIG_LOCAL, RIG_KINDS };
+
+struct rig {
+	enum rig_kind kind;
+	char dir[64];       /* local: a temporary folder, with journal, kv and mail in it */
+	int dir_fd, journal_fd, kv_fd, mail_fd;
+	struct store_backend *be;
+	struct kv *kv;
+	struct mailboxes *mbs;
+	uint64_t quota_octets, quota_messages;
+	bool failed;        /* the engine said so */
+	unsigned segments;  /* 0: 4, of 256 KiB */
+	uint64_t segment_octets;
+};
+
+/* Makes folders and opens. */
+void rig_open(struct rig *r, enum rig_kind kind);
+/* Ends without any care, as a kill does, and opens again; memory: nothing happens. */
+void rig_restart(struct rig *r);
+/* Ends; the folders stay for rig_start(). */
+void rig_stop(struct rig *r);
+void rig_start(struct rig *r);
+/* Ends and removes the folders. */
+void rig_close(struct rig *r);
+/* Carries out all that is under way. */
+void rig_settle(struct rig *r);
+
+struct rig_reply {
+	bool done;
+	enum store_rc rc;
+	char text[128];
+	uint64_t id, modseq;
+	uint32_t uidvalidity;
+	char uids[256], sources[256];
+};
+
+/* Commits and waits for the answer. */
+struct rig_reply rig_commit(struct rig *r, struct mb_txn *t);
+
+/* Transactions of one part; the caller may add more parts. body: octets, NUL-ended. */
+struct mb_txn *rig_add(struct mb_txn *t, const char *user, const char *key, const char *body);
+struct mb_txn *rig_flags(const char *user, const char *key, const char *set, enum store_flag_op op,
+			 uint32_t flags);
+struct mb_txn *rig_copy(const char *user, const char *key, const char *set, const char *to, bool move);
+struct mb_txn *rig_expunge(const char *user, const char *key, const char *set);
+struct mb_txn *rig_box(const char *user, enum store_box_op op, const char *key, const char *to);
+struct mb_txn *rig_put(const char *space, const char *key, const char *value, uint64_t expect, uint32_t ttl_s);
+
+/* The mailbox as its log says: "1 S:octets 3 -:octets ..." (uid, letters, body); "none" when there is none. Static. */
+const char *rig_dump(struct rig *r, const char *user, const char *key);
+/* The index itself; owned. false: none. */
+bool rig_index(struct rig *r, const char *user, const char *key, struct index *x);
+
+/* A shell command in the rig's folder (local), for what other programs do. */
+void rig_shell(struct rig *r, const char *command);
+
+#endif

@@ -1,0 +1,473 @@
+/* unit/store/test_client.c - the client's library against the server over a channel, both in this process: what workers do. */
+#include "store/rig.h"
+#include "store/server.h"
+#include "store/store.h"
+
+#include "ipc/chan.h"
+#include "test.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define USER "alice@example.test"
+
+struct both {
+	struct rig r;
+	struct server *server;
+	struct store *c;
+};
+
+struct got {
+	bool done;
+	enum store_rc rc;
+	char uids[64];
+	uint32_t uidvalidity;
+	int fd;
+	uint64_t size, version;
+	struct store_view *view;
+	size_t nboxes;
+	char value[64];
+};
+
+static void
+on_reply(void *arg, enum store_rc rc, struct store_reply *r)
+{
+	struct got *g = arg;
+
+	CU_ASSERT_FALSE(g->done);
+	g->done = true;
+	g->rc = rc;
+	snprintf(g->uids, sizeof g->uids, "%.*s", (int)r->uids.n, r->uids.n > 0 ? (const char *)r->uids.p : "");
+	snprintf(g->value, sizeof g->value, "%.*s", (int)r->value.n, r->value.n > 0 ? (const char *)r->value.p : "");
+	g->uidvalidity = r->uidvalidity;
+	g->fd = r->fd;
+	r->fd = -1;
+	g->size = r->size;
+	g->version = r->version;
+	g->view = r->view;
+	g->nboxes = r->nboxes;
+}
+
+static void
+turn(struct both *b)
+{
+	struct pollfd p[2] = { { .fd = server_fd(b->server), .events = POLLIN },
+		{ .fd = store_fd(b->c), .events = POLLIN } };
+
+	(void)poll(p, 2, 10);
+	server_dispatch(b->server);
+	if (store_attached(b->c))
+		(void)(store_dispatch(b->c) == 0);
+}
+
+static void
+wait_got(struct both *b, const struct got *g)
+{
+	int i;
+
+	for (i = 0; i < 1000 && !g->done; i++)
+		turn(b);
+	CU_ASSERT_TRUE_FATAL(g->done);
+}
+
+static void
+attach(struct both *b)
+{
+	int fds[2];
+
+	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
+	CU_ASSERT_EQUAL_FATAL(server_peer(b->server, fds[0], STORE_CLASS_WORKER), 0);
+	store_attach(b->c, fds[1]);
+}
+
+static void
+both_start(struct both *b)
+{
+	b->server = server_new(b->r.be, b->r.mbs, b->r.kv);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(b->server);
+}
+
+static void
+both_open(struct both *b, enum rig_kind kind)
+{
+	memset(b, 0, sizeof *b);
+	b->r.segment_octets = 1u << 20;
+	rig_open(&b->r, kind);
+	both_start(b);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(b->c = store_new());
+	attach(b);
+}
+
+static void
+both_close(struct both *b)
+{
+	store_free(&b->c);
+	server_dispatch(b->server);
+	server_free(&b->server);
+	rig_close(&b->r);
+}
+
+static struct got
+deliver(struct both *b, const char *user, const char *box, const void *body, size_t n, size_t hint)
+{
+	struct got g = { .fd = -1 };
+	struct store_blob *blob = store_blob_new(b->c, hint);
+	struct store_txn *t = store_txn_new(b->c);
+	size_t off, piece;
+	int rc;
+
+	for (off = 0; off < n; off += piece) {
+		piece = n - off < 9000 ? n - off : 9000;
+		while ((rc = store_blob_write(blob, (const uint8_t *)body + off, piece)) == PT_EAGAIN)
+			turn(b);
+		CU_ASSERT_EQUAL_FATAL(rc, 0);
+	}
+	CU_ASSERT_EQUAL(store_txn_add(t, user, box, blob, NULL, 0, 0), 0);
+	store_commit(&t, on_reply, &g);
+	store_blob_free(&blob);
+	wait_got(b, &g);
+	return g;
+}
+
+static struct got
+open_view(struct both *b, const char *box)
+{
+	struct got g = { .fd = -1 };
+
+	store_view_open(b->c, USER, box, NULL, on_reply, &g);
+	wait_got(b, &g);
+	return g;
+}
+
+static void
+fetch_is(struct both *b, struct store_view *v, uint32_t uid, const void *body, size_t n)
+{
+	struct got g = { .fd = -1 };
+	uint8_t *have = malloc(n + 1);
+
+	store_fetch(v, uid, on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL_FATAL(g.rc, STORE_OK);
+	CU_ASSERT_EQUAL(g.size, n);
+	CU_ASSERT_EQUAL(pread(g.fd, have, n + 1, 0), (ssize_t)n);
+	CU_ASSERT_EQUAL(memcmp(have, body, n), 0);
+	close(g.fd);
+	free(have);
+}
+
+static void
+each(void (*f)(struct both *))
+{
+	struct both b;
+	int kind;
+
+	for (kind = 0; kind < RIG_KINDS; kind++) {
+		both_open(&b, (enum rig_kind)kind);
+		f(&b);
+		both_close(&b);
+	}
+}
+
+static void
+do_deliver(struct both *b)
+{
+	static uint8_t big[200000];
+	static const size_t sizes[] = { 0, 1, 4096, STORE_BODY_MAX, STORE_BODY_MAX + 1, 65536, 65537, sizeof big };
+	struct got g;
+	size_t i, hint;
+
+	for (i = 0; i < sizeof big; i++)
+		big[i] = (uint8_t)(i % 251 + (i % 251 == 0));
+	for (hint = 0; hint < 2; hint++)
+		for (i = 0; i < PT_COUNT(sizes); i++) {
+			g = deliver(b, USER, NULL, big, sizes[i], hint * sizes[i]);
+			CU_ASSERT_EQUAL(g.rc, STORE_OK);
+			CU_ASSERT_EQUAL(strtoul(g.uids, NULL, 10), 1 + i + hint * PT_COUNT(sizes));
+		}
+	g = open_view(b, "inbox");
+	CU_ASSERT_EQUAL_FATAL(g.rc, STORE_OK);
+	CU_ASSERT_EQUAL(store_view_count(g.view), 2 * PT_COUNT(sizes));
+	for (i = 0; i < 2 * PT_COUNT(sizes); i++) {
+		CU_ASSERT_EQUAL(store_view_msg(g.view, (uint32_t)i + 1)->size, sizes[i % PT_COUNT(sizes)]);
+		fetch_is(b, g.view, (uint32_t)i + 1, big, sizes[i % PT_COUNT(sizes)]);
+	}
+	store_view_close(&g.view);
+}
+
+static void
+test_deliver(void)
+{
+	each(do_deliver);
+}
+
+/* Many recipients, one body, once; and names that cannot be. */
+static void
+do_recipients(struct both *b)
+{
+	static const char *const bad[] = { "", ".", "..", "a/b", "../x", ".hidden", "A@x", "a b", "a\nb", "a\x01" };
+	struct got g = { .fd = -1 };
+	struct store_blob *blob = store_blob_new(b->c, 0);
+	struct store_txn *t = store_txn_new(b->c);
+	char user[300], box[800];
+	int i;
+
+	CU_ASSERT_EQUAL(store_blob_write(blob, "hello\r\n", 7), 0);
+	for (i = 0; i < 100; i++) {
+		snprintf(user, sizeof user, "user%d@example.test", i);
+		CU_ASSERT_EQUAL(store_txn_add(t, user, NULL, blob, NULL, 0, 0), 0);
+	}
+	store_commit(&t, on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	CU_ASSERT_STRING_EQUAL(rig_dump(&b->r, "user99@example.test", "INBOX"), "1 N:hello\r\n");
+	for (i = 0; i < (int)PT_COUNT(bad); i++) {
+		t = store_txn_new(b->c);
+		CU_ASSERT_EQUAL(store_txn_add(t, bad[i], NULL, blob, NULL, 0, 0), PT_EINVAL);
+		g = (struct got){ .fd = -1 };
+		store_commit(&t, on_reply, &g);
+		wait_got(b, &g);
+		CU_ASSERT_EQUAL(g.rc, STORE_INVALID);
+	}
+	memset(user, 'u', sizeof user);
+	memset(box, 'b', sizeof box);
+	user[STORE_USER_MAX] = '\0';
+	box[STORE_BOX_MAX] = '\0';
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_box(t, user, STORE_BOX_CREATE, box, NULL), 0);
+	g = (struct got){ .fd = -1 };
+	store_commit(&t, on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	t = store_txn_new(b->c);
+	user[STORE_USER_MAX] = 'u';
+	user[STORE_USER_MAX + 1] = '\0';
+	CU_ASSERT_EQUAL(store_txn_add(t, user, NULL, blob, NULL, 0, 0), PT_EINVAL);
+	user[STORE_USER_MAX] = '\0';
+	box[STORE_BOX_MAX] = 'b';
+	box[STORE_BOX_MAX + 1] = '\0';
+	CU_ASSERT_EQUAL(store_txn_add(t, user, box, blob, NULL, 0, 0), PT_EINVAL);
+	store_txn_free(&t);
+	store_blob_free(&blob);
+}
+
+static void
+test_recipients(void)
+{
+	each(do_recipients);
+}
+
+static void
+next_is(struct store_view *v, enum store_change_kind kind, uint32_t seq, uint32_t uid)
+{
+	struct store_change c;
+
+	c = (struct store_change){ 0, 0, 0 };
+	if (!store_view_next(v, &c))
+		fprintf(stderr, "got nothing, want %d %u %u\n", kind, seq, uid);
+	if (c.kind != kind || c.seq != seq || c.uid != uid)
+		fprintf(stderr, "got %d %u %u, want %d %u %u\n", c.kind, c.seq, c.uid, kind, seq, uid);
+	CU_ASSERT_EQUAL(c.kind, kind);
+	CU_ASSERT_EQUAL(c.seq, seq);
+	CU_ASSERT_EQUAL(c.uid, uid);
+}
+
+static struct got
+commit(struct both *b, struct store_txn *t)
+{
+	struct got g = { .fd = -1 };
+
+	store_commit(&t, on_reply, &g);
+	wait_got(b, &g);
+	return g;
+}
+
+static void
+do_view(struct both *b)
+{
+	static const char *const words[] = { "$Work", "todo" };
+	struct store_flags seen = { .system = STORE_SEEN }, more = { .system = STORE_DELETED, .keywords = words,
+		.nkeywords = 2 };
+	struct store_change c;
+	struct store_txn *t;
+	struct got g, first, again;
+	char guid[33];
+
+	CU_ASSERT_EQUAL(open_view(b, "INBOX").rc, STORE_NOTFOUND);
+	deliver(b, USER, NULL, "one", 3, 0);
+	first = open_view(b, "INBOX");
+	CU_ASSERT_EQUAL_FATAL(first.rc, STORE_OK);
+	CU_ASSERT_FALSE(store_view_next(first.view, &c));
+	/* its own delivery is there with the answer */
+	deliver(b, USER, NULL, "two", 3, 0);
+	CU_ASSERT_EQUAL(store_view_count(first.view), 1);
+	next_is(first.view, STORE_CHANGE_EXISTS, 2, 2);
+	CU_ASSERT_FALSE(store_view_next(first.view, &c));
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_flags(t, first.view, span_str("1"), STORE_FLAGS_ADD, &seen, UINT64_MAX), 0);
+	g = commit(b, t);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	next_is(first.view, STORE_CHANGE_FLAGS, 1, 1);
+	CU_ASSERT_EQUAL(store_view_msg(first.view, 1)->flags, STORE_SEEN);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_flags(t, first.view, span_str("1:2"), STORE_FLAGS_ADD, &more, UINT64_MAX), 0);
+	g = commit(b, t);
+	CU_ASSERT_TRUE(store_view_next(first.view, &c));
+	CU_ASSERT_TRUE(store_view_next(first.view, &c));
+	CU_ASSERT_FALSE(store_view_next(first.view, &c));
+	CU_ASSERT_STRING_EQUAL(store_view_keyword(first.view, 1), "todo");
+	CU_ASSERT_EQUAL(store_view_msg(first.view, 2)->flags, STORE_DELETED | STORE_KEYWORD(0) | STORE_KEYWORD(1));
+	CU_ASSERT_EQUAL(store_view_guid(first.view, 2, guid), 0);
+	CU_ASSERT_EQUAL(strlen(guid), 32);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_expunge(t, first.view, span_str("1:9")), 0);
+	CU_ASSERT_STRING_EQUAL(commit(b, t).uids, "1:2");
+	next_is(first.view, STORE_CHANGE_VANISHED, 1, 1);
+	next_is(first.view, STORE_CHANGE_VANISHED, 1, 2);
+	CU_ASSERT_FALSE(store_view_next(first.view, &c));
+	again = open_view(b, "INBOX");
+	CU_ASSERT_EQUAL(store_view_count(again.view), 0);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_box(t, USER, STORE_BOX_CREATE, "Gel\xc3\xb6scht", NULL), 0);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_OK);
+	store_view_close(&again.view);
+	again = open_view(b, "Gel\xc3\xb6scht");
+	CU_ASSERT_EQUAL_FATAL(again.rc, STORE_OK);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_box(t, USER, STORE_BOX_DELETE, "Gel\xc3\xb6scht", NULL), 0);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_OK);
+	next_is(again.view, STORE_CHANGE_GONE, 0, 0);
+	CU_ASSERT_FALSE(store_view_next(again.view, &c));
+	g = (struct got){ .fd = -1 };
+	store_boxes(b->c, USER, on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	CU_ASSERT_EQUAL(g.nboxes, 1);
+	store_view_close(&again.view);
+	store_view_close(&first.view);
+}
+
+static void
+test_view(void)
+{
+	each(do_view);
+}
+
+/* The store ends and comes again: what was not answered is done once, views go on. */
+static void
+test_reattach(void)
+{
+	struct both b;
+	struct store_change c;
+	struct store_blob *blob;
+	struct store_txn *t;
+	struct got g, v;
+	int i;
+
+	both_open(&b, RIG_LOCAL);
+	deliver(&b, USER, NULL, "one", 3, 0);
+	v = open_view(&b, "INBOX");
+	for (i = 0; i < 2; i++) {
+		g = (struct got){ .fd = -1 };
+		blob = store_blob_new(b.c, 0);
+		CU_ASSERT_EQUAL(store_blob_write(blob, "more", 4), 0);
+		t = store_txn_new(b.c);
+		CU_ASSERT_EQUAL(store_txn_add(t, USER, NULL, blob, NULL, 0, 0), 0);
+		store_commit(&t, on_reply, &g);
+		store_blob_free(&blob);
+		if (i == 0) { /* done, and the answer is lost */
+			int k;
+
+			for (k = 0; k < 20; k++) {
+				server_dispatch(b.server);
+				usleep(2000);
+			}
+		}
+		server_free(&b.server);
+		rig_stop(&b.r);
+		rig_start(&b.r);
+		both_start(&b);
+		attach(&b);
+		wait_got(&b, &g);
+		CU_ASSERT_EQUAL(g.rc, STORE_OK);
+		CU_ASSERT_EQUAL(strtoul(g.uids, NULL, 10), (unsigned)i + 2);
+	}
+	for (i = 0; i < 100 && store_pending(b.c) > 0; i++)
+		turn(&b);
+	CU_ASSERT_STRING_EQUAL(rig_dump(&b.r, USER, "INBOX"), "1 N:one 2 N:more 3 N:more");
+	next_is(v.view, STORE_CHANGE_EXISTS, 2, 2);
+	next_is(v.view, STORE_CHANGE_EXISTS, 3, 3);
+	CU_ASSERT_FALSE(store_view_next(v.view, &c));
+	deliver(&b, USER, NULL, "last", 4, 0);
+	next_is(v.view, STORE_CHANGE_EXISTS, 4, 4);
+	store_view_close(&v.view);
+	both_close(&b);
+}
+
+static void
+do_keys(struct both *b)
+{
+	struct span value = span_str("script");
+	struct store_txn *t = store_txn_new(b->c);
+	struct got g;
+
+	CU_ASSERT_EQUAL(store_txn_put(t, "sieve", "alice@example.test main", &value, 0, 0), 0);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_OK);
+	g = (struct got){ .fd = -1 };
+	store_get(b->c, "sieve", "alice@example.test main", on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	CU_ASSERT_STRING_EQUAL(g.value, "script");
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_put(t, "sieve", "alice@example.test main", NULL, g.version, 0), 0);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_OK);
+	g = (struct got){ .fd = -1 };
+	store_get(b->c, "sieve", "alice@example.test main", on_reply, &g);
+	wait_got(b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_NOTFOUND);
+}
+
+static void
+test_keys(void)
+{
+	each(do_keys);
+}
+
+/* A space that a worker may not touch: the channel ends, the store goes on. */
+static void
+test_forbidden(void)
+{
+	struct span value = span_str("x");
+	struct got g = { .fd = -1 };
+	struct store_txn *t;
+	struct both b;
+	size_t peers, requests, condemned;
+	int i;
+
+	both_open(&b, RIG_MEMORY);
+	t = store_txn_new(b.c);
+	CU_ASSERT_EQUAL(store_txn_put(t, "registry", "alice", &value, 0, 0), 0);
+	store_commit(&t, on_reply, &g);
+	for (i = 0; i < 10 && store_attached(b.c); i++)
+		turn(&b);
+	CU_ASSERT_FALSE(store_attached(b.c));
+	CU_ASSERT_FALSE(g.done);
+	server_count(b.server, &peers, &requests, &condemned);
+	CU_ASSERT_EQUAL(peers, 0);
+	CU_ASSERT_EQUAL(condemned, 1);
+	both_close(&b);
+	CU_ASSERT_EQUAL(g.rc, STORE_UNKNOWN);
+}
+
+static const struct test_row tests[] = {
+	{ "deliver", test_deliver },
+	{ "recipients", test_recipients },
+	{ "views", test_view },
+	{ "a new store process", test_reattach },
+	{ "keys", test_keys },
+	{ "what a worker may not ask", test_forbidden },
+};
+
+TEST_MAIN("store/client", tests)

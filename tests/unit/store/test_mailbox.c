@@ -1,0 +1,402 @@
+/* unit/store/test_mailbox.c - one suite over all engines: what a transaction does, and what is still there after a restart. */
+#include "store/rig.h"
+
+#include "test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define USER "alice@example.test"
+
+static void
+each(void (*f)(struct rig *))
+{
+	struct rig r;
+	int kind;
+
+	for (kind = 0; kind < RIG_KINDS; kind++) {
+		memset(&r, 0, sizeof r);
+		rig_open(&r, (enum rig_kind)kind);
+		f(&r);
+		rig_close(&r);
+	}
+}
+
+static void
+is(struct rig *r, const char *key, const char *want)
+{
+	const char *got = rig_dump(r, USER, key);
+
+	if (strcmp(got, want) != 0)
+		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
+	CU_ASSERT_STRING_EQUAL(got, want);
+}
+
+static void
+add_two(struct rig *r)
+{
+	struct rig_reply p = rig_commit(r, rig_add(NULL, USER, "INBOX", "one"));
+
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	CU_ASSERT_STRING_EQUAL(p.uids, "1");
+	CU_ASSERT_NOT_EQUAL(p.uidvalidity, 0);
+	CU_ASSERT_NOT_EQUAL(p.id, 0);
+	p = rig_commit(r, rig_add(NULL, USER, "INBOX", "two"));
+	CU_ASSERT_STRING_EQUAL(p.uids, "2");
+}
+
+static void
+do_add(struct rig *r)
+{
+	struct rig_reply p;
+
+	is(r, "INBOX", "none");
+	add_two(r);
+	is(r, "INBOX", "1 N:one 2 N:two");
+	rig_restart(r);
+	is(r, "INBOX", "1 N:one 2 N:two");
+	p = rig_commit(r, rig_add(rig_add(rig_add(NULL, USER, "INBOX", "3"), "bob@example.test", "INBOX", "4"),
+		USER, "INBOX", "5"));
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	is(r, "INBOX", "1 N:one 2 N:two 3 N:3 4 N:5");
+	CU_ASSERT_STRING_EQUAL(rig_dump(r, "bob@example.test", "INBOX"), "1 N:4");
+	p = rig_commit(r, rig_add(NULL, USER, "Nowhere", "x"));
+	CU_ASSERT_EQUAL(p.rc, STORE_NOTFOUND);
+}
+
+static void
+test_add(void)
+{
+	each(do_add);
+}
+
+static void
+do_flags(struct rig *r)
+{
+	struct rig_reply p;
+	struct mb_txn *t;
+
+	add_two(r);
+	p = rig_commit(r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN | STORE_FLAGGED));
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	is(r, "INBOX", "1 FS:one 2 N:two");
+	p = rig_commit(r, rig_flags(USER, "INBOX", "1:5", STORE_FLAGS_REMOVE, STORE_FLAGGED));
+	is(r, "INBOX", "1 S:one 2 N:two");
+	t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_DELETED);
+	t->ops[0].keywords = calloc(1, sizeof *t->ops[0].keywords);
+	strcpy(t->ops[0].keywords[0], "$Work");
+	t->ops[0].nkeywords = 1;
+	p = rig_commit(r, t);
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	is(r, "INBOX", "1 STa:one 2 Ta:two");
+	/* the second was changed since: only the first follows */
+	t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_SET, 0);
+	t->ops[0].unchangedsince = p.modseq - 1;
+	p = rig_commit(r, t);
+	CU_ASSERT_EQUAL(p.rc, STORE_CONFLICT);
+	CU_ASSERT_STRING_EQUAL(p.uids, "1:2");
+	rig_restart(r);
+	is(r, "INBOX", "1 STa:one 2 Ta:two");
+	p = rig_commit(r, rig_expunge(USER, "INBOX", "2:9"));
+	CU_ASSERT_STRING_EQUAL(p.uids, "2");
+	is(r, "INBOX", "1 STa:one");
+	rig_restart(r);
+	is(r, "INBOX", "1 STa:one");
+	p = rig_commit(r, rig_add(NULL, USER, "INBOX", "three"));
+	CU_ASSERT_STRING_EQUAL(p.uids, "3"); /* never 2 again */
+	is(r, "INBOX", "1 STa:one 3 N:three");
+}
+
+static void
+test_flags(void)
+{
+	each(do_flags);
+}
+
+static void
+do_copy(struct rig *r)
+{
+	struct rig_reply p;
+
+	add_two(r);
+	p = rig_commit(r, rig_copy(USER, "INBOX", "1:2", "Archive", false));
+	CU_ASSERT_EQUAL(p.rc, STORE_NOTFOUND);
+	p = rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "Archive", NULL));
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	p = rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "Archive", NULL));
+	CU_ASSERT_EQUAL(p.rc, STORE_EXISTS);
+	p = rig_commit(r, rig_copy(USER, "INBOX", "1:2", "Archive", false));
+	CU_ASSERT_STRING_EQUAL(p.uids, "1:2");
+	CU_ASSERT_STRING_EQUAL(p.sources, "1:2");
+	is(r, "Archive", "1 N:one 2 N:two");
+	is(r, "INBOX", "1 N:one 2 N:two");
+	p = rig_commit(r, rig_copy(USER, "INBOX", "2", "Archive", true));
+	CU_ASSERT_STRING_EQUAL(p.uids, "3");
+	is(r, "Archive", "1 N:one 2 N:two 3 N:two");
+	is(r, "INBOX", "1 N:one");
+	p = rig_commit(r, rig_copy(USER, "INBOX", "1:9", "INBOX", true));
+	is(r, "INBOX", "3 N:one");
+	rig_restart(r);
+	is(r, "Archive", "1 N:one 2 N:two 3 N:two");
+	is(r, "INBOX", "3 N:one");
+}
+
+static void
+test_copy(void)
+{
+	each(do_copy);
+}
+
+static void
+do_boxes(struct rig *r)
+{
+	struct rig_reply p;
+	uint32_t before;
+
+	add_two(r);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
+	p = rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "A.B", NULL));
+	before = p.uidvalidity;
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "A.B", "deep")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "A.C")).rc, STORE_INVALID);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "INBOX")).rc, STORE_EXISTS);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "INBOX", "X")).rc, STORE_DENIED);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "C")).rc, STORE_OK);
+	is(r, "A.B", "none");
+	is(r, "C.B", "1 N:deep");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "C.B", "more")).rc, STORE_OK);
+	is(r, "C.B", "1 N:deep 2 N:more");
+	rig_restart(r);
+	is(r, "C.B", "1 N:deep 2 N:more");
+	is(r, "A", "none");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_DELETE, "C.B", NULL)).rc, STORE_OK);
+	is(r, "C.B", "none");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "C.B", "more")).rc, STORE_NOTFOUND);
+	p = rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "C.B", NULL));
+	CU_ASSERT(p.uidvalidity > before);
+	is(r, "C.B", "");
+	rig_restart(r);
+	is(r, "C.B", "");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_DELETE, "INBOX", NULL)).rc, STORE_DENIED);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_SUBSCRIBE, "C", NULL)).rc, STORE_OK);
+}
+
+/* A name that has had several owners: what the journal says of the first must not touch the last. */
+static void
+do_names(struct rig *r)
+{
+	rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_commit(r, rig_add(NULL, USER, "A", "old"));
+	rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "C", NULL));
+	rig_commit(r, rig_add(NULL, USER, "C", "first"));
+	rig_commit(r, rig_box(USER, STORE_BOX_DELETE, "C", NULL));
+	rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "C"));
+	rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_commit(r, rig_add(NULL, USER, "A", "new"));
+	rig_commit(r, rig_add(NULL, USER, "C", "second"));
+	rig_restart(r);
+	is(r, "A", "1 N:new");
+	is(r, "C", "1 N:old 2 N:second");
+	rig_restart(r);
+	is(r, "A", "1 N:new");
+	is(r, "C", "1 N:old 2 N:second");
+}
+
+static void
+test_names(void)
+{
+	each(do_names);
+}
+
+static void
+test_boxes(void)
+{
+	each(do_boxes);
+}
+
+static const char *
+value(struct rig *r, const char *space, const char *key, uint64_t *version)
+{
+	static char out[64];
+	struct kv_entry e;
+
+	if (!kv_get(r->kv, space, key, 0, &e))
+		return "none";
+	*version = e.version;
+	snprintf(out, sizeof out, "%.*s", (int)e.value.n, (const char *)e.value.p);
+	return out;
+}
+
+static void
+do_put(struct rig *r)
+{
+	uint64_t version = 0, other = 0;
+
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("sieve", "alice main", "keep;\r\nstop; 100%", 0, 0)).rc, STORE_OK);
+	CU_ASSERT_STRING_EQUAL(value(r, "sieve", "alice main", &version), "keep;\r\nstop; 100%");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("sieve", "alice main", "x", 0, 0)).rc, STORE_EXISTS);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("sieve", "alice main", "x", version + 1, 0)).rc, STORE_CONFLICT);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("sieve", "alice main", "", version, 0)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("greylist", "k", "v", 0, 3600)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("greylist", "gone", "v", 0, 3600)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_put("greylist", "gone", NULL, STORE_ANY_VERSION, 0)).rc, STORE_OK);
+	rig_restart(r);
+	rig_restart(r);
+	CU_ASSERT_STRING_EQUAL(value(r, "sieve", "alice main", &other), "");
+	CU_ASSERT(other > version);
+	CU_ASSERT_STRING_EQUAL(value(r, "greylist", "k", &other), "v");
+	CU_ASSERT_STRING_EQUAL(value(r, "greylist", "gone", &other), "none");
+}
+
+static void
+test_put(void)
+{
+	each(do_put);
+}
+
+static void
+do_again(struct rig *r)
+{
+	struct mb_txn *t;
+	struct rig_reply p, q;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		t = rig_add(NULL, USER, "INBOX", "once");
+		strcpy(t->id, "00112233445566778899aabbccddeeff");
+		q = rig_commit(r, t);
+		CU_ASSERT_EQUAL(q.rc, STORE_OK);
+		CU_ASSERT_STRING_EQUAL(q.uids, "1");
+		if (i == 1)
+			CU_ASSERT_EQUAL(p.uidvalidity, q.uidvalidity);
+		p = q;
+		if (i == 1)
+			rig_restart(r);
+	}
+	is(r, "INBOX", "1 N:once");
+}
+
+static void
+test_again(void)
+{
+	each(do_again);
+}
+
+static void
+do_quota(struct rig *r)
+{
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "12345")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
+	r->quota_octets = 15;
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "1234567890")).rc, STORE_OK); /* at max */
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "1")).rc, STORE_OVERQUOTA);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_copy(USER, "INBOX", "1", "A", false)).rc, STORE_OVERQUOTA);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_copy(USER, "INBOX", "1", "A", true)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_DELETED)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_expunge(USER, "A", "1")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "12345")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "1")).rc, STORE_OVERQUOTA);
+	r->quota_octets = 0;
+	r->quota_messages = 2;
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "")).rc, STORE_OVERQUOTA);
+}
+
+static void
+test_quota(void)
+{
+	each(do_quota);
+}
+
+/* An engine that fails leaves nothing half done, in memory either. */
+static void
+test_failures(void)
+{
+	static const char *const names[] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j" };
+	struct rig r;
+	unsigned rc;
+
+	memset(&r, 0, sizeof r);
+	rig_open(&r, RIG_MEMORY);
+	add_two(&r);
+	for (rc = STORE_TEMP; rc < STORE_RC_COUNT; rc++) {
+		memory_inject(r.be, MEMORY_COMMIT, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).rc, rc);
+		memory_inject(r.be, MEMORY_COMMIT, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, rc);
+		memory_inject(r.be, MEMORY_COMMIT, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, rc);
+		memory_inject(r.be, MEMORY_COMMIT, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, rc);
+		memory_inject(r.be, MEMORY_LOAD, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, names[rc], "INBOX", "x")).rc,
+			rc == STORE_NOTFOUND ? STORE_OK : rc);
+		memory_inject(r.be, MEMORY_ROOM, (enum store_rc)rc, 1);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).rc, rc);
+		is(&r, "INBOX", "1 N:one 2 N:two");
+		is(&r, "A", "none");
+	}
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
+	is(&r, "INBOX", "1 N:one 2 N:two 3 N:three");
+	rig_close(&r);
+}
+
+/* The journal alone has all of it, as after a power loss before the first checkpoint. */
+static void
+test_lost_files(void)
+{
+	static const char *const losses[] = {
+		"true",
+		"rm -rf mail/* mail/.tmp",
+		"find mail -name postern-index -delete",
+		"find mail -name postern-index | while read f; do echo garbage >>$f; done",
+		"find mail -name postern-index | while read f; do truncate -s 200 $f; done",
+		"find mail -path '*/new/*' -delete; find mail -path '*/cur/*' -delete",
+		"find mail -type f -path '*/new/*' | while read f; do : >$f; done",
+		"find mail -type f -path '*/cur/*' | while read f; do echo garbage >$f; done",
+		"rm -rf kv/*",
+	};
+	struct rig r;
+	size_t i;
+	uint64_t v;
+
+	for (i = 0; i < PT_COUNT(losses); i++) {
+		memset(&r, 0, sizeof r);
+		rig_open(&r, RIG_LOCAL);
+		add_two(&r);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_copy(USER, "INBOX", "1", "A", false)).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_copy(USER, "INBOX", "2", "A", true)).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "three")).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "A", "3", STORE_FLAGS_SET, STORE_DELETED)).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "A", "3")).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
+		is(&r, "A", "1 S:one 2 N:two");
+		rig_stop(&r);
+		rig_shell(&r, losses[i]);
+		rig_start(&r);
+		is(&r, "INBOX", "1 N:one");
+		is(&r, "A", "1 S:one 2 N:two");
+		CU_ASSERT_STRING_EQUAL(value(&r, "s", "k", &v), "v");
+		rig_restart(&r);
+		is(&r, "A", "1 S:one 2 N:two");
+		CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "four")).uids, "4");
+		rig_close(&r);
+	}
+}
+
+static const struct test_row tests[] = {
+	{ "add", test_add },
+	{ "flags", test_flags },
+	{ "copy and move", test_copy },
+	{ "mailboxes", test_boxes },
+	{ "names with several owners", test_names },
+	{ "keys", test_put },
+	{ "the same id again", test_again },
+	{ "quota", test_quota },
+	{ "failures", test_failures },
+	{ "what did not reach the files", test_lost_files },
+};
+
+TEST_MAIN("store/mailbox", tests)
