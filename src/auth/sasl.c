@@ -75,13 +75,25 @@ may_try(const struct sasl *s)
 
 /* --- answers ---------------------------------------------------------------------------------- */
 
+/* gsasl frees what it holds, and does not wipe it. */
+static void
+forget_password(struct sasl *s)
+{
+	const char *password = gsasl_property_fast(s->session, GSASL_PASSWORD);
+
+	if (password != NULL)
+		explicit_bzero((char *)(uintptr_t)password, strlen(password));
+}
+
 static void
 destroy(struct sasl *s)
 {
 	if (s->job != NULL)
 		pool_cancel(s->server->pool, s->job);
-	if (s->session != NULL)
+	if (s->session != NULL) {
+		forget_password(s);
 		gsasl_finish(s->session);
+	}
 	freezero(s, sizeof *s);
 }
 
@@ -223,6 +235,7 @@ check_plain(struct sasl *s)
 	}
 	s->job = pool_check(s->server->pool, &s->credentials,
 		gsasl_property_fast(s->session, GSASL_PASSWORD), still_wanted, checked, s);
+	forget_password(s); /* the pool has a copy, which it wipes */
 	if (s->job == NULL)
 		finish(s, AUTH_AWAY, (struct span){ NULL, 0 });
 }
