@@ -27,6 +27,8 @@ bool tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_
 
 /* 0 also when there is no certificate (all empty then); PT_ENOMEM. */
 int tls_peer_read(gnutls_session_t g, struct tls_peer *peer_out) PT_MUST_USE;
+/* tls_details.c: see tls_session_details(). */
+bool tls_peer_details(gnutls_session_t g, struct tls_details *out);
 void tls_peer_fini(struct tls_peer *peer);
 
 #endif

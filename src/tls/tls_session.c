@@ -777,6 +777,12 @@ tls_session_binding(const struct tls_session *s, uint8_t out[TLS_BINDING_SIZE])
 }
 
 bool
+tls_session_details(const struct tls_session *s, struct tls_details *out)
+{
+	return tls_peer_details(s->g, out);
+}
+
+bool
 tls_session_chain_from(const struct tls_session *s, size_t from)
 {
 	return s->done && s->facts.verdict == TLS_VERDICT_TRUSTED &&

@@ -144,6 +144,19 @@ const struct tls_facts *tls_session_facts(const struct tls_session *s);
 #define TLS_BINDING_SIZE 32
 bool tls_session_binding(const struct tls_session *s, uint8_t out[TLS_BINDING_SIZE]);
 
+/* More of the client certificate, read when it is asked for. A name that is longer than TLS_NAME_MAX or has control
+ * characters in it is empty, and so is what cannot be read. */
+#define TLS_SERIAL_MAX 32 /* octets; RFC 5280 §4.1.2.2 allows 20 */
+struct tls_details {
+	char issuer[TLS_NAME_MAX + 1];       /* RFC 4514 */
+	char serial[2 * TLS_SERIAL_MAX + 1]; /* hexadecimal, upper case */
+	char fingerprint[64 + 1];            /* SHA-256, hexadecimal, lower case */
+	int64_t from_s, until_s;             /* validity in seconds since 1970; both 0: not known */
+};
+
+/* False: the client has sent none. Only after TLS_OK from tls_session_handshake(). */
+bool tls_session_details(const struct tls_session *s, struct tls_details *out);
+
 /* The certificate was judged trusted, the rule applies here, and the chain ends in a CA of that rule's file. */
 bool tls_session_chain_from(const struct tls_session *s, size_t from);
 
