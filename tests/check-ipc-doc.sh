@@ -70,6 +70,7 @@ from_code() { # SRC <signatures
 		takes "$name" "$1"/proc/control*.c && to="$to control"
 		takes "$name" "$1"/proc/auth.c "$1"/proc/auth_realm.c "$1"/proc/auth_worker.c && to="$to auth"
 		takes "$name" "$1"/proc/store.c "$1"/store/server_rules.c && to="$to store"
+		takes "$name" "$1"/proc/spawn*.c && to="$to spawn"
 		echo "$name$to"
 	done
 }
@@ -103,7 +104,7 @@ END
 printf '\t{ MSG_T_CONFIG, FROM_PARENT, X, on_config },\n\t{ MSG_T_START, X },\n{ MSG_T_CRED_FILE, X },' >"$tmp/t/proc/worker.c"
 printf '\t\tmsg_stop_decode(f, &m);\n' >"$tmp/t/proc/keyholder.c"
 : >"$tmp/t/proc/parent.c" && : >"$tmp/t/proc/supervise.c" && : >"$tmp/t/proc/transition.c"
-: >"$tmp/t/proc/control.c"
+: >"$tmp/t/proc/control.c" && : >"$tmp/t/proc/spawn.c"
 cat >"$tmp/t/good.md" <<'END'
 ### CONFIG
 

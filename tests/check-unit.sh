@@ -13,7 +13,7 @@ if command -v systemd-analyze >/dev/null; then # where there is systemd: the pro
 	check 'systemd understands it' systemd-analyze verify --man=no "$tmp/postern.service"
 	check 'without a word' [ ! -s "$tmp/err" ]
 fi
-sed -n '/keep\[\] = {/,/};/p' "$top_srcdir/src/proc/confine.c" | grep -o 'CAP_[A-Z_]*' | sort >"$tmp/kept"
+sed -n '/caps_parent\[\] = {/,/};/p' "$top_srcdir/src/proc/confine.c" | grep -o 'CAP_[A-Z_]*' | sort >"$tmp/kept"
 sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | grep -vx CAP_SETPCAP | sort >"$tmp/left"
 check 'the parent keeps something' [ -s "$tmp/kept" ]
 check 'and the unit leaves it exactly that' diff "$tmp/kept" "$tmp/left"

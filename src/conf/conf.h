@@ -143,6 +143,105 @@ struct conf_map {
 
 enum conf_protocol {
 	CONF_PROTOCOL_LINE,
+	CONF_PROTOCOL_EXEC,
+};
+
+/* How a client logs in. */
+#define CONF_LOGIN_CERTIFICATE 1u
+#define CONF_LOGIN_NONE 4u /* needs no login; alone */
+
+/* --- exec services ---------------------------------------------------------------------------- */
+
+#define CONF_EXEC_ARGS_MAX 64         /* words of a command */
+#define CONF_EXEC_ENVIRONMENT_MAX 64  /* variables */
+#define CONF_EXEC_TEXT_MAX 512        /* octets of a text or pattern */
+#define CONF_EXEC_PATTERNS_MAX 16
+#define CONF_EXEC_CAPABILITIES_MAX 8
+#define CONF_EXEC_KEYWORD "STARTTLS"
+#define CONF_EXEC_REPLY "OK begin TLS"
+
+enum conf_start {
+	CONF_START_AFTER_TLS, /* no program before TLS is up */
+	CONF_START_AT_ONCE,   /* one in plaintext, and another in TLS */
+};
+
+/* Resource limits of a program, setrlimit(2). */
+enum conf_limit_kind {
+	CONF_LIMIT_CPU,       /* seconds */
+	CONF_LIMIT_MEMORY,    /* octets of address space */
+	CONF_LIMIT_FILES,     /* open descriptors */
+	CONF_LIMIT_FILE_SIZE, /* octets of one file */
+	CONF_LIMIT_PROCESSES, /* of its user, all together */
+};
+#define CONF_LIMITS 5
+
+struct conf_limit {
+	bool set;
+	uint64_t value;
+	struct conf_origin origin;
+};
+
+enum conf_place {
+	CONF_PLACE_BEFORE,
+	CONF_PLACE_AFTER,
+	CONF_PLACE_APPEND,
+};
+
+struct conf_capability {
+	struct conf_origin origin;
+	char *text;
+	enum conf_place place;
+	char *pattern; /* of the program's line */
+	char *to;      /* of the client's line that it answers; NULL: any */
+};
+
+/* What the server says itself, instead of the program; proto/exec/exec_engine.h has the defaults. */
+#define CONF_SAYS(X)                                                                               \
+	X(BEFORE_TLS, "before-tls")                                                                \
+	X(ARGUMENTS, "arguments")                                                                  \
+	X(INJECTION, "injection")                                                                  \
+	X(UNAVAILABLE, "unavailable")                                                              \
+	X(LOGIN, "login")                                                                          \
+	X(BUSY, "busy")                                                                            \
+	X(FAILED, "failed")                                                                        \
+	X(TOO_LONG, "too-long")                                                                    \
+	X(ERRORS, "errors")                                                                        \
+	X(CERTIFICATE, "certificate")                                                              \
+	X(IDLE, "idle")                                                                            \
+	X(SHUTDOWN, "shutdown")
+
+enum conf_say_when {
+#define CONF_SAY_ENUM(name, word) CONF_SAY_##name,
+	CONF_SAYS(CONF_SAY_ENUM)
+#undef CONF_SAY_ENUM
+	CONF_SAY_COUNT
+};
+
+struct conf_say {
+	char *text; /* NULL: the default */
+	struct conf_origin origin;
+};
+
+struct conf_exec {
+	char **command; /* at least the program's absolute path */
+	size_t ncommand;
+	char *user;      /* ignored without root */
+	char *directory; /* the program's working directory */
+	char **environment; /* "NAME=VALUE" */
+	size_t nenvironment;
+	struct conf_limit limits[CONF_LIMITS]; /* by kind */
+	unsigned start;      /* enum conf_start */
+	char *greeting;      /* NULL: none */
+	char *keyword, *reply; /* of STARTTLS */
+	bool case_sensitive, arguments;
+	char **plaintext; /* patterns of lines that go to the program where TLS is required */
+	size_t nplaintext;
+	struct conf_capability *capabilities;
+	size_t ncapabilities;
+	char *banner; /* pattern; NULL: none is left out */
+	struct conf_say says[CONF_SAY_COUNT];
+	uint32_t max_programs, max_waiting, wait_timeout_ms;
+	uint32_t stop_timeout_ms; /* from SIGTERM to SIGKILL */
 };
 
 struct conf_service {
@@ -157,6 +256,8 @@ struct conf_service {
 	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
 	uint32_t idle_timeout_ms;
 	enum conf_after_close after_close;
+	unsigned login;              /* CONF_LOGIN_... */
+	struct conf_exec exec;       /* of protocol exec */
 	struct conf_rate restarts; /* none: each close_notify ends the connection */
 	struct conf_origin *origins; /* conf/'s own: by directive */
 };

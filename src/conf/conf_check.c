@@ -141,13 +141,73 @@ check_names(struct conf_reader *r)
 	}
 }
 
+/* --- exec ------------------------------------------------------------------------------------- */
+
+/* The statement of a service's directive; its own first word where only the default stands. */
+static const struct conf_word *
+word_of(const struct conf_service_scope *ss, const char *name)
+{
+	const struct conf_word *w = ss->scope.set[index_of(&conf_schema_service, name)];
+
+	return w != NULL ? w : ss->scope.node->words.first;
+}
+
+/* Nobody can log in where nobody is asked for a certificate, and nobody has in plaintext. */
+static void
+check_login(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+{
+	size_t i;
+
+	if (sv->login != CONF_LOGIN_NONE && (sv->login & CONF_LOGIN_NONE) != 0) {
+		conf_mistake_word(r->errors, word_of(ss, "login"), NULL,
+				  "'none' beside another way to log in; expected it alone");
+		return;
+	}
+	if (sv->login != CONF_LOGIN_CERTIFICATE)
+		return;
+	if (sv->tls != NULL && ss->tls_base != NULL && sv->tls->client_certificate == CONF_CC_NONE)
+		conf_mistake_word(r->errors, word_of(ss, "login"), NULL,
+				  "'login certificate' where no client is asked for one; expected 'login none', "
+				  "or another 'client-certificate' in the tls block");
+	for (i = 0; i < sv->nlistens; i++) {
+		if (ss->listens[i] == NULL ||
+		    (sv->listens[i].mode != CONF_LISTEN_PLAIN && sv->listens[i].mode != CONF_LISTEN_STARTTLS))
+			continue;
+		conf_mistake_word(r->errors, ss->listens[i], NULL,
+				  "a program for everyone in plaintext, in a service with 'login certificate'; "
+				  "expected 'login none', or 'starttls-required' or 'tls' here");
+		return;
+	}
+}
+
+static void
+check_exec(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+{
+	size_t i;
+
+	if (sv->protocol != CONF_PROTOCOL_EXEC || r->incomplete)
+		return;
+	check_login(r, ss, sv);
+	if (sv->exec.start == CONF_START_AT_ONCE)
+		return;
+	for (i = 0; i < sv->nlistens; i++)
+		if (ss->listens[i] != NULL && sv->listens[i].mode == CONF_LISTEN_STARTTLS) {
+			conf_mistake_word(r->errors, ss->listens[i], NULL,
+					  "'starttls' would serve plaintext, for which there is no program; "
+					  "expected 'starttls-required', or 'start at-once' in the service");
+			return;
+		}
+}
+
 void
 conf_check(struct conf_reader *r)
 {
 	size_t i;
 
-	for (i = 0; i < r->conf->nservices; i++)
+	for (i = 0; i < r->conf->nservices; i++) {
 		check_needs_tls(r, &r->services[i], &r->conf->services[i]);
+		check_exec(r, &r->services[i], &r->conf->services[i]);
+	}
 	if (r->incomplete)
 		return;
 	check_client_ca(r);

@@ -14,6 +14,12 @@ static const struct conf_block *const blocks[] = { &conf_schema_top, &conf_schem
 						   &conf_schema_identity, &conf_schema_service };
 static const char *const block_names[] = { "top", "control", "tls", "name", "identity", "service" };
 
+/* A list of those directives of a service that one protocol alone has. */
+static const struct {
+	const char *name;
+	unsigned protocol;
+} protocols[] = { { "exec", 1u << CONF_PROTOCOL_EXEC } };
+
 /* Text in which nothing is a macro or an escape: a '\' is "\e", and a line never begins with '.' or
  * "'" because it begins with a letter of ours. Each sentence has a line of its own. */
 static void
@@ -96,13 +102,16 @@ print_facts(const struct conf_directive *d)
 		puts("May be given several times.");
 }
 
+/* protocols: of the directives, 0 those that every service has. */
 static void
-print_block(const struct conf_block *b)
+print_block(const struct conf_block *b, unsigned of)
 {
 	const struct conf_directive *d;
 
 	puts(".Bl -tag -width Ds");
 	for (d = b->directives; d < b->directives + b->n; d++) {
+		if (d->protocols != of)
+			continue;
 		printf(".It Ic %s", d->name);
 		if (d->args != NULL)
 			print_args(d->args);
@@ -129,12 +138,17 @@ main(void)
 		}
 		for (i = 0; i < PT_COUNT(blocks); i++)
 			if (strcmp(block_names[i], name) == 0) {
-				print_block(blocks[i]);
+				print_block(blocks[i], 0);
+				done++;
+			}
+		for (i = 0; i < PT_COUNT(protocols); i++)
+			if (strcmp(protocols[i].name, name) == 0) {
+				print_block(&conf_schema_service, protocols[i].protocol);
 				done++;
 			}
 	}
 	/* a block that the page forgets is a mistake of the page */
-	if (done != PT_COUNT(blocks) || ferror(stdin) || fflush(stdout) != 0)
+	if (done != PT_COUNT(blocks) + PT_COUNT(protocols) || ferror(stdin) || fflush(stdout) != 0)
 		return 1;
 	return 0;
 }

@@ -47,6 +47,15 @@ conf_read_word(struct conf_reader *r, const struct conf_word *before, const char
 	return before->next;
 }
 
+/* A service's, as far as it has been read. */
+static unsigned
+protocol_of(const struct conf_scope *s)
+{
+	const struct conf_service *sv = s->base;
+
+	return s->block == &conf_schema_service && sv->protocol != CONF_PROTOCOL_UNKNOWN ? 1u << sv->protocol : 0;
+}
+
 void
 conf_read_end(struct conf_reader *r, struct conf_scope *s, const struct conf_node *n,
 	      const struct conf_word *w, const char *keyword)
@@ -54,7 +63,8 @@ conf_read_end(struct conf_reader *r, struct conf_scope *s, const struct conf_nod
 	struct conf_guess g;
 	int i;
 
-	if (w->next != NULL && (i = conf_schema_find(s->block, w->next->text)) >= 0) {
+	if (w->next != NULL && (i = conf_schema_find(s->block, w->next->text)) >= 0 &&
+	    conf_schema_belongs(&s->block->directives[i], protocol_of(s))) {
 		s->excused |= 1u << i;
 		conf_mistake_word(r->errors, w->next, NULL,
 				  "unexpected '%s'; expected each directive "
@@ -421,13 +431,16 @@ static void
 report_unknown(struct conf_reader *r, struct conf_scope *s, const struct conf_word *w)
 {
 	const struct conf_block *b = s->block, *home = belongs_to(w->text);
-	char list[400] = "";
+	size_t i, k = 0, n = 0;
+	char list[500] = "";
 	struct conf_guess g;
-	size_t i;
 
 	conf_guess_init(&g, w->text);
+	for (i = 0; i < b->n; i++)
+		n += conf_schema_belongs(&b->directives[i], protocol_of(s));
 	for (i = 0; i < b->n; i++) {
-		list_add(list, sizeof list, i, b->n, b->directives[i].name);
+		if (conf_schema_belongs(&b->directives[i], protocol_of(s)))
+			list_add(list, sizeof list, k++, n, b->directives[i].name);
 		conf_guess_try(&g, b->directives[i].name);
 	}
 	if (home != NULL) {
@@ -526,7 +539,8 @@ conf_read_defaults(struct conf_reader *r, struct conf_scope *s)
 	const struct conf_node *n;
 
 	for (d = s->block->directives; d < s->block->directives + s->block->n; d++) {
-		if (d->def == NULL || s->set[d - s->block->directives] != NULL)
+		if (d->def == NULL || s->set[d - s->block->directives] != NULL ||
+		    !conf_schema_belongs(d, s->protocol))
 			continue;
 		if ((n = default_node(r, d)) == NULL)
 			return;
@@ -548,7 +562,7 @@ conf_read_required(struct conf_reader *r, struct conf_scope *s)
 		return;
 	for (i = 0; i < s->block->n; i++) {
 		d = &s->block->directives[i];
-		if ((d->flags & CONF_F_REQUIRED) != 0 && s->set[i] == NULL &&
+		if ((d->flags & CONF_F_REQUIRED) != 0 && s->set[i] == NULL && conf_schema_belongs(d, s->protocol) &&
 		    (s->excused & 1u << i) == 0)
 			conf_mistake_word(r->errors, w, NULL,
 					  "%s without '%s'; expected '%s %s' in it", s->block->name,

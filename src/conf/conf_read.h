@@ -19,12 +19,16 @@ struct conf_priv {
 	struct conf_origin *top, *control;
 };
 
+/* Of a service whose protocol has not been read. */
+#define CONF_PROTOCOL_UNKNOWN ((enum conf_protocol)99)
+
 /* One block while it is read. */
 struct conf_scope {
 	const struct conf_block *block;
 	void *base;                                       /* the struct of the block */
 	const struct conf_node *node;                     /* its statement; NULL: the file itself */
 	const struct conf_word *set[CONF_DIRECTIVES_MAX]; /* who gave the directive; NULL: nobody */
+	unsigned protocol; /* a service's, as a bit of conf_directive.protocols; 0: none, or not known */
 	uint32_t excused; /* directives whose absence follows from a mistake that was reported */
 };
 
@@ -60,6 +64,11 @@ struct conf_reader {
 bool conf_read(struct conf *conf, struct conf_parse *ps, struct conf_errors *errors) PT_MUST_USE;
 
 /* For conf_special.c: */
+
+/* The array of a repeatable directive, made at its first use for all it may hold. NULL: full (then
+ * reported at w, as one too many) or out of memory. */
+void *conf_read_array_add(struct conf_reader *r, const struct conf_word *w, void *array, size_t size, size_t *n,
+			  size_t max);
 
 void conf_read_block(struct conf_reader *r, struct conf_scope *s, const struct conf_list *list);
 
@@ -109,6 +118,9 @@ void conf_read_finish_services(struct conf_reader *r);
 
 /* In conf_name.c: gives each name block of an effective tls block what it does not say itself. */
 void conf_read_finish_names(struct conf_reader *r, struct conf_tls *tls);
+
+/* In conf_exec.c: the defaults that have words with blanks. */
+void conf_read_finish_exec(struct conf_reader *r, struct conf_service *sv);
 
 /* In conf_check.c: what must hold between directives. */
 void conf_check(struct conf_reader *r);

@@ -38,6 +38,19 @@ static const struct conf_choice choices_switch[] = {
 
 static const struct conf_choice choices_protocol[] = {
 	{ "line", CONF_PROTOCOL_LINE },
+	{ "exec", CONF_PROTOCOL_EXEC },
+	{ NULL, 0 },
+};
+
+static const struct conf_choice choices_login[] = {
+	{ "certificate", CONF_LOGIN_CERTIFICATE },
+	{ "none", CONF_LOGIN_NONE },
+	{ NULL, 0 },
+};
+
+static const struct conf_choice choices_start[] = {
+	{ "after-tls", CONF_START_AFTER_TLS },
+	{ "at-once", CONF_START_AT_ONCE },
 	{ NULL, 0 },
 };
 
@@ -417,11 +430,13 @@ static const struct conf_directive named[] = {
 };
 const struct conf_block conf_schema_name = { "a name block", named, PT_COUNT(named) };
 
+#define EXEC (1u << CONF_PROTOCOL_EXEC)
+
 static const struct conf_directive service[] = {
 	{ .name = "protocol",
 	  .type = CONF_T_WORD,
 	  .flags = CONF_F_REQUIRED,
-	  .args = "line",
+	  .args = "line | exec",
 	  .help = "What is spoken; see postern-protocols(7).",
 	  .offset = offsetof(struct conf_service, protocol),
 	  .choices = choices_protocol },
@@ -432,7 +447,7 @@ static const struct conf_directive service[] = {
 	  .args = "ADDRESS [starttls | starttls-required | tls | plain]",
 	  .help = "Where the service is offered, and how TLS begins: by the client's STARTTLS, by "
 		  "STARTTLS before anything else works, at once, or never (on loopback and unix "
-		  "addresses only). Without a word the protocol decides; for line it is "
+		  "addresses only). Without a word the protocol decides; for line and exec it is "
 		  "starttls-required.",
 	  .choices = conf_choices_listen,
 	  .read = conf_read_listen,
@@ -487,12 +502,182 @@ static const struct conf_directive service[] = {
 	  .help = "How often a connection may go back to plaintext in any time of that length. "
 		  "One more ends it.",
 	  .offset = offsetof(struct conf_service, restarts) },
+	{ .name = "login",
+	  .type = CONF_T_SET,
+	  .protocols = EXEC,
+	  .def = "certificate",
+	  .args = "certificate | none",
+	  .help = "Who is served inside TLS: with certificate, those whose client certificate maps to a user; "
+		  "with none, everyone.",
+	  .offset = offsetof(struct conf_service, login),
+	  .choices = choices_login },
+	{ .name = "command",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REQUIRED,
+	  .protocols = EXEC,
+	  .args = "PROGRAM [ARGUMENT ...]",
+	  .help = "The program that each session gets, by its path, and its arguments. No shell is "
+		  "involved: an argument is what stands here, whatever is in it.",
+	  .read = conf_read_command,
+	  .show = conf_show_command },
+	{ .name = "user",
+	  .type = CONF_T_STRING,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = 32,
+	  .def = "nobody",
+	  .args = "NAME",
+	  .help = "The account that it runs as, with that account's groups; never root. Where the server was "
+		  "not started by root, it runs as the server does.",
+	  .offset = offsetof(struct conf_service, exec.user) },
+	{ .name = "directory",
+	  .type = CONF_T_PATH,
+	  .protocols = EXEC,
+	  .max = CONF_PATH_MAX,
+	  .def = "/",
+	  .args = "DIR",
+	  .help = "Its working directory.",
+	  .offset = offsetof(struct conf_service, exec.directory) },
+	{ .name = "environment",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .protocols = EXEC,
+	  .max = CONF_EXEC_ENVIRONMENT_MAX,
+	  .args = "NAME=VALUE ...",
+	  .unit = "PATH alone",
+	  .help = "Variables of its environment, beside those that say who the client is.",
+	  .read = conf_read_environment,
+	  .show = conf_show_environment },
+	{ .name = "limit",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .protocols = EXEC,
+	  .args = "cpu TIME | memory SIZE | files NUMBER | file-size SIZE | processes NUMBER",
+	  .help = "A resource limit of it: time on the processor, address space, open files, the size of "
+		  "files that it writes, and how many processes its user may have, all together. Sizes may end in "
+		  "K, M or G.",
+	  .unit = "1024 files, no other",
+	  .read = conf_read_limit,
+	  .show = conf_show_limit },
+	{ .name = "start",
+	  .type = CONF_T_WORD,
+	  .protocols = EXEC,
+	  .def = "after-tls",
+	  .args = "after-tls | at-once",
+	  .help = "When a session's program is started. With after-tls, it never sees plaintext. With at-once, "
+		  "there is one in plaintext, which ends when TLS begins, and another inside TLS, which "
+		  "knows nothing of the first.",
+	  .offset = offsetof(struct conf_service, exec.start),
+	  .choices = choices_start },
+	{ .name = "greeting",
+	  .type = CONF_T_STRING,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = CONF_EXEC_TEXT_MAX,
+	  .unit = "nothing",
+	  .args = "TEXT",
+	  .help = "A line that each connection gets first, before the program's own output.",
+	  .offset = offsetof(struct conf_service, exec.greeting) },
+	{ .name = "starttls",
+	  .type = CONF_T_SPECIAL,
+	  .protocols = EXEC,
+	  .args = "WORD reply TEXT [case sensitive | insensitive] [arguments]",
+	  .unit = "STARTTLS, answered by \"" CONF_EXEC_REPLY "\"",
+	  .help = "The client's line that asks for TLS, and the line that it gets before TLS begins. It may have "
+		  "blanks in it, as AUTH TLS. With arguments, words may follow it.",
+	  .read = conf_read_starttls,
+	  .show = conf_show_starttls },
+	{ .name = "plaintext",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .protocols = EXEC,
+	  .max = CONF_EXEC_PATTERNS_MAX,
+	  .args = "PATTERN ...",
+	  .unit = "no line",
+	  .help = "Lines that a program that was started at once gets before STARTTLS where that is required; all "
+		  "others are refused. In a pattern, an asterisk stands for anything, a question mark for one octet.",
+	  .read = conf_read_plaintext,
+	  .show = conf_show_plaintext },
+	{ .name = "capability",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .protocols = EXEC,
+	  .max = CONF_EXEC_CAPABILITIES_MAX,
+	  .args = "TEXT before | after | append PATTERN [to PATTERN]",
+	  .unit = "none",
+	  .help = "Tells clients of STARTTLS in the answers of a program that was started at once: the text becomes "
+		  "a line before or after a line of the program that matches, or is put at its end. With to, only in the "
+		  "answer to a client's line that matches, and once in it.",
+	  .read = conf_read_capability,
+	  .show = conf_show_capability },
+	{ .name = "banner",
+	  .type = CONF_T_STRING,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = CONF_EXEC_TEXT_MAX,
+	  .unit = "none",
+	  .args = "PATTERN",
+	  .help = "The last line of what the program says unasked when it starts. Up to that line its "
+		  "output is left out where a client does not expect it: behind STARTTLS.",
+	  .offset = offsetof(struct conf_service, exec.banner) },
+	{ .name = "say",
+	  .type = CONF_T_SPECIAL,
+	  .flags = CONF_F_REPEAT,
+	  .protocols = EXEC,
+	  .args = "WHEN TEXT",
+	  .unit = "see postern-protocols(7)",
+	  .help = "The line that the server itself says before-tls, for arguments, injection, unavailable, login, "
+		  "busy, failed, too-long, errors, certificate, idle and shutdown.",
+	  .read = conf_read_say,
+	  .show = conf_show_say },
+	{ .name = "max-programs",
+	  .type = CONF_T_NUMBER,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = 4096,
+	  .def = "256",
+	  .args = "NUMBER",
+	  .help = "Programs of this service at a time.",
+	  .offset = offsetof(struct conf_service, exec.max_programs) },
+	{ .name = "max-waiting",
+	  .type = CONF_T_NUMBER,
+	  .protocols = EXEC,
+	  .max = 4096,
+	  .def = "64",
+	  .args = "NUMBER",
+	  .help = "Sessions that may wait for a program when all run; more are refused.",
+	  .offset = offsetof(struct conf_service, exec.max_waiting) },
+	{ .name = "wait-timeout",
+	  .type = CONF_T_DURATION,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = 600 * 1000,
+	  .def = "10s",
+	  .args = "TIME",
+	  .help = "How long one waits until it is refused.",
+	  .offset = offsetof(struct conf_service, exec.wait_timeout_ms) },
+	{ .name = "stop-timeout",
+	  .type = CONF_T_DURATION,
+	  .protocols = EXEC,
+	  .min = 1,
+	  .max = 60 * 1000,
+	  .def = "5s",
+	  .args = "TIME",
+	  .help = "How long a program that is told to end (SIGTERM, to its whole process group) may take; "
+		  "then it is killed.",
+	  .offset = offsetof(struct conf_service, exec.stop_timeout_ms) },
 };
 const struct conf_block conf_schema_service = { "a service block", service, PT_COUNT(service) };
 
 _Static_assert(PT_COUNT(top) <= CONF_DIRECTIVES_MAX && PT_COUNT(tls) <= CONF_DIRECTIVES_MAX &&
 		   PT_COUNT(service) <= CONF_DIRECTIVES_MAX,
 	       "a scope's bits are one word");
+
+bool
+conf_schema_belongs(const struct conf_directive *d, unsigned protocol)
+{
+	return d->protocols == 0 || (d->protocols & protocol) != 0;
+}
 
 int
 conf_schema_find(const struct conf_block *block, const char *name)
@@ -527,6 +712,7 @@ conf_schema_listen_mode(enum conf_protocol protocol)
 {
 	switch (protocol) {
 	case CONF_PROTOCOL_LINE:
+	case CONF_PROTOCOL_EXEC:
 		return CONF_LISTEN_STARTTLS_REQUIRED;
 	}
 	return CONF_LISTEN_STARTTLS_REQUIRED;

@@ -64,6 +64,7 @@ struct conf_directive {
 	size_t offset;     /* in the block's struct */
 	const struct conf_choice *choices; /* ends with a NULL word */
 	const struct conf_block *block;    /* of BLOCK, and of a SPECIAL that has one */
+	unsigned protocols; /* in a service: bit set of enum conf_protocol that have it; 0: all */
 	conf_read_f *read;
 	conf_show_f *show;
 };
@@ -88,6 +89,14 @@ extern const struct conf_choice conf_choices_listen[];
 extern const struct conf_choice conf_choices_log_format[];
 extern const struct conf_choice conf_choices_map[];
 
+/* conf_exec.c */
+extern const struct conf_choice conf_choices_limit[];
+extern const struct conf_choice conf_choices_place[];
+extern const struct conf_choice conf_choices_say[];
+
+/* A service of that protocol (a bit; 0: not known) has the directive. */
+bool conf_schema_belongs(const struct conf_directive *d, unsigned protocol);
+
 /* Index in the block's table, or -1. */
 int conf_schema_find(const struct conf_block *block, const char *name);
 
@@ -104,6 +113,10 @@ conf_read_f conf_read_log, conf_read_tls, conf_read_certificate, conf_read_ocsp,
     conf_read_client_crl, conf_read_name, conf_read_map, conf_read_domain, conf_read_postmaster,
     conf_read_users, conf_read_impersonate,
     conf_read_service, conf_read_listen, conf_read_service_tls;
+conf_read_f conf_read_command, conf_read_environment, conf_read_limit, conf_read_starttls, conf_read_plaintext,
+    conf_read_capability, conf_read_say;
+conf_show_f conf_show_command, conf_show_environment, conf_show_limit, conf_show_starttls, conf_show_plaintext,
+    conf_show_capability, conf_show_say;
 conf_show_f conf_show_log, conf_show_tls, conf_show_certificate, conf_show_ocsp, conf_show_client_ca,
     conf_show_client_crl, conf_show_name, conf_show_map, conf_show_domain, conf_show_postmaster,
     conf_show_users, conf_show_impersonate,

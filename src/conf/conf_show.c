@@ -332,6 +332,19 @@ conf_show_map(struct conf_shower *sh, const struct conf_directive *d, const void
 	return rc;
 }
 
+/* The directives that a service of this protocol has. */
+static uint32_t
+of_protocol(const struct conf_block *block, enum conf_protocol protocol)
+{
+	uint32_t which = 0;
+	size_t i;
+
+	for (i = 0; i < block->n; i++)
+		if (conf_schema_belongs(&block->directives[i], 1u << protocol))
+			which |= 1u << i;
+	return which;
+}
+
 int
 conf_show_service(struct conf_shower *sh, const struct conf_directive *d, const void *base)
 {
@@ -342,7 +355,7 @@ conf_show_service(struct conf_shower *sh, const struct conf_directive *d, const 
 	for (i = 0; i < conf->nservices && rc == 0; i++) {
 		const struct conf_service *s = &conf->services[i];
 
-		rc = emit_block(sh, d, s->name, &s->origin, s->origins, s, UINT32_MAX);
+		rc = emit_block(sh, d, s->name, &s->origin, s->origins, s, of_protocol(d->block, s->protocol));
 	}
 	return rc;
 }
@@ -376,6 +389,104 @@ conf_show_service_tls(struct conf_shower *sh, const struct conf_directive *d, co
 	if (t->overridden == 0)
 		return emit(sh, CONF_ITEM_VALUE, d, &name, 1, &t->origin);
 	return emit_block(sh, d, name, &t->origin, t->origins, t, t->overridden);
+}
+
+/* --- exec ------------------------------------------------------------------------------------- */
+
+static int
+show_words(struct conf_shower *sh, const struct conf_directive *d, char *const *words, size_t n)
+{
+	return n == 0 ? 0 : emit(sh, CONF_ITEM_VALUE, d, (const char *const *)words, n, origin_of(sh, d));
+}
+
+int
+conf_show_command(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+
+	return show_words(sh, d, e->command, e->ncommand);
+}
+
+int
+conf_show_environment(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+
+	return show_words(sh, d, e->environment, e->nenvironment);
+}
+
+int
+conf_show_plaintext(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+
+	return show_words(sh, d, e->plaintext, e->nplaintext);
+}
+
+int
+conf_show_limit(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+	char text[CONF_VALUE_TEXT_MAX];
+	unsigned kind;
+	int rc = 0;
+
+	for (kind = 0; kind < CONF_LIMITS && rc == 0; kind++) {
+		const struct conf_limit *l = &e->limits[kind];
+		const char *words[] = { conf_choice_word(conf_choices_limit, kind), text };
+
+		if (!l->set)
+			continue;
+		if (kind == CONF_LIMIT_CPU)
+			conf_value_duration_print(l->value * 1000, text);
+		else
+			snprintf(text, sizeof text, "%llu", (unsigned long long)l->value);
+		rc = emit(sh, CONF_ITEM_VALUE, d, words, 2, &l->origin);
+	}
+	return rc;
+}
+
+int
+conf_show_starttls(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+	const char *words[] = { e->keyword, "reply", e->reply, "case",
+				e->case_sensitive ? "sensitive" : "insensitive", "arguments" };
+
+	return emit(sh, CONF_ITEM_VALUE, d, words, e->arguments ? 6 : 5, origin_of(sh, d));
+}
+
+int
+conf_show_capability(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < e->ncapabilities && rc == 0; i++) {
+		const struct conf_capability *c = &e->capabilities[i];
+		const char *words[] = { c->text, conf_choice_word(conf_choices_place, c->place), c->pattern,
+					"to", c->to };
+
+		rc = emit(sh, CONF_ITEM_VALUE, d, words, c->to != NULL ? 5 : 3, &c->origin);
+	}
+	return rc;
+}
+
+int
+conf_show_say(struct conf_shower *sh, const struct conf_directive *d, const void *base)
+{
+	const struct conf_exec *e = &((const struct conf_service *)base)->exec;
+	unsigned when;
+	int rc = 0;
+
+	for (when = 0; when < CONF_SAY_COUNT && rc == 0; when++) {
+		const char *words[] = { conf_choice_word(conf_choices_say, when), e->says[when].text };
+
+		if (e->says[when].text != NULL)
+			rc = emit(sh, CONF_ITEM_VALUE, d, words, 2, &e->says[when].origin);
+	}
+	return rc;
 }
 
 int

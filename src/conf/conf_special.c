@@ -316,6 +316,28 @@ conf_read_map(struct conf_reader *r, struct conf_scope *s, const struct conf_dir
 	conf_read_end(r, s, n, w, m->from != NULL ? NULL : "from");
 }
 
+/* Now that all is read: what protocol it is, and which directives are another's. */
+static void
+find_protocol(struct conf_reader *r, struct conf_scope *s, struct conf_service *sv)
+{
+	const struct conf_directive *protocol, *d;
+	size_t i;
+
+	if (sv->protocol == CONF_PROTOCOL_UNKNOWN) { /* reported: it is missing, or no protocol */
+		sv->protocol = CONF_PROTOCOL_LINE;
+		return;
+	}
+	s->protocol = 1u << sv->protocol;
+	protocol = &s->block->directives[conf_schema_find(s->block, "protocol")];
+	for (i = 0; i < s->block->n; i++) {
+		d = &s->block->directives[i];
+		if (s->set[i] != NULL && !conf_schema_belongs(d, s->protocol))
+			conf_mistake_word(r->errors, s->set[i], NULL,
+					  "'%s' in a service with protocol %s, which has no such directive", d->name,
+					  conf_choice_word(protocol->choices, sv->protocol));
+	}
+}
+
 void
 conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 		  const struct conf_node *n)
@@ -335,6 +357,7 @@ conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf
 	ss = &r->services[conf->nservices - 1];
 	ss->scope = (struct conf_scope){ .block = &conf_schema_service, .base = sv, .node = n };
 	sv->origin = conf_read_origin(key);
+	sv->protocol = CONF_PROTOCOL_UNKNOWN;
 	if ((name = block_name(r, n)) != NULL) {
 		for (i = 0; i + 1 < conf->nservices; i++)
 			if (conf->services[i].name != NULL &&
@@ -348,8 +371,11 @@ conf_read_service(struct conf_reader *r, struct conf_scope *s, const struct conf
 		sv->name = conf_arena_str(r->arena, name->text);
 	}
 	conf_read_block(r, &ss->scope, &n->block);
+	find_protocol(r, &ss->scope, sv);
 	conf_read_defaults(r, &ss->scope);
 	conf_read_required(r, &ss->scope);
+	if (sv->protocol == CONF_PROTOCOL_EXEC)
+		conf_read_finish_exec(r, sv);
 	for (i = 0; i < sv->nlistens; i++)
 		if ((ss->modeless & 1u << i) != 0)
 			sv->listens[i].mode = conf_schema_listen_mode(sv->protocol);

@@ -32,6 +32,7 @@
 	X(15, SEED, seed, 0)                                                                       \
 	X(16, TICKET_KEY, ticket_key, 1)                                                           \
 	X(17, CRED_STATE, cred_state, 0)                                                           \
+	X(20, PROGRAMS, programs, 1)                                                               \
 	X(26, AUTH_SECRET, auth_secret, 1)                                                         \
 	/* any child to the parent */                                                              \
 	X(32, READY, ready, 0)                                                                     \
@@ -54,6 +55,13 @@
 	X(85, LOG_REOPEN, log_reopen, 0)                                                           \
 	X(96, RELOAD, reload, 0)                                                                   \
 	X(97, RELOADED, reloaded, 0)                                                               \
+	/* worker and spawn */                                                                     \
+	X(112, PROGRAM_START, program_start, 0)                                                    \
+	X(113, PROGRAM_END, program_end, 0)                                                        \
+	X(114, PROGRAM_INPUT, program_input, 1)                                                    \
+	X(115, PROGRAM_OUTPUT, program_output, 1)                                                  \
+	X(116, PROGRAM_REFUSED, program_refused, 0)                                                \
+	X(117, PROGRAM_ENDED, program_ended, 0)                                                        \
 	/* worker and auth */                                                                      \
 	X(128, AUTH_IDENTIFY, auth_identify, 0)                                                    \
 	X(129, AUTH_IDENTITY, auth_identity, 0)                                                    \
@@ -125,6 +133,8 @@
 /* The master key of session tickets, 64 octets in a sealed memfd. */
 #define MSG_TICKET_KEY(F) F(u8, unused)
 
+/* The table of programs that run, shared with the parent (proc/groups.h). */
+#define MSG_PROGRAMS(F) F(u8, unused)
 /* What salts of users who do not exist are made with, 64 octets in a sealed memfd. */
 #define MSG_AUTH_SECRET(F) F(u8, unused)
 
@@ -161,6 +171,18 @@
 #define MSG_RELOAD(F) F(u32, uid)
 #define MSG_RELOADED(F) F(u8, ok) F(u64, generation) F(str, text)
 
+/* Start the program of a service (index in the configuration of the worker's generation). environment: what
+ * proc/program_env.h makes. The request id names the program from here on. */
+#define MSG_PROGRAM_START(F) F(u32, service) F(bytes, environment)
+/* Nobody needs it any more: end it, with all of its process group. */
+#define MSG_PROGRAM_END(F) F(u8, unused)
+/* Our end of its standard input; of its output: it runs. */
+#define MSG_PROGRAM_INPUT(F) F(u8, unused)
+#define MSG_PROGRAM_OUTPUT(F) F(u32, pid)
+/* It does not. why: enum engine_no_program; text: for the log. */
+#define MSG_PROGRAM_REFUSED(F) F(u8, why) F(str, text)
+/* It has ended: by itself with that code, or by that signal (the other is 0). */
+#define MSG_PROGRAM_ENDED(F) F(u32, code) F(u32, signal)
 /* Questions of a worker to auth; result is an enum auth_result (auth/result.h). What a client has typed is bytes. */
 #define MSG_AUTH_IDENTIFY(F) F(str, user)
 #define MSG_AUTH_IDENTITY(F) F(u8, result) F(str, user)

@@ -443,6 +443,7 @@ check_main(const char *conf_path)
 	struct generation *g;
 	struct conf *conf;
 	struct buf text;
+	unsigned mistakes;
 	int rc, status;
 	pid_t pid;
 
@@ -465,11 +466,12 @@ check_main(const char *conf_path)
 		fprintf(stderr, "posternd: %s\n", diag.text);
 		return 78;
 	}
+	mistakes = check_exec(g->conf);
 	fflush(NULL);
 	if ((pid = fork()) == 0)
 		check_child(g);
 	generation_free(&g);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return 71;
-	return WEXITSTATUS(status) == 0 ? 0 : 78;
+	return WEXITSTATUS(status) == 0 && mistakes == 0 ? 0 : 78;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define PARENT_FRAMES_MAX 64 /* handled in one turn, so that clients get theirs */
@@ -269,4 +270,11 @@ link_send(struct link *l, struct frame *f, int fd)
 	if (rc == 0 && chan_wants_write(l->chan))
 		ev_io_want(&l->io, EV_IO_READ | EV_IO_WRITE);
 	return rc;
+}
+
+void
+link_tell(struct link *l, struct frame *f, int fd)
+{
+	if (l != NULL && link_send(l, f, fd) != 0)
+		(void)shutdown(chan_fd(l->chan), SHUT_RDWR); /* its end is read when the loop comes to it */
 }

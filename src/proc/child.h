@@ -64,6 +64,9 @@ void link_free(struct link **link);
 /* Sends a frame to the peer, or queues it. As chan_send(): what it returns other than 0 means that the channel is of no
  * use any more. */
 int link_send(struct link *link, struct frame *f, int fd) PT_MUST_USE;
+/* Sends or queues; fd (-1: none) is borrowed. A peer that has gone, or does not take what is sent, is met by the link's
+ * callback, later. l NULL is fine. */
+void link_tell(struct link *l, struct frame *f, int fd);
 
 /* Runs the loop until the process ends. */
 __attribute__((noreturn)) void child_run(struct child *c);

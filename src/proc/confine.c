@@ -68,18 +68,27 @@ static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(a
 
 static const int calls_auth[] = { CALLS_COMMON, SCMP_SYS(shutdown) };
 
-/* The table. Nobody but the parent keeps a capability, opens a file or makes a socket. */
+static const unsigned caps_parent[] = { CAP_SETUID, CAP_SETGID, CAP_SYS_CHROOT, CAP_KILL, CAP_NET_BIND_SERVICE,
+	CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER };
+static const unsigned caps_spawn[] = { CAP_SETUID, CAP_SETGID, CAP_KILL };
+
+/* The table. A role with an account has no capability, opens no file and makes no socket. Those without one stay what
+ * the parent is, with these capabilities alone, and have no filter, because what they execute would inherit it:
+ * the parent the next binary, spawn other people's programs. */
 static const struct confinement {
 	const char *user; /* account when started by root; NULL: stays */
 	const int *calls; /* all others fail with EPERM; execve kills */
 	size_t ncalls;
 	bool threads; /* starts threads of its own, never processes */
+	const unsigned *caps; /* kept as root */
+	size_t ncaps;
 } roles[ROLE_COUNT] = {
-	[ROLE_PARENT] = { NULL, NULL, 0, false },
-	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false },
-	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false },
-	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false },
-	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true },
+	[ROLE_PARENT] = { NULL, NULL, 0, false, caps_parent, PT_COUNT(caps_parent) },
+	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false, NULL, 0 },
+	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false, NULL, 0 },
+	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, NULL, 0 },
+	[ROLE_SPAWN] = { NULL, NULL, 0, false, caps_spawn, PT_COUNT(caps_spawn) },
+	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, NULL, 0 },
 };
 
 const char *
@@ -211,6 +220,18 @@ out:
 	return rc;
 }
 
+static int keep_capabilities(const struct confinement *c, struct diag *diag);
+
+/* A role that stays what the parent is. */
+static int
+confine_parts(const struct confinement *c, struct diag *diag)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return keep_capabilities(c, diag);
+}
+
 int
 confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *limitations,
 	      struct diag *diag)
@@ -219,6 +240,8 @@ confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *lim
 	int rc;
 
 	(void)setrlimit(RLIMIT_CORE, &none); /* a core would hold keys and mail */
+	if (roles[role].user == NULL)
+		return confine_parts(&roles[role], diag);
 	if (uid != 0) {
 		if ((rc = enter_root_and_user(uid, gid, root_fd, diag)) != 0)
 			return rc;
@@ -238,28 +261,32 @@ confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *lim
 	return 0;
 }
 
-int
-confine_parent(struct diag *diag)
+/* The bounding set, too, where there is the right to do that: the parent has it, and gives it up here. */
+static int
+keep_capabilities(const struct confinement *c, struct diag *diag)
 {
-	static const unsigned keep[] = { CAP_SETUID, CAP_SETGID, CAP_SYS_CHROOT, CAP_KILL,
-		CAP_NET_BIND_SERVICE, CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER };
 	size_t i;
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
 	if (geteuid() != 0)
 		return 0;
 	capng_clear(CAPNG_SELECT_BOTH);
-	for (i = 0; i < PT_COUNT(keep); i++) {
-		if (!capng_have_capability(CAPNG_PERMITTED, keep[i]) && prctl(PR_CAPBSET_READ, keep[i],
+	for (i = 0; i < c->ncaps; i++) {
+		if (!capng_have_capability(CAPNG_PERMITTED, c->caps[i]) && prctl(PR_CAPBSET_READ, c->caps[i],
 			    0, 0, 0) != 1)
 			continue; /* a container may not give it to root */
-		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
-			keep[i]);
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, c->caps[i]);
 	}
 	if (capng_apply(CAPNG_SELECT_BOTH) != 0)
 		return diag_set(diag, PT_EPERM, "cannot give up capabilities");
 	return 0;
+}
+
+int
+confine_parent(struct diag *diag)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
+	return keep_capabilities(&roles[ROLE_PARENT], diag);
 }
 
 const char *
@@ -277,8 +304,8 @@ probe_name(unsigned probe)
 int
 confine_expects(enum role role, enum probe probe)
 {
-	if (role == ROLE_PARENT)
-		return 0;
+	if (roles[role].user == NULL) /* what it may do, and its parent's memory is not among that */
+		return role == ROLE_SPAWN && probe == PROBE_PTRACE ? EPERM : 0;
 	return probe == PROBE_EXECVE ? PROBE_KILLED : EPERM;
 }
 

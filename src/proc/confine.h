@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Name of the account that a role runs as when the parent is root. */
+/* Name of the account that a role runs as when the parent is root; NULL: it stays root, with few capabilities. */
 const char *confine_user(enum role role);
 
 /* Confines this process for good. uid and gid: what to become, 0 when the parent is not root (uid and root

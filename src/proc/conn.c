@@ -22,8 +22,10 @@ static void run(struct conn *c, bool readable);
 static void
 drop(struct conn *c, unsigned drops)
 {
-	if (drops & CONN_F_ENGINE)
+	if (drops & CONN_F_ENGINE) {
+		conn_program_free(&c->program);
 		engine_free(&c->engine);
+	}
 	if (drops & CONN_F_INSIDE)
 		c->inside = false;
 	if ((drops & CONN_F_IDENTITY) && c->secure != NULL) {
@@ -149,6 +151,12 @@ conn_events(struct conn *c)
 			conn_say(c, LOG_L_WARNING, "injection", "octets behind STARTTLS in the same read: an "
 				"injection; the connection is closed and nothing of it was run");
 			break;
+		case ENGINE_EV_START_PROGRAM:
+			conn_program_start(c);
+			break;
+		case ENGINE_EV_END_PROGRAM_INPUT:
+			conn_program_end_input(c);
+			break;
 		case ENGINE_EV_CLOSE:
 			asked.close = true;
 			asked.why = ev.why;
@@ -179,7 +187,8 @@ arm(struct conn *c, uint64_t now_ms)
 	PT_ASSERT(c->deadline_ms != UINT64_MAX); /* every connection has one */
 	if (c->timer_ms != 0 && c->timer_ms <= c->deadline_ms)
 		return;
-	c->timer_ms = c->deadline_ms > now_ms ? c->deadline_ms : now_ms + 1;
+	/* at once is after the others, and not a millisecond later: a program's output may be waiting */
+	c->timer_ms = c->deadline_ms > now_ms ? c->deadline_ms : now_ms;
 	ev_timer_set(&c->timer, c->timer_ms - now_ms);
 }
 
@@ -206,8 +215,16 @@ tick(struct conn *c, uint64_t now_ms)
 			conn_handshake_late(c);
 		break;
 	case CONN_CLOCK_LINGER:
-		if (c->deadline_ms <= now_ms)
+		if (c->deadline_ms > now_ms)
+			break;
+		/* a peer that reads all it gets is not given up for a program that goes on */
+		if (c->at.state == CONN_ENDING && c->program != NULL && !c->program->told &&
+		    stream_unsent(&c->stream) == 0) {
+			conn_program_late(c);
+			c->deadline_ms = now_ms + c->worker->conf->linger_ms;
+		} else {
 			conn_give_up(c);
+		}
 		break;
 	case CONN_CLOCK_NONE:
 		break;
@@ -246,7 +263,8 @@ may_read(const struct conn *c)
 	if (c->stream.eof || conn_state_input(c->at.state) == CONN_IN_NOT)
 		return false;
 	if (conn_state_clock(c->at.state) == CONN_CLOCK_ENGINE)
-		return engine_output(c->engine).n == 0 && buf_size(&c->plain) == 0;
+		return buf_size(&c->plain) == 0 &&
+			(engine_output(c->engine).n == 0 || engine_has_program(c->engine));
 	return true;
 }
 
@@ -283,6 +301,7 @@ run(struct conn *c, bool readable)
 	if (may_read(c))
 		want |= EV_IO_READ;
 	ev_io_want(&c->io, want);
+	conn_program_watch(c);
 	tick(c, now);
 	/* turns used up, or time made output: once more, after the others */
 	if (i == CONN_TURNS_MAX || c->at.state == CONN_ENDED ||

@@ -53,10 +53,11 @@ conn_step_ending(struct conn *c)
 {
 	struct conn_asked asked = conn_events(c);
 
-	if (!(c->tls != NULL ? conn_pump_secure(c, asked.close) : conn_pump_plain(c, asked.close)))
+	if (!(c->tls != NULL ? conn_pump_secure(c, asked.close) : conn_pump_plain(c, asked.close)) &&
+	    !conn_reads_on(c))
 		return c->at.state == CONN_ENDED;
 	if (!asked.close)
-		return false;
+		return conn_program_step(c);
 	/* any other reason, such as the server's goodbye, ends the connection and not just the session */
 	if (asked.why == ENGINE_CLOSE_END_OF_INPUT && may_restart(c))
 		restart(c);

@@ -3,6 +3,7 @@
 #define PROC_CONN_IMPL_H
 
 #include "proc/conn.h"
+#include "proc/conn_program.h"
 #include "util/log.h"
 #include "util/rate.h"
 
@@ -35,6 +36,7 @@ struct conn {
 	uint64_t timer_ms;    /* when the timer fires; 0: not set */
 	size_t discarded;
 	struct engine *engine;
+	struct conn_program *program; /* of the engine; NULL: none asked for */
 	struct tls_session *tls;
 	struct secure *secure;
 	struct buf plain; /* decrypted and not taken by the engine */
@@ -67,6 +69,14 @@ void conn_give_up(struct conn *c);
 bool conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
 		     const struct engine_peer *peer);
 enum engine_offer conn_offer(enum conf_listen_mode mode);
+
+/* The peer does not read what we have for it: true where it may go on sending all the same, because what it sends is
+ * no command of ours but a program's input. */
+static inline bool
+conn_reads_on(const struct conn *c)
+{
+	return c->at.state != CONN_ENDED && c->engine != NULL && engine_has_program(c->engine);
+}
 
 /* Takes what the engine has to tell or ask. */
 struct conn_asked conn_events(struct conn *c);

@@ -29,7 +29,7 @@ conn_step_plain(struct conn *c)
 	size_t n;
 	int rc;
 
-	if (!conn_pump_plain(c, asked.close || asked.go_tls))
+	if (!conn_pump_plain(c, asked.close || asked.go_tls) && !conn_reads_on(c))
 		return c->at.state == CONN_ENDED;
 	if (asked.close) {
 		conn_begin_close(c);
@@ -39,6 +39,8 @@ conn_step_plain(struct conn *c)
 		conn_begin_handshake(c);
 		return true;
 	}
+	if (conn_program_step(c))
+		return true;
 	if ((rc = stream_fill(&c->stream)) == PT_EAGAIN)
 		return false;
 	if (rc == PT_EEOF)

@@ -159,12 +159,14 @@ conn_step_secure(struct conn *c)
 	size_t n;
 
 	PT_ASSERT(!asked.go_tls); /* not offered inside TLS */
-	if (!conn_pump_secure(c, asked.close))
+	if (!conn_pump_secure(c, asked.close) && !conn_reads_on(c))
 		return c->at.state == CONN_ENDED;
 	if (asked.close) {
 		conn_begin_close(c);
 		return true;
 	}
+	if (conn_program_step(c))
+		return true;
 	if ((kept = buf_span(&c->plain)).n > 0) {
 		n = engine_input(c->engine, kept.p, kept.n, ev_now_ms());
 		buf_consume(&c->plain, n);

@@ -1,11 +1,13 @@
-/* proc/helpers.c - the roles that exist once: keyholder, control. One table says what each needs; what
+/* proc/helpers.c - the roles that exist once: keyholder, control, spawn. One table says what each needs; what
  * follows is the same for all of them: start, join, reload, replacement, end. */
 #include "proc/parent.h"
 
+#include "proc/groups.h"
 #include "util/log.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define BIT(role) (1u << (role))
@@ -53,6 +55,37 @@ keyholder_give(struct proc *proc, const struct generation *g, const struct cred_
 	SEND(proc, cred_end, -1, .generation = set->number);
 }
 
+static bool
+spawn_wanted(const struct conf *conf)
+{
+	size_t i;
+
+	for (i = 0; i < conf->nservices; i++)
+		if (conf->services[i].protocol == CONF_PROTOCOL_EXEC)
+			return true;
+	return false;
+}
+
+/* What outlives it: the parent ends its programs (supervise.c), and gets those that they leave behind. */
+static void
+spawn_begin(struct parent *p, struct proc *proc)
+{
+	(void)p;
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	if (groups_create(&proc->groups_fd) != 0) {
+		log_msg(LOG_L_ERROR, "no memory for the table of programs: %s", strerror(errno));
+		return;
+	}
+	SEND(proc, programs, proc->groups_fd, .unused = 0);
+}
+
+static void
+give_config(struct parent *p, struct proc *proc, const struct generation *g)
+{
+	(void)p;
+	SEND(proc, config, g->conf_fd, .generation = g->number);
+}
+
 /* --- the table -------------------------------------------------------------------------------- */
 
 static const struct helper table[ROLE_COUNT] = {
@@ -71,6 +104,15 @@ static const struct helper table[ROLE_COUNT] = {
 		.peers = BIT(ROLE_WORKER),
 		.ends = 1,
 		.end_ms = 2000,
+	},
+	[ROLE_SPAWN] = {
+		.wanted = spawn_wanted,
+		.begin = spawn_begin,
+		.give = give_config,
+		.agrees = true,
+		.peers = BIT(ROLE_WORKER),
+		.ends = 1,
+		.end_ms = 7000, /* programs that do not hear SIGTERM */
 	},
 	[ROLE_CONTROL] = {
 		.begin = control_begin,

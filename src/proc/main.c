@@ -3,6 +3,7 @@
 
 #include "proc/keyholder.h"
 #include "proc/parent.h"
+#include "proc/spawn_main.h"
 #include "proc/worker_main.h"
 
 #include <stdio.h>
@@ -38,6 +39,8 @@ role_main(const char *role, int argc, char **argv)
 		return keyholder_main(argc, argv);
 	if (strcmp(role, role_name(ROLE_WORKER)) == 0)
 		return worker_main(argc, argv);
+	if (strcmp(role, role_name(ROLE_SPAWN)) == 0)
+		return spawn_main(argc, argv);
 	fprintf(stderr, "posternd: -r is for posternd itself\n");
 	return 64;
 }

@@ -89,6 +89,7 @@ struct proc {
 	bool ended;   /* reaped: its pid may be somebody else's by now */
 	bool loading; /* a worker that has to say yes to the set that is being picked up */
 	uint64_t started_ms;
+	int groups_fd; /* of spawn: its programs (proc/groups.h); -1 elsewhere */
 	struct chan *chan;
 	struct ev_io io;
 };
@@ -282,6 +283,9 @@ bool upgrade_resume(struct parent *p); /* true: we were exec'd by an older paren
 /* check.c: posternd -n; prints mistakes to stderr, returns the exit code */
 int check_main(const char *conf_path);
 unsigned check_accounts(const struct generation *g); /* check_accounts.c: how many files have mistakes */
+
+/* check_exec.c: its part about programs; says what is wrong, returns how much. */
+unsigned check_exec(const struct conf *conf);
 
 /* parent.c */
 int parent_main(int argc, char **argv, const char *conf_path, bool foreground);

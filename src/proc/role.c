@@ -11,6 +11,7 @@ static const struct {
 	[ROLE_WORKER] = { "worker", NULL },
 	[ROLE_CONTROL] = { "control", "postern-control" },
 	[ROLE_AUTH] = { "auth", "postern-auth" },
+	[ROLE_SPAWN] = { "spawn", NULL },
 };
 
 const char *

@@ -9,6 +9,7 @@ enum role {
 	ROLE_WORKER,
 	ROLE_CONTROL,
 	ROLE_AUTH,
+	ROLE_SPAWN,
 	ROLE_COUNT
 };
 

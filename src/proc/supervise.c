@@ -5,6 +5,7 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "proc/groups.h"
 #include "proc/logging.h"
 #include "util/log.h"
 
@@ -99,7 +100,7 @@ supervise_adopt(struct parent *p, enum role role, uint32_t slot, pid_t pid, uint
 
 	PT_ASSERT(proc != NULL);
 	*proc = (struct proc){ .parent = p, .role = role, .slot = slot, .pid = pid,
-		.generation = generation, .state = state, .started_ms = ev_now_ms() };
+		.generation = generation, .state = state, .started_ms = ev_now_ms(), .groups_fd = -1 };
 	PT_ASSERT((proc->chan = chan_new(fd)) != NULL);
 	ev_io_init(&proc->io, p->loop, fd, proc_ready, proc);
 	TAILQ_INSERT_TAIL(&p->procs, proc, next);
@@ -425,7 +426,9 @@ say_end(const struct proc *proc, int status)
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && proc->leaving)
 		return; /* by us, and why was said */
 #ifdef ENABLE_PROBE
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) /* see on_probe_result() */
+	if (proc->role == ROLE_SPAWN) /* what it ran in its own place has no channel: it ends, or is ended for that */
+		dprintf(STDERR_FILENO, "probe: %s[%d] ended\n", role_name(proc->role), (int)proc->pid);
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
 		dprintf(STDERR_FILENO, "probe: %s[%d] was ended by signal %d\n", role_name(proc->role),
 			(int)proc->pid, WTERMSIG(status));
 #endif
@@ -439,6 +442,22 @@ say_end(const struct proc *proc, int status)
 			role_name(proc->role), (int)proc->pid, WEXITSTATUS(status));
 }
 
+/* The spawn process has died: nobody else knows its programs. Those that are dead already are ours to reap now (we
+ * are their subreaper), and not before this, so that their numbers are nobody else's. */
+static void
+end_programs(struct proc *proc)
+{
+	struct groups *g;
+
+	if (proc->groups_fd < 0)
+		return;
+	if ((g = groups_map(proc->groups_fd)) != NULL)
+		groups_kill(g);
+	groups_unmap(&g);
+	close(proc->groups_fd);
+	proc->groups_fd = -1;
+}
+
 static void
 proc_ended(struct parent *p, struct proc *proc, int status)
 {
@@ -447,6 +466,7 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	if (proc->chan != NULL)
 		proc_ready(proc, EV_IO_READ);
 	say_end(proc, status);
+	end_programs(proc);
 	TAILQ_REMOVE(&p->procs, proc, next);
 	if (proc == p->helpers[proc->role])
 		p->helpers[proc->role] = NULL;

@@ -40,6 +40,8 @@
 	X(renegotiations_refused, "renegotiations refused, or failed; each ends its connection")   \
 	X(distrusted, "sessions ended because their certificate was not trusted any more")         \
 	X(key_update_floods, "connections ended because of too many key updates")                  \
+	X(programs_started, "programs started")                                                    \
+	X(programs_refused, "sessions that got no program")                                        \
 	X(octets_in, "octets received")                                                            \
 	X(octets_out, "octets sent")
 

@@ -180,9 +180,9 @@ put_all(struct keeper *k, const struct parent *p)
 		put_generation(k, p, g);
 	TAILQ_FOREACH(proc, &p->procs, next)
 		if (proc->chan != NULL)
-			PUT(k, "proc %d %u %d %llu %d %d %d\n", (int)proc->role, proc->slot,
+			PUT(k, "proc %d %u %d %llu %d %d %d %d\n", (int)proc->role, proc->slot,
 				(int)proc->pid, (unsigned long long)proc->generation, (int)proc->state,
-				proc->leaving, keep(k, chan_fd(proc->chan)));
+				proc->leaving, keep(k, chan_fd(proc->chan)), keep(k, proc->groups_fd));
 }
 
 static void
@@ -480,15 +480,16 @@ read_file(struct reader *r, const char *line)
 static void
 read_proc(struct reader *r, const char *line)
 {
-	int role, pid, state, leaving, fd;
+	int role, pid, state, leaving, fd, groups_fd = -1;
 	unsigned long long generation;
 	struct generation *g;
 	struct cred_set *set;
 	struct proc *proc;
 	uint32_t slot;
 
-	if (sscanf(line, "proc %d %u %d %llu %d %d %d", &role, &slot, &pid, &generation, &state, &leaving,
-		    &fd) != 7) {
+	/* an older binary has written no groups_fd */
+	if (sscanf(line, "proc %d %u %d %llu %d %d %d %d", &role, &slot, &pid, &generation, &state, &leaving,
+		    &fd, &groups_fd) < 7) {
 		r->ok = false;
 		return;
 	}
@@ -499,6 +500,8 @@ read_proc(struct reader *r, const char *line)
 	}
 	proc = supervise_adopt(r->p, (enum role)role, slot, pid, generation, (enum proc_state)state, fd);
 	proc->leaving = leaving != 0;
+	proc->groups_fd = groups_fd;
+	set_cloexec(groups_fd, true);
 	if (role != ROLE_WORKER || slot >= TABLE_SLOTS_MAX)
 		return;
 	r->p->tables[slot].taken = true;

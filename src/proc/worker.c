@@ -9,6 +9,7 @@
 #include "proc/files.h"
 #include "proc/ticket_key.h"
 #include "proc/worker_main.h"
+#include "proto/exec/exec_engine.h"
 #include "proto/line/line_engine.h"
 #include "util/log.h"
 
@@ -25,6 +26,7 @@ _Static_assert(TICKET_KEY_SIZE == TLS_TICKET_MASTER_SIZE, "the parent's file is 
 
 static const struct engine_protocol *const protocols[] = {
 	[CONF_PROTOCOL_LINE] = &line_protocol,
+	[CONF_PROTOCOL_EXEC] = &exec_protocol,
 };
 
 static void
@@ -81,6 +83,35 @@ on_second(void *arg)
 
 /* --- from the parent -------------------------------------------------------------------------- */
 
+/* The engine knows nothing of conf/: what it needs, in its own words. */
+static void
+set_up_exec(struct service *s, uint32_t linger_ms)
+{
+	const struct conf_exec *e = &s->conf->exec;
+	const struct conf_capability *c;
+	size_t i;
+
+	_Static_assert((int)CONF_SAY_COUNT == (int)EXEC_TEXT_COUNT &&
+			(int)CONF_SAY_SHUTDOWN == (int)EXEC_TX_SHUTDOWN, "one list");
+	_Static_assert(CONF_EXEC_CAPABILITIES_MAX == EXEC_CAPABILITIES_MAX &&
+			CONF_EXEC_TEXT_MAX == EXEC_TEXT_MAX && CONF_EXEC_PATTERNS_MAX == EXEC_PATTERNS_MAX, "limits");
+	s->exec = (struct exec_conf){ .at_once = e->start == CONF_START_AT_ONCE,
+		.needs_login = (s->conf->login & CONF_LOGIN_CERTIFICATE) != 0,
+		.case_sensitive = e->case_sensitive, .arguments = e->arguments, .greeting = e->greeting,
+		.keyword = e->keyword, .reply = e->reply, .banner = e->banner,
+		.plaintext = (const char *const *)e->plaintext, .nplaintext = e->nplaintext,
+		.capabilities = s->capabilities, .ncapabilities = e->ncapabilities, .linger_ms = linger_ms };
+	for (i = 0; i < e->ncapabilities; i++) {
+		c = &e->capabilities[i];
+		s->capabilities[i] = (struct exec_capability){ .text = c->text, .pattern = c->pattern,
+			.to = c->to, .place = c->place == CONF_PLACE_BEFORE ? EXEC_BEFORE
+				: c->place == CONF_PLACE_AFTER ? EXEC_AFTER : EXEC_APPEND };
+	}
+	for (i = 0; i < EXEC_TEXT_COUNT; i++)
+		s->exec.says[i] = e->says[i].text;
+	s->engine_conf.exec = &s->exec;
+}
+
 static void
 set_up_services(struct worker *w)
 {
@@ -95,6 +126,8 @@ set_up_services(struct worker *w)
 		s->engine_conf = (struct engine_conf){ .hostname = conf->hostname,
 			.service = s->conf->name, .idle_timeout_ms = s->conf->idle_timeout_ms };
 		PT_ASSERT(domains_init(&s->domains, s->conf->tls) == 0);
+		if (s->conf->protocol == CONF_PROTOCOL_EXEC)
+			set_up_exec(s, conf->linger_ms);
 		s->count = &w->table->services[i];
 		strlcpy(s->count->name, s->conf->name, sizeof s->count->name);
 	}
@@ -204,12 +237,16 @@ on_channel(void *self, void *peer, struct frame *f)
 	struct msg_channel m;
 
 	(void)peer;
-	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_KEYHOLDER && m.role != ROLE_AUTH))
+	if (msg_channel_decode(f, &m) != 0)
 		return PT_EPROTO;
 	if (m.role == ROLE_KEYHOLDER)
 		signer_set(&w->signer, frame_take_fd(f));
-	else
+	else if (m.role == ROLE_SPAWN)
+		spawner_set(w, frame_take_fd(f));
+	else if (m.role == ROLE_AUTH)
 		auth_client_set(w->auth, frame_take_fd(f));
+	else
+		return PT_EPROTO;
 	return 0;
 }
 

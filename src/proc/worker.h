@@ -12,6 +12,7 @@
 #include "proc/domain.h"
 #include "proc/table.h"
 #include "proto/engine.h"
+#include "proto/exec/exec_engine.h"
 #include "tls/tls_cred.h"
 #include "tls/tls_session.h"
 #include "tls/tls_ticket.h"
@@ -26,6 +27,8 @@ struct service {
 	const struct conf_service *conf; /* borrowed from worker.conf */
 	const struct engine_protocol *protocol;
 	struct engine_conf engine_conf;
+	struct exec_conf exec; /* of protocol exec; borrows from conf and the two arrays */
+	struct exec_capability capabilities[EXEC_CAPABILITIES_MAX];
 	struct domains domains;      /* none when it has no TLS */
 	struct table_service *count; /* our own counters */
 };
@@ -58,6 +61,10 @@ struct signer {
 	uint64_t sick_until_ms; /* it did not answer in time: not asked again before */
 };
 
+/* A spawn process as this worker sees it (worker_spawn.c). */
+struct spawner;
+struct conn_program;
+
 struct worker {
 	struct child child;
 	uint32_t slot;
@@ -89,6 +96,8 @@ struct worker {
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
 	struct auth_client *auth; /* away for good where the configuration has no users */
+	struct spawner *spawner; /* NULL: away, or not needed */
+	uint32_t program_id;     /* the last one given */
 	TAILQ_HEAD(conn_list, conn) conns;
 	struct conn *judge_next; /* the next to be judged anew; NULL: none */
 	struct ev_timer judge_timer;
@@ -131,6 +140,11 @@ void signer_set(struct signer *s, int fd); /* takes fd; replaces the one before 
 bool signer_available(const struct signer *s);
 int signer_sign(void *arg, uint64_t generation, uint32_t key, uint32_t algorithm, bool hashed,
 		struct span data, uint8_t *sig_out, size_t *len_out);
+
+/* worker_spawn.c */
+void spawner_set(struct worker *w, int fd); /* takes fd; new programs are asked for there */
+void spawner_start(struct spawner *s, struct conn_program *p, uint32_t service, struct span environment);
+void spawner_end(struct conn_program *p);
 
 /* worker_accept.c */
 void accept_start(struct worker *w);

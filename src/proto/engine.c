@@ -83,6 +83,58 @@ engine_bye(struct engine *e, enum engine_bye why)
 	e->ops->bye(e, why);
 }
 
+bool
+engine_has_program(const struct engine *e)
+{
+	return e->ops->program != NULL;
+}
+
+void
+engine_program_started(struct engine *e, uint64_t now_ms)
+{
+	e->ops->program->started(e, now_ms);
+}
+
+void
+engine_program_refused(struct engine *e, enum engine_no_program why)
+{
+	e->ops->program->refused(e, why);
+}
+
+struct span
+engine_to_program(const struct engine *e)
+{
+	return e->ops->program->to(e);
+}
+
+void
+engine_to_program_done(struct engine *e, size_t n)
+{
+	e->ops->program->to_done(e, n);
+}
+
+size_t
+engine_program_room(const struct engine *e)
+{
+	size_t room = e->ops->program->room(e);
+
+	PT_ASSERT(room <= ENGINE_OUTPUT_MAX);
+	return room;
+}
+
+void
+engine_program_output(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms)
+{
+	PT_ASSERT(len <= e->ops->program->room(e));
+	e->ops->program->output(e, buf, len, now_ms);
+}
+
+void
+engine_program_ended(struct engine *e)
+{
+	e->ops->program->ended(e);
+}
+
 void
 engine_free(struct engine **e)
 {

@@ -29,12 +29,15 @@ enum engine_offer {
 	ENGINE_OFFER_REQUIRED, /* offered, and nothing else works before it */
 };
 
+struct exec_conf;
+
 /* What is the same for all sessions of a service. Borrowed by each engine, outlives it. */
 struct engine_conf {
 	const char *hostname;
 	const char *service;      /* the service's name in the configuration */
 	uint32_t idle_timeout_ms; /* without a complete command; 0: no limit */
 	const struct smtp_conf *smtp; /* of smtp, submission and lmtp; NULL elsewhere */
+	const struct exec_conf *exec; /* proto/exec/exec_engine.h; of exec services, NULL elsewhere */
 };
 
 /* What the caller knows about this session. Borrowed, outlives the engine. Strings are printable
@@ -76,6 +79,9 @@ enum engine_bye {
 	X(EARLY_TALKER, "spoke before the greeting")                                               \
 	X(LOGINS, "too many failed logins")                                                        \
 	X(TOO_MUCH, "more than its limits allow")                                                  \
+	X(LOGIN, "no login")                                                                       \
+	X(PROGRAM, "the program ended")                                                            \
+	X(NO_PROGRAM, "no program could be started")                                                            \
 	X(NO_MEMORY, "out of memory")
 
 enum engine_close {
@@ -98,6 +104,9 @@ enum engine_event_type {
 	ENGINE_EV_CLOSE,     /* send the output, then close; the engine takes no more input */
 	ENGINE_EV_ASK,       /* a question: answer with engine_reply(); no input is taken before */
 	ENGINE_EV_NOTE,      /* something for the log; needs no answer */
+	ENGINE_EV_START_PROGRAM, /* start the service's program for this session: engine_program_started() or
+				  * engine_program_refused() is the answer */
+	ENGINE_EV_END_PROGRAM_INPUT, /* all of engine_to_program() is taken, and no more will come */
 };
 
 struct engine_event {
@@ -116,6 +125,12 @@ enum engine_answer {
 /* Above this an engine takes no input, so that every single reply still fits below the maximum. */
 #define ENGINE_OUTPUT_HIGH (4 * 1024)
 
+/* Why there is no program. */
+enum engine_no_program {
+	ENGINE_NO_PROGRAM_BUSY,   /* as many run as may, and waiting is over */
+	ENGINE_NO_PROGRAM_FAILED, /* it cannot be started, or nobody can */
+};
+
 struct engine; /* begins with: const struct engine_ops *ops */
 
 struct engine_ops {
@@ -131,6 +146,18 @@ struct engine_ops {
 	void (*free)(struct engine **e);
 	/* NULL in engines that ask nothing */
 	void (*reply)(struct engine *e, const struct ask_reply *reply, uint64_t now_ms);
+	const struct engine_program_ops *program; /* NULL: a protocol without a program */
+};
+
+/* See the calls of the same names. */
+struct engine_program_ops {
+	void (*started)(struct engine *e, uint64_t now_ms);
+	void (*refused)(struct engine *e, enum engine_no_program why);
+	struct span (*to)(const struct engine *e);
+	void (*to_done)(struct engine *e, size_t n);
+	size_t (*room)(const struct engine *e);
+	void (*output)(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
+	void (*ended)(struct engine *e);
 };
 
 struct engine {
@@ -167,6 +194,8 @@ uint64_t engine_tick(struct engine *e, uint64_t now_ms);
 /* The peer will send no more (close_notify, or end of file in plaintext). What was taken of a
  * command that is not complete is dropped; ENGINE_EV_CLOSE follows, at once or, where a question is
  * open (ENGINE_EV_ASK: the command it belongs to was complete), after its answer. Nothing happens when the engine
+ * command that is not complete is dropped; ENGINE_EV_CLOSE follows (where there is a program, when
+ * that has ended its output). Nothing happens when the engine
  * is closed already or has given its go-ahead for TLS. */
 void engine_end_of_input(struct engine *e);
 
@@ -175,6 +204,31 @@ void engine_end_of_input(struct engine *e);
  * when the engine is closed already or has given its go-ahead for TLS: an octet of plaintext behind
  * that would break the handshake. */
 void engine_bye(struct engine *e, enum engine_bye why);
+
+/* --- a program behind the engine: a second stream of octets -------------------------------------
+ *
+ * Only of engines that gave out ENGINE_EV_START_PROGRAM. The program is the caller's: it ends it when the
+ * engine is freed. Back-pressure: the engine takes no input while too much waits for the program, and
+ * has no room for its output while too much waits for the peer. */
+
+bool engine_has_program(const struct engine *e);
+
+/* Answers ENGINE_EV_START_PROGRAM, one of the two and once; any other time it is our own bug (asserted). */
+void engine_program_started(struct engine *e, uint64_t now_ms);
+void engine_program_refused(struct engine *e, enum engine_no_program why);
+
+/* Octets for the program's input: borrowed, valid until the next call that takes e; a program that has closed its
+ * input is spared them (say that they are done). */
+struct span engine_to_program(const struct engine *e);
+void engine_to_program_done(struct engine *e, size_t n);
+
+/* How much of the program's output the engine takes now; and that much or less of it. */
+size_t engine_program_room(const struct engine *e);
+void engine_program_output(struct engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
+
+/* It will write no more, and all that it wrote was given. ENGINE_EV_CLOSE follows. Also when it writes no more than
+ * we wait for: after engine_end_of_input(), `linger` behind its last octet. */
+void engine_program_ended(struct engine *e);
 
 /* NULL is fine; sets the pointer to NULL. */
 void engine_free(struct engine **e);

@@ -12,6 +12,20 @@ import harness as h
 ROLES = ('keyholder', 'worker', 'control', 'auth')
 FORBIDDEN = ('open a file', 'connect a socket', 'make a socket', 'trace its parent', 'signal its parent')
 KILLS = 'run a program'
+# The spawn process has no filter, because the programs that it starts would inherit it.
+SPAWN_MAY = {'open a file': True, 'connect a socket': True, 'make a socket': True, 'trace its parent': False,
+             'signal its parent': True}
+SPAWN_KEEPS = {5, 6, 7}  # CAP_KILL, CAP_SETGID, CAP_SETUID
+SERVICES = h.LINE_SERVICE + '''
+service program {
+    protocol exec
+    listen 127.0.0.1:@program starttls-required
+    tls main
+    login none
+    command /bin/cat
+    user nobody
+}
+'''
 USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc', 'auth': '_posterna'}
 PROBE_LINE = re.compile(r'probe: (\w+): ([^:]+): (.*)')
 
@@ -38,11 +52,13 @@ class Probed:
     """The outcome of one SIGURG: {(role, what): set of results}, and who was killed by a signal."""
 
     def __init__(self, site):
-        with site.server(h.LINE_SERVICE, allowed=False, top=users_file(site)) as server:
+        with site.server(SERVICES, allowed=False, top=users_file(site)) as server:
             self.before = {p['pid']: p['role'] for p in server.status()['processes']}
             server.signal(signal.SIGURG)
             for pid, role in self.before.items():
-                server.wait_log(r'probe: %s\[%d\] was ended by signal' % (role, pid))
+                # what the spawn process runs takes its place, and has no channel: it ends, or the parent ends it
+                server.wait_log(r'probe: spawn\[%d\] ended' % pid if role == 'spawn'
+                                else r'probe: %s\[%d\] was ended by signal' % (role, pid))
             h.within(h.TIMEOUT, lambda: recovered(server, self.before), 'new processes in their places')
             server.secure(cert='alice').close()
             h.equal(server.stop(), 0, 'exit code')
@@ -77,13 +93,49 @@ def cell_killed(probed, role):
             h.equal(probed.killed.get(pid), signal.SIGSYS, f'the signal that ended {role}[{pid}]')
 
 
+def cell_of_spawn(probed, what):
+    if what == 'trace its parent' and not h.ROOT:
+        raise h.Skip('needs root: without it the parent is a process like its own')
+    result, = probed.results[('spawn', what)]
+    h.equal(result != 'Operation not permitted', SPAWN_MAY[what], f'may (it said: {result})')
+
+
 def nothing_else(probed):
-    known = {(role, what) for role in ROLES for what in FORBIDDEN}
+    known = {(role, what) for role in (*ROLES, 'spawn') for what in FORBIDDEN}
     h.equal(set(probed.results) - known, set(), 'probes that this test does not know')
 
 
 def each(server):
-    return [(p['role'], p['pid']) for p in server.status()['processes']]
+    """Those that have an account and an empty root."""
+    return [(p['role'], p['pid']) for p in server.status()['processes'] if p['role'] != 'spawn']
+
+
+def spawn_is_reduced(server):
+    """Root with few capabilities, or the server's user; its programs have none, and are nobody else's."""
+    pid, = server.pids('spawn')
+    status = h.process_status(pid)
+    h.equal((status['NoNewPrivs'], status['Seccomp']), ('1', '0'), 'NoNewPrivs and Seccomp')
+    want = sum(1 << n for n in SPAWN_KEEPS) if h.ROOT else 0
+    h.equal(int(status['CapEff'], 16), want, 'CapEff')
+    h.equal(int(status['CapPrm'], 16), want, 'CapPrm')
+    client = server.connect('program')
+    with client:
+        client.send(b'STARTTLS\r\n')
+        h.equal(client.line(), 'OK begin TLS', 'the go-ahead')
+        client.wrap(server.site.certs.context())
+        client.send(b'hello\n')
+        h.equal(client.sock.recv(10), b'hello\n', 'the answer')
+        program, = pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+        status = h.process_status(int(program))
+        h.equal((status['NoNewPrivs'], status['Seccomp']), ('1', '0'), "the program's NoNewPrivs and Seccomp")
+        for name in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb'):
+            h.equal(int(status[name], 16), 0, f"the program's {name}")
+        if h.ROOT:
+            nobody = pwd.getpwnam('nobody')
+            h.equal(status['Uid'].split(), [str(nobody.pw_uid)] * 4, "the program's users")
+            h.equal(status['Gid'].split(), [str(nobody.pw_gid)] * 4, "the program's groups")
+            h.equal(set(status['Groups'].split()) - set(map(str, os.getgrouplist('nobody', nobody.pw_gid))), set(),
+                    'further groups')
 
 
 def kernel_says(server):
@@ -222,14 +274,17 @@ def main():
             for what in FORBIDDEN:
                 topic.case(f'{role}: {what}: not permitted', cell, probed[0], role, what)
             topic.case(f'{role}: {KILLS}: killed', cell_killed, probed[0], role)
+        for what in FORBIDDEN if probed else ():
+            topic.case(f'spawn: {what}', cell_of_spawn, probed[0], what)
         if probed:
             topic.case('no other probes', nothing_else, probed[0])
     else:
         topic.case('every process tries what it may not', need_probe)
-    with site.server(h.LINE_SERVICE, top=users_file(site)) as server:
+    with site.server(SERVICES, top=users_file(site)) as server:
         topic.case('no new privileges, a filter, no capability', kernel_says, server)
         topic.case('a user for each role', users, server)
         topic.case('the parent keeps few capabilities', parent_is_reduced, server)
+        topic.case('the spawn process and its programs', spawn_is_reduced, server)
         topic.case('an empty root folder', empty_root, server)
         topic.case('descriptors', descriptors, server)
         topic.case('no dumps', dumps, server)

@@ -106,6 +106,8 @@ one_user() {
 	while IFS= read -r line; do
 		check "$who: $line" pasted "$line" '"IDENTITY" "alice@example.test"' Goodbye
 	done < <(lines "$who" gnutls-cli)
+	line=$(lines "$who" printf)
+	check "$who: $line" says 18446744073709551616 sh -c "$line"
 	line=$(sed -n 's/^  \(.*postern -f .* status\)$/\1/p' "$tmp/log/$who")
 	check "$who: $line" says "127.0.0.1:$LINE_PORT starttls-required" "${as[@]}" sh -c "cd / && $line"
 	check "$who: reload" says 'generation 2 serves' "${as[@]}" "$POSTERN" -f "$POSTERN_CONF" reload

@@ -5,6 +5,7 @@
  * arguments it runs every script below this folder, and then those that must fail. */
 #include "script.h"
 
+#include "proto/exec/exec_engine.h"
 #include "proto/line/line_engine.h"
 #include "proto/smtp/smtp_engine.h"
 #include "ask.h"
@@ -23,7 +24,7 @@
 #define GOT_MAX (1024 * 1024)
 #define SHOWN_MAX 200 /* octets of a line in a message */
 
-static const struct engine_protocol *const protocols[] = { &line_protocol, &smtp_protocol,
+static const struct engine_protocol *const protocols[] = { &line_protocol, &exec_protocol, &smtp_protocol,
 							  &submission_protocol, &lmtp_protocol };
 
 /* Names as scripts write them. */
@@ -35,13 +36,24 @@ static const char *const offer_names[] = { [ENGINE_OFFER_NONE] = "none",
 static const char *const event_names[] = { [ENGINE_EV_START_TLS] = "start-tls",
 					   [ENGINE_EV_INJECTION] = "injection",
 					   [ENGINE_EV_CLOSE] = "close",
-					   [ENGINE_EV_ASK] = "", [ENGINE_EV_NOTE] = "note" };
+					   [ENGINE_EV_ASK] = "", [ENGINE_EV_NOTE] = "note",
+
+					   [ENGINE_EV_START_PROGRAM] = "start-program",
+					   [ENGINE_EV_END_PROGRAM_INPUT] = "end-program-input" };
 static const char *const bye_names[] = { [ENGINE_BYE_SHUTDOWN] = "shutdown",
 					 [ENGINE_BYE_LIMIT_TOTAL] = "limit-total",
 					 [ENGINE_BYE_LIMIT_ADDRESS] = "limit-address",
 					 [ENGINE_BYE_CERTIFICATE] = "certificate" };
 
+/* Of an exec service. */
+struct exec_facts {
+	struct exec_conf conf;
+	const char *plaintext[EXEC_PATTERNS_MAX];
+	struct exec_capability capabilities[EXEC_CAPABILITIES_MAX];
+};
+
 struct facts {
+	struct exec_facts exec;
 	struct engine_conf conf;
 	struct engine_peer peer;
 	struct smtp_conf smtp;
@@ -67,6 +79,9 @@ struct run {
 	uint64_t now_ms;
 	struct buf unsent; /* octets that the engine has not taken */
 	struct buf got;    /* output that no step has read */
+	struct buf input;  /* of the program, that no step has read */
+	char *parts[EXEC_CAPABILITIES_MAX * 4]; /* owned */
+	size_t nparts;
 	struct told events[EVENTS_MAX];
 	size_t nevents;
 	struct told question; /* given out, not answered, while asked */
@@ -195,25 +210,40 @@ take_event(struct run *r, const struct engine_event *ev)
 	return tell(r, ev, words);
 }
 
-/* Takes all that the engine has for us. */
 static int
-pump(struct run *r)
+take_events(struct run *r)
 {
 	struct engine_event ev;
-	struct span out;
 	int rc;
 
 	while (engine_event(r->e, &ev))
 		if ((rc = take_event(r, &ev)) != 0)
 			return rc;
-	if ((rc = take_event(r, NULL)) != 0)
+	return take_event(r, NULL);
+}
+
+/* Takes all that the engine has for us. */
+static int
+pump(struct run *r)
+{
+	struct span out;
+	int rc;
+
+	if ((rc = take_events(r)) != 0)
 		return rc;
+	while (engine_has_program(r->e) && (out = engine_to_program(r->e)).n > 0) {
+		if (buf_append(&r->input, out.p, out.n) != 0)
+			return fail(r, "more input of a program than %d octets", GOT_MAX);
+		engine_to_program_done(r->e, out.n);
+		if ((rc = take_events(r)) != 0)
+			return rc;
+	}
 	while ((out = engine_output(r->e)).n > 0) {
 		if (buf_append(&r->got, out.p, out.n) != 0)
 			return fail(r, "more output than %d octets", GOT_MAX);
 		engine_output_done(r->e, out.n);
 	}
-	return 0;
+	return take_events(r); /* output that has gone may have been the last */
 }
 
 /* Offers what is unsent until nothing more is taken. */
@@ -259,6 +289,8 @@ nothing_unread(struct run *r)
 	}
 	if (r->nevents > 0)
 		return fail(r, "an event that no step reads: %s", r->events[0].words);
+	if ((s = buf_span(&r->input)).n > 0)
+		return fail(r, "input of the program that no step reads: %s", show(s, shown));
 	return 0;
 }
 
@@ -363,6 +395,19 @@ step_server_all(struct run *r, const struct step *st)
 }
 
 static int
+step_server_octets(struct run *r, const struct step *st)
+{
+	struct span s = buf_span(&r->got), want = { (const uint8_t *)st->text, st->len };
+	char wanted[SHOWN_MAX], shown[SHOWN_MAX];
+
+	r->expected = true;
+	if (s.n < want.n || memcmp(s.p, want.p, want.n) != 0)
+		return fail(r, "expected octets: %s; got: %s", show(want, wanted), show(s, shown));
+	buf_consume(&r->got, want.n);
+	return 0;
+}
+
+static int
 step_protocol(struct run *r, const struct step *st)
 {
 	size_t i;
@@ -438,6 +483,101 @@ conf_smtp(struct run *r, const char *text, int *rc_out)
 	return true;
 }
 
+/* A script's strings end at its "|" signs, which are written over. */
+static char *
+part_of(char **rest)
+{
+	char *part = *rest, *bar = strstr(part, " | ");
+
+	*rest = NULL;
+	if (bar != NULL) {
+		*bar = '\0';
+		*rest = bar + 3;
+	}
+	return part;
+}
+
+/* capability PLACE TEXT | PATTERN [| TO] */
+static int
+conf_capability(struct run *r, const char *text)
+{
+	static const char *const places[] = { [EXEC_BEFORE] = "before", [EXEC_AFTER] = "after",
+					      [EXEC_APPEND] = "append" };
+	struct exec_facts *x = &r->next.exec;
+	struct exec_capability *c = &x->capabilities[x->conf.ncapabilities];
+	size_t i, k = r->nparts;
+	char *rest;
+
+	if (x->conf.ncapabilities == EXEC_CAPABILITIES_MAX || k == PT_COUNT(r->parts) ||
+	    (rest = r->parts[r->nparts++] = strdup(text)) == NULL)
+		return fail(r, "too many capabilities");
+	for (i = 0; i < PT_COUNT(places); i++)
+		if (value_of(rest, places[i]) != NULL)
+			break;
+	if (i == PT_COUNT(places))
+		return fail(r, "no such place: %s", text);
+	c->place = (enum exec_place)i;
+	rest += strlen(places[i]) + 1;
+	c->text = part_of(&rest);
+	c->pattern = rest != NULL ? part_of(&rest) : "";
+	c->to = rest;
+	x->conf.ncapabilities++;
+	return 0;
+}
+
+static int
+conf_exec(struct run *r, const char *text)
+{
+	static const char *const words[EXEC_TEXT_COUNT] = {
+#define EXEC_TEXT_WORD(name, word, text) [EXEC_TX_##name] = (word),
+		EXEC_TEXTS(EXEC_TEXT_WORD)
+#undef EXEC_TEXT_WORD
+	};
+	struct exec_facts *x = &r->next.exec;
+	const struct {
+		const char *name;
+		bool *to;
+	} flags[] = { { "at-once", &x->conf.at_once }, { "login", &x->conf.needs_login },
+		      { "case-sensitive", &x->conf.case_sensitive }, { "arguments", &x->conf.arguments } };
+	const struct {
+		const char *name;
+		const char **to;
+	} texts[] = { { "greeting", &x->conf.greeting }, { "keyword", &x->conf.keyword },
+		      { "reply", &x->conf.reply }, { "banner", &x->conf.banner } };
+	const char *v, *said;
+	uint64_t ms;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < PT_COUNT(flags); i++)
+		if (strcmp(text, flags[i].name) == 0) {
+			*flags[i].to = true;
+			return 0;
+		}
+	for (i = 0; i < PT_COUNT(texts); i++)
+		if ((v = value_of(text, texts[i].name)) != NULL) {
+			*texts[i].to = v;
+			return 0;
+		}
+	if ((v = value_of(text, "capability")) != NULL)
+		return conf_capability(r, v);
+	if ((v = value_of(text, "plaintext")) != NULL && x->conf.nplaintext < EXEC_PATTERNS_MAX) {
+		x->plaintext[x->conf.nplaintext++] = v;
+		return 0;
+	}
+	if ((v = value_of(text, "linger")) != NULL) {
+		if ((rc = duration(r, v, &ms)) == 0)
+			x->conf.linger_ms = (uint32_t)ms;
+		return rc;
+	}
+	for (i = 0; (v = value_of(text, "say")) != NULL && i < EXEC_TEXT_COUNT; i++)
+		if ((said = value_of(v, words[i])) != NULL) {
+			x->conf.says[i] = said;
+			return 0;
+		}
+	return fail(r, "no such conf: exec %s", text);
+}
+
 static int
 step_conf(struct run *r, const struct step *st)
 {
@@ -455,6 +595,8 @@ step_conf(struct run *r, const struct step *st)
 		r->next.conf.idle_timeout_ms = (uint32_t)ms;
 	} else if (conf_smtp(r, st->text, &rc)) {
 		return rc;
+	} else if ((v = value_of(st->text, "exec")) != NULL) {
+		return conf_exec(r, v);
 	} else {
 		return fail(r, "no such conf: %s", st->text);
 	}
@@ -538,6 +680,9 @@ step_start(struct run *r, const struct step *st)
 	r->live.peer.sans = r->live.sans;
 	r->live.conf.smtp = &r->live.smtp;
 	r->ask.live = false;
+	r->live.conf.exec = &r->live.exec.conf;
+	r->live.exec.conf.plaintext = r->live.exec.plaintext;
+	r->live.exec.conf.capabilities = r->live.exec.capabilities;
 	r->e = r->protocol->new(&r->live.conf, (enum engine_start)i, r->offer, &r->live.peer,
 				r->now_ms);
 	return r->e == NULL ? fail(r, "out of memory") : pump(r);
@@ -680,6 +825,75 @@ step_bye(struct run *r, const struct step *st)
 	return pump(r);
 }
 
+/* --- the program ------------------------------------------------------------------------------ */
+
+static int
+program_ready(struct run *r)
+{
+	if (r->e == NULL || !engine_has_program(r->e))
+		return fail(r, "no session with a program has been started");
+	return r->nevents == 0 ? 0 : fail(r, "an event that no step reads: %s", r->events[0].words);
+}
+
+/* The program writes, as much as is taken at a time; octet by octet where the client speaks so. */
+static int
+step_program_output(struct run *r, const struct step *st)
+{
+	size_t done = 0, room, n;
+	int rc;
+
+	if ((rc = program_ready(r)) != 0)
+		return rc;
+	while (done < st->len) {
+		n = r->cut == 0 ? 1 : st->len - done;
+		if ((room = engine_program_room(r->e)) == 0)
+			return fail(r, "the program's output is not taken");
+		if (n > room)
+			n = room;
+		engine_program_output(r->e, (const uint8_t *)st->text + done, n, r->now_ms);
+		done += n;
+		if ((rc = pump(r)) != 0)
+			return rc;
+	}
+	return offer_unsent(r);
+}
+
+static int
+step_program_input(struct run *r, const struct step *st)
+{
+	struct span s = buf_span(&r->input), want = { (const uint8_t *)st->text, st->len };
+	char wanted[SHOWN_MAX], shown[SHOWN_MAX];
+
+	r->expected = true;
+	if (s.n < want.n || memcmp(s.p, want.p, want.n) != 0)
+		return fail(r, "expected as the program's input: %s; got: %s", show(want, wanted),
+			show(s, shown));
+	buf_consume(&r->input, want.n);
+	return 0;
+}
+
+static int
+step_program(struct run *r, const struct step *st)
+{
+	int rc;
+
+	if ((rc = program_ready(r)) != 0)
+		return rc;
+	if (strcmp(st->text, "runs") == 0)
+		engine_program_started(r->e, r->now_ms);
+	else if (strcmp(st->text, "busy") == 0)
+		engine_program_refused(r->e, ENGINE_NO_PROGRAM_BUSY);
+	else if (strcmp(st->text, "failed") == 0)
+		engine_program_refused(r->e, ENGINE_NO_PROGRAM_FAILED);
+	else if (strcmp(st->text, "ends") == 0)
+		engine_program_ended(r->e);
+	else
+		return fail(r, "no such step of a program: %s", st->text);
+	if ((rc = pump(r)) != 0)
+		return rc;
+	return offer_unsent(r);
+}
+
 static step_f *const acts[SCRIPT_V_COUNT] = {
 	[SCRIPT_V_CLIENT] = step_client,
 	[SCRIPT_V_CLIENT_RAW] = step_client,
@@ -704,6 +918,11 @@ static step_f *const acts[SCRIPT_V_COUNT] = {
 	[SCRIPT_V_WAIT] = step_wait,
 	[SCRIPT_V_END_OF_INPUT] = step_end_of_input,
 	[SCRIPT_V_BYE] = step_bye,
+	[SCRIPT_V_SERVER_OCTETS] = step_server_octets,
+	[SCRIPT_V_PROGRAM_LINE] = step_program_output,
+	[SCRIPT_V_PROGRAM_RAW] = step_program_output,
+	[SCRIPT_V_PROGRAM_INPUT] = step_program_input,
+	[SCRIPT_V_PROGRAM] = step_program,
 };
 
 /* What must hold when the last step is done. */
@@ -743,8 +962,11 @@ replay(const struct script *s, size_t cut, struct diag *diag)
 					   .max_errors = 20, .max_unknown = 10, .max_commands = 1000,
 					   .login = SMTP_LOGIN_CERTIFICATE };
 	ask_script_init(&r->ask);
+	r->next.exec.conf = (struct exec_conf){ .keyword = "STARTTLS", .reply = "OK begin TLS",
+						.linger_ms = 2000 };
 	buf_init(&r->unsent, SCRIPT_TEXT_MAX * 2);
 	buf_init(&r->got, GOT_MAX);
+	buf_init(&r->input, GOT_MAX);
 	for (i = 0; i < s->n && rc == 0; i++) {
 		r->step = &s->steps[i];
 		rc = acts[r->step->verb](r, r->step);
@@ -755,6 +977,9 @@ replay(const struct script *s, size_t cut, struct diag *diag)
 	buf_fini(&r->unsent);
 	buf_fini(&r->got);
 	ask_script_fini(&r->ask);
+	buf_fini(&r->input);
+	while (r->nparts > 0)
+		free(r->parts[--r->nparts]);
 	free(r);
 	return rc;
 }

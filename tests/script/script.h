@@ -34,7 +34,12 @@
 	X(EVENT, "event", WORDS)                                                                   \
 	X(WAIT, "wait", WORDS)                                                                     \
 	X(END_OF_INPUT, "end-of-input", WORDS)                                                     \
-	X(BYE, "bye", WORDS)
+	X(BYE, "bye", WORDS)                                                                       \
+	X(SERVER_OCTETS, "S=", RAW)                                                                \
+	X(PROGRAM_LINE, "P:", LINE)                                                                \
+	X(PROGRAM_RAW, "P*", RAW)                                                                  \
+	X(PROGRAM_INPUT, "I*", RAW)                                                                \
+	X(PROGRAM, "program", WORDS)
 
 enum script_verb {
 #define SCRIPT_VERB_ENUM(name, word, how) SCRIPT_V_##name,

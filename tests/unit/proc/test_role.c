@@ -6,7 +6,8 @@
 static void
 test_names(void)
 {
-	static const char *const roles[] = { "parent", "keyholder", "worker", "control", "auth", "unknown" };
+	static const char *const roles[] = { "parent", "keyholder", "worker", "control", "auth", "spawn",
+		"unknown" };
 	static const char *const states[] = { "starting", "ready", "serving", "draining", "stopping",
 		"unknown" };
 	unsigned i;

@@ -49,8 +49,7 @@ __wrap_free(void *p)
 	__real_free(p);
 }
 
-static const struct engine_conf conf = { .hostname = "mail.example.org",
-					 .service = "example",
+static const struct engine_conf conf = { .hostname = "mail.example.org", .service = "example",
 					 .idle_timeout_ms = 300000 };
 static const struct engine_peer plaintext;
 static const struct engine_peer tls = { .tls = true, .tls_version = "TLS1.3",
