@@ -88,10 +88,9 @@ look_at(struct parent *p, struct generation *g)
 		log_msg(LOG_L_ERROR, "%s: the users stay as they were", diag.text);
 }
 
-static void
-look(void *arg)
+void
+accounts_look(struct parent *p)
 {
-	struct parent *p = arg;
 	struct generation *g;
 
 	TAILQ_FOREACH(g, &p->generations, next)
@@ -99,10 +98,16 @@ look(void *arg)
 			look_at(p, g);
 }
 
+static void
+changed(void *arg)
+{
+	accounts_look(arg);
+}
+
 void
 accounts_init(struct parent *p)
 {
-	p->accounts_watch = watch_new(p->loop, true, look, p);
+	p->accounts_watch = watch_new(p->loop, true, changed, p);
 }
 
 void
@@ -127,7 +132,7 @@ accounts_follow(struct parent *p)
 	}
 	if (rc != 0)
 		log_msg(LOG_L_ERROR, "the users file cannot be watched, out of memory: a change needs a reload");
-	look(p);
+	accounts_look(p);
 }
 
 void

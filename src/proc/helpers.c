@@ -323,8 +323,11 @@ helper_agrees(struct parent *p, struct proc *proc, uint64_t number)
 			return;
 		g->agreed |= BIT(proc->role);
 	}
-	if (!proc->joined && has_agreed_to_all(p, proc->role))
+	if (!proc->joined && has_agreed_to_all(p, proc->role)) {
 		join(p, proc);
+		if (proc->role == ROLE_AUTH)
+			accounts_look(p); /* what changed while there was none */
+	}
 }
 
 /* --- start ------------------------------------------------------------------------------------ */

@@ -226,6 +226,7 @@ bool accounts_wanted(const struct conf *conf);
 void accounts_begin(struct parent *p, struct proc *proc);
 void accounts_give(struct parent *p, struct proc *proc, const struct generation *g);
 void accounts_init(struct parent *p);
+void accounts_look(struct parent *p); /* files may have changed, or who they are for can be told now */
 void accounts_follow(struct parent *p); /* the generations have changed: their files are watched, and looked at */
 /* AUTH_LOADED; users: how many there are now, or still. */
 void accounts_loaded(struct parent *p, struct proc *proc, uint64_t generation, bool ok, uint32_t users,

@@ -3,6 +3,7 @@ mistake; and the process that holds it, killed and upgraded."""
 import os
 import signal
 import subprocess
+import time
 
 import harness as h
 
@@ -105,6 +106,18 @@ def killed(site):
         server.secure(cert='alice').close()
 
 
+def killed_with_a_change(site):
+    """A file that changes while auth hangs, and while it is dead, is what the next one gets in the end."""
+    with with_users(site, allowed=r'auth\[\d+\] was ended by signal 9') as server:
+        for n in range(3, 6):
+            [pid] = server.pids('auth')
+            os.kill(pid, signal.SIGSTOP)
+            put(server.users_file, GOOD + ''.join(f'more{i}@example.test -\n' for i in range(2, n)))
+            time.sleep(0.5)  # it is given to the one that hangs; sooner or later is right, too
+            os.kill(pid, signal.SIGKILL)
+            server.wait_log(f'the users have changed: {n} of them now')
+
+
 def comes_and_goes(site):
     """A reload to a configuration without users, and back."""
     with with_users(site) as server:
@@ -159,6 +172,7 @@ def main():
     topic.case('warnings of posternd -n', warnings, site)
     topic.case('no start with a mistake', does_not_start, site)
     topic.case('killed, it comes back', killed, site)
+    topic.case('a change that a dead process was given', killed_with_a_change, site)
     topic.case('users come and go with the configuration', comes_and_goes, site)
     topic.case('an upgrade', upgraded, site)
     topic.case('the impersonate table', impersonate, site)

@@ -259,6 +259,11 @@ test_questions(void)
 	memset(longest, 'x', sizeof longest);
 	auth_client_recipient(client, &g->r, (struct span){ (uint8_t *)longest, sizeof longest }, answered, g);
 	CU_ASSERT_EQUAL(wait_for(g, 10), AUTH_BAD_ADDRESS);
+	/* a certificate's user may be what is no address of ours: nobody, and no reason to condemn the worker */
+	auth_client_sender(client, &g->r, "a/b@example.org", span_str("team@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 11), AUTH_NO_USER);
+	auth_client_identify(client, &g->r, "a/b@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 12), AUTH_NO_USER);
 	CU_ASSERT_TRUE(auth_client_available(client));
 }
 
