@@ -66,8 +66,8 @@ def mistakes(site):
         server.wait_log('reload failed, everything goes on as before: .*users-.*:1: no credentials')
         # what was good is what the next one gets
         os.kill(server.pids('auth')[0], signal.SIGKILL)
-        h.within(h.TIMEOUT, lambda: server.processes('auth') and
-                 server.processes('auth')[0]['state'] == 'serving', 'another auth process')
+        h.within(h.TIMEOUT, lambda: [p for p in server.processes('auth') if p['state'] == 'serving'],
+                 'another auth process')
         put(server.users_file, GOOD)
         server.reload()
 
