@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-ROWS = "cycle sockets cert known resumed noop latency storm pickup idle mutual plain".split()
+ROWS = "cycle sockets cert known resumed noop latency storm pickup exec idle mutual plain".split()
 TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
@@ -96,8 +96,8 @@ def free_port():
 
 
 class Server:
-    def __init__(self, posternd, folder, meter, workers, tls=""):
-        self.port = free_port()
+    def __init__(self, posternd, folder, meter, workers, tls="", programs=False):
+        self.port, self.cat_port, self.echo_port = free_port(), free_port(), free_port()
         self.folder = tempfile.mkdtemp(prefix="server.", dir=folder)
         os.mkdir(os.path.join(self.folder, "run"))
         os.mkdir(os.path.join(self.folder, "state"))
@@ -123,6 +123,18 @@ service line {{
     max-connections 100000
     max-per-address 100000
     idle-timeout 1h
+}}
+""")
+            for name, port, command in (("cat", self.cat_port, "/bin/cat"),
+                                        ("echo", self.echo_port, "/bin/echo ready")):
+                f.write("" if not programs else f"""service {name} {{
+    protocol exec
+    listen 127.0.0.1:{port} starttls-required
+    tls main
+    login none
+    command {command}
+    greeting OK
+    max-per-address 1000
 }}
 """)
         self.output = open(os.path.join(self.folder, "output"), "w")
@@ -378,6 +390,38 @@ class Bench:
                 Line("the same without changes: longest wait", worst_without, "ms"),
                 Line("the same: p99", p99, "µs", "without", p99_ratio)]
 
+    def exec_rows(self):
+        """Octets through a program and back, beside the line service's own ECHO; and how soon a program speaks."""
+        server = Server(self.o.posternd, self.folder, self.meter, "auto", programs=True)
+        own, through, ratios, cpu_ratios, first, p99, started = [], [], [], [], [], [], []
+
+        def talk(mode, port, *more):
+            r = json.loads(self.tool("talk", mode, "--port", port, "--seconds", self.o.seconds,
+                                     "--meter", self.meter.spec(server), *more))
+            r["rate"], r["cpu_us_op"] = r["ops"] / r["seconds"], r["cpu_us"] / r["ops"]
+            return r
+        for n in range(self.o.rounds):
+            got = {}
+            for which in ((0, 1) if n % 2 else (1, 0)):
+                got[which] = talk("echo", server.cat_port) if which else talk("echo", server.port, "--ok")
+            own.append(got[0]["rate"])
+            through.append(got[1]["rate"])
+            ratios.append(got[1]["rate"] / got[0]["rate"])
+            cpu_ratios.append(got[1]["cpu_us_op"] / got[0]["cpu_us_op"])
+            r = talk("first", server.echo_port)
+            first.append(r["p50_us"] / 1000)
+            p99.append(r["p99_us"] / 1000)
+            started.append(r["rate"])
+            say(f"# exec round {n + 1} of {self.o.rounds}")
+        server.stop()
+        name = "64 lines of 1 KiB at once in TLS"
+        return [Line(name + ", echoed by the line service", own, "lines/s"),
+                Line("the same, echoed by cat(1)", through, "lines/s", "line service", ratios, 0.6, least=True),
+                Line("the same: CPU, cat's included", cpu_ratios, "x line service"),
+                Line(f"a program's first octet, one client ({statistics.median(started):,.0f} sessions/s), p50", first,
+                     "ms", None, None, 5),
+                Line("the same, p99", p99, "ms")]
+
     def idle_rows(self, name, bar, workers, certs, plain):
         slopes = []
         few, many = self.o.idle
@@ -406,6 +450,8 @@ class Bench:
             lines += self.storm_rows()
         if "pickup" in rows:
             lines += self.pickup_rows()
+        if "exec" in rows:
+            lines += self.exec_rows()
         if "idle" in rows:
             lines += self.idle_rows("idle TLS connection", 16, "auto", False, False)
         if "mutual" in rows:
