@@ -35,8 +35,10 @@ send_log(void *arg, enum log_level level, const char *text, const struct log_fie
 
 /* The parent is gone: whatever we do, nobody supervises it. */
 __attribute__((noreturn)) static void
-orphaned(void)
+orphaned(const struct child *c)
 {
+	if (c->orphaned != NULL)
+		c->orphaned(c->self);
 	_exit(0);
 }
 
@@ -48,7 +50,7 @@ parent_ready(void *arg, unsigned what)
 	int i, rc = 0;
 
 	if ((what & EV_IO_WRITE) && chan_flush(c->parent) != 0)
-		orphaned();
+		orphaned(c);
 	for (i = 0; i < PARENT_FRAMES_MAX && rc == 0; i++) {
 		if ((rc = chan_recv(c->parent, &f)) != 0)
 			break;
@@ -58,7 +60,7 @@ parent_ready(void *arg, unsigned what)
 				msg_name(f.type), proc_state_name(c->state));
 	}
 	if (rc != 0 && rc != PT_EAGAIN)
-		orphaned();
+		orphaned(c);
 	ev_io_want(&c->parent_io, EV_IO_READ | (chan_wants_write(c->parent) ? EV_IO_WRITE : 0));
 }
 
@@ -66,7 +68,7 @@ void
 child_send(struct child *c, struct frame *f, int fd)
 {
 	if (chan_send(c->parent, f, fd) != 0)
-		orphaned();
+		orphaned(c);
 	if (chan_wants_write(c->parent))
 		ev_io_want(&c->parent_io, EV_IO_READ | EV_IO_WRITE);
 }

@@ -19,6 +19,7 @@ struct child {
 	const struct ipc_rule *rules; /* for frames from the parent */
 	size_t nrules;
 	void *self; /* given to the handlers */
+	void (*orphaned)(void *self); /* NULL, or what is done when the parent is gone, before the end */
 	int log_fd;
 	unsigned log_lost; /* messages that the log did not take */
 };

@@ -275,6 +275,13 @@ on_stop_timer(void *arg)
 	exit(0);
 }
 
+/* Nobody ends its programs if we do not. */
+static void
+orphaned(void *self)
+{
+	program_kill_all(self);
+}
+
 static int
 on_stop(void *self, void *peer, struct frame *f)
 {
@@ -311,6 +318,7 @@ spawn_main(int argc, char **argv)
 	TAILQ_INIT(&s.programs);
 	s.is_root = geteuid() == 0;
 	child_init(&s.child, ROLE_SPAWN, argc, argv, rules, PT_COUNT(rules), &s);
+	s.child.orphaned = orphaned;
 	ev_timer_init(&s.stop_timer, s.child.loop, on_stop_timer, &s);
 	s.child.state = PROC_SERVING;
 	setproctitle("spawn: %s", proc_state_name(PROC_SERVING));

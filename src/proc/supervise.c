@@ -486,23 +486,37 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	free(proc);
 }
 
+/* Those that we have started. */
+static void
+reap_ours(struct parent *p)
+{
+	struct proc *proc, *next;
+	int status;
+
+	if (p->check_pid > 0 && waitpid(p->check_pid, &status, WNOHANG) == p->check_pid)
+		upgrade_checked(p, status);
+	for (proc = TAILQ_FIRST(&p->procs); proc != NULL; proc = next) {
+		next = TAILQ_NEXT(proc, next);
+		if (waitpid(proc->pid, &status, WNOHANG) == proc->pid) {
+			proc_ended(p, proc, status);
+			next = TAILQ_FIRST(&p->procs); /* others may have gone with it */
+		}
+	}
+}
+
 void
 supervise_reap(struct parent *p)
 {
-	struct proc *proc;
-	int status;
-	pid_t pid;
+	siginfo_t si;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid == p->check_pid) {
-			upgrade_checked(p, status);
-			continue;
-		}
-		TAILQ_FOREACH(proc, &p->procs, next)
-			if (proc->pid == pid)
-				break;
-		if (proc != NULL)
-			proc_ended(p, proc, status);
+	/* what a dead spawn process leaves becomes ours in the same moment, and keeps its numbers until it is reaped:
+	 * that is after it was ended by them, so our own come first */
+	for (;;) {
+		si.si_pid = 0;
+		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) != 0 || si.si_pid == 0)
+			return;
+		reap_ours(p);
+		(void)waitpid(si.si_pid, NULL, WNOHANG); /* somebody else's, or gone already */
 	}
 }
 
@@ -521,6 +535,7 @@ supervise_kill_all(struct parent *p)
 	TAILQ_FOREACH(proc, &p->procs, next) {
 		proc->leaving = true;
 		supervise_kill(proc);
+		end_programs(proc); /* behind it, so that it starts no more */
 	}
 }
 

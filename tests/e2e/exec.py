@@ -811,6 +811,17 @@ def stopped(site):
         server.start()
 
 
+def killed(site):
+    """The server is ended at once, or killed: nothing is left of its programs either."""
+    with site.server(services(make_programs(site))) as server:
+        for end in (lambda: server.stop(signal.SIGINT), server.kill):
+            with Session(server, 'stubborn') as s, Session(server, 'forks') as t:
+                pids = [int(s.until(b'\n'))] + [int(p) for p in t.until(b'\n').split()]
+                end()
+            h.within(h.TIMEOUT, lambda: not any(alive(p) for p in pids), 'its programs to be gone')
+            server.start()
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -857,6 +868,7 @@ def main():
         topic.case('a user that cannot be', wrong_user, server)
     topic.case('only where it is needed', only_where_needed, site)
     topic.case('the server stops', stopped, site)
+    topic.case('the server is ended at once, or killed', killed, site)
     topic.done()
 
 
