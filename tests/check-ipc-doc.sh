@@ -69,8 +69,8 @@ from_code() { # SRC <signatures
 		takes "$name" "$1"/proc/worker*.c "$1"/proc/auth_client.c "$1"/store/client.c && to="$to worker"
 		takes "$name" "$1"/proc/control*.c && to="$to control"
 		takes "$name" "$1"/proc/auth.c "$1"/proc/auth_realm.c "$1"/proc/auth_worker.c && to="$to auth"
-		takes "$name" "$1"/proc/store.c "$1"/store/server_rules.c && to="$to store"
 		takes "$name" "$1"/proc/spawn*.c && to="$to spawn"
+		takes "$name" "$1"/proc/store.c "$1"/store/server_rules.c && to="$to store"
 		echo "$name$to"
 	done
 }

@@ -280,6 +280,8 @@ struct conf {
 	size_t ndomains;
 	char *postmaster; /* address in its normal form; NULL: none */
 	char *users_file; /* NULL: none, and nobody has a mailbox or a password */
+	char *mail;       /* folder of the mailboxes; NULL: none, and no store */
+	uint32_t journal_mib; /* room of the store's journal */
 	char *state;      /* folder of everything durable; default LOCALSTATEDIR/lib/postern */
 	unsigned workers; /* "auto" (default) is the number of processors, resolved at load */
 	enum conf_log log;

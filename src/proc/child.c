@@ -111,11 +111,11 @@ read_options(int argc, char **argv, uid_t *uid, gid_t *gid)
 
 /* Only the fixed descriptors may be there: the parent has set close-on-exec on all others. */
 static void
-own_descriptors(void)
+own_descriptors(enum role role)
 {
-	int fd;
+	int fd, end = ROLE_FD_FOLDER + (int)role_folders(role);
 
-	for (fd = ROLE_FD_PARENT; fd <= ROLE_FD_ROOT; fd++)
+	for (fd = ROLE_FD_PARENT; fd < end; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
 			log_msg(LOG_L_ERROR, "not started by posternd: descriptor %d is missing", fd);
 			exit(64);
@@ -140,7 +140,7 @@ child_init(struct child *c, enum role role, int argc, char **argv, const struct 
 	c->log_fd = ROLE_FD_LOG;
 	log_set_name(role_name(role));
 	read_options(argc, argv, &uid, &gid);
-	own_descriptors();
+	own_descriptors(role);
 	(void)prctl(PR_SET_NAME, role_name(role), 0, 0, 0);
 	/* Ctrl-C goes to all of a terminal's processes; the parent tells us what it means */
 	signal(SIGINT, SIG_IGN);

@@ -60,11 +60,18 @@ struct ll_attr {
 		SCMP_SYS(pread64)
 
 static const int calls_keyholder[] = { CALLS_COMMON, SCMP_SYS(memfd_create), SCMP_SYS(ftruncate) };
-static const int calls_worker[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
+static const int calls_worker[] = { CALLS_COMMON, SCMP_SYS(memfd_create), SCMP_SYS(accept4), SCMP_SYS(accept),
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getpeername),
 	SCMP_SYS(getsockname), SCMP_SYS(ioctl) };
 static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt) };
+
+static const int calls_store[] = { CALLS_COMMON, SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(pwrite64),
+	SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(syncfs), SCMP_SYS(ftruncate), SCMP_SYS(renameat),
+	SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(mkdirat), SCMP_SYS(getdents64),
+	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(utimensat), SCMP_SYS(fstatfs), SCMP_SYS(flock),
+	SCMP_SYS(dup), SCMP_SYS(fchdir), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),
+	SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch) };
 
 static const int calls_auth[] = { CALLS_COMMON, SCMP_SYS(shutdown) };
 
@@ -72,7 +79,8 @@ static const unsigned caps_parent[] = { CAP_SETUID, CAP_SETGID, CAP_SYS_CHROOT, 
 	CAP_DAC_OVERRIDE, CAP_CHOWN, CAP_FOWNER };
 static const unsigned caps_spawn[] = { CAP_SETUID, CAP_SETGID, CAP_KILL };
 
-/* The table. A role with an account has no capability, opens no file and makes no socket. Those without one stay what
+/* The table. A role with an account has no capability and makes no socket; the store alone opens
+ * files, below its folders. Those without one stay what
  * the parent is, with these capabilities alone, and have no filter, because what they execute would inherit it:
  * the parent the next binary, spawn other people's programs. */
 static const struct confinement {
@@ -89,6 +97,7 @@ static const struct confinement {
 	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, NULL, 0 },
 	[ROLE_SPAWN] = { NULL, NULL, 0, false, caps_spawn, PT_COUNT(caps_spawn) },
 	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, NULL, 0 },
+	[ROLE_STORE] = { "_posternq", calls_store, PT_COUNT(calls_store), true, NULL, 0 },
 };
 
 const char *
@@ -111,9 +120,28 @@ enter_root_and_user(uid_t uid, gid_t gid, int root_fd, struct diag *diag)
 	return 0;
 }
 
-/* Denies the whole file system, TCP and signals: a rule set without a rule. */
+/* What a role may do below its folders: everything with files and folders, nothing with devices, links or programs. */
 static int
-enter_landlock(struct buf *limitations)
+allow_folders(int ruleset, enum role role, uint64_t handled)
+{
+	struct landlock_path_beneath_attr rule = { .allowed_access = handled &
+		(LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR |
+			LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+			LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LL_FS_REFER |
+			LL_FS_TRUNCATE) };
+	unsigned i;
+
+	for (i = 0; i < role_folders(role); i++) {
+		rule.parent_fd = ROLE_FD_FOLDER + (int)i;
+		if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0)
+			return PT_EPERM;
+	}
+	return 0;
+}
+
+/* Denies the whole file system but the role's folders, TCP and signals. */
+static int
+enter_landlock(enum role role, struct buf *limitations)
 {
 	struct ll_attr attr = { 0 };
 	size_t size = sizeof attr.handled_access_fs;
@@ -140,7 +168,8 @@ enter_landlock(struct buf *limitations)
 	}
 	if ((fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0)) < 0)
 		return PT_EPERM;
-	if (syscall(SYS_landlock_restrict_self, fd, 0) != 0) {
+	if (allow_folders(fd, role, attr.handled_access_fs) != 0 ||
+	    syscall(SYS_landlock_restrict_self, fd, 0) != 0) {
 		close(fd);
 		return PT_EPERM;
 	}
@@ -252,7 +281,7 @@ confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *lim
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	if ((rc = enter_landlock(limitations)) != 0)
+	if ((rc = enter_landlock(role, limitations)) != 0)
 		return diag_set(diag, rc, "landlock: %s", strerror(errno));
 	if (!WITH_SECCOMP)
 		return buf_printf(limitations, "built with sanitizers: no system-call filter\n");
@@ -306,6 +335,8 @@ confine_expects(enum role role, enum probe probe)
 {
 	if (roles[role].user == NULL) /* what it may do, and its parent's memory is not among that */
 		return role == ROLE_SPAWN && probe == PROBE_PTRACE ? EPERM : 0;
+	if (role == ROLE_STORE && probe == PROBE_OPEN)
+		return EACCES; /* by landlock: below its folders it may */
 	return probe == PROBE_EXECVE ? PROBE_KILLED : EPERM;
 }
 
@@ -328,7 +359,7 @@ confine_probe(enum probe probe)
 
 	switch (probe) {
 	case PROBE_OPEN:
-		fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+		fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* what is there with an empty root, too */
 		return result(fd, fd);
 	case PROBE_CONNECT:
 		return result(connect(ROLE_FD_PARENT, (struct sockaddr *)&un, sizeof un), -1);

@@ -114,6 +114,15 @@ static const struct helper table[ROLE_COUNT] = {
 		.ends = 1,
 		.end_ms = 7000, /* programs that do not hear SIGTERM */
 	},
+	[ROLE_STORE] = {
+		.wanted = storage_wanted,
+		.give = give_config,
+		.agrees = true,
+		.alone = true,
+		.peers = BIT(ROLE_WORKER),
+		.ends = 2, /* when nobody asks it any more */
+		.end_ms = 10000,
+	},
 	[ROLE_CONTROL] = {
 		.begin = control_begin,
 		.ends = 9, /* the last: it writes what the others have to say */
@@ -427,7 +436,8 @@ helpers_replace(struct parent *p)
 	if (!ok)
 		log_msg(LOG_L_ERROR, "upgrade: a helper process cannot be started");
 	TAILQ_FOREACH(proc, &p->procs, next)
-		if (helper_of(proc->role) != NULL && p->helpers[proc->role] == NULL)
+		if (helper_of(proc->role) != NULL && proc != p->helpers[proc->role] &&
+		    (p->helpers[proc->role] == NULL || table[proc->role].alone))
 			tell_to_stop(p, proc, 0);
 }
 

@@ -4,6 +4,7 @@
 #include "proc/parent.h"
 
 #include "proc/confine.h"
+#include "proc/storage.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -21,14 +22,14 @@ extern char **environ;
 
 /* In the child, between fork and exec: nothing but descriptors. */
 __attribute__((noreturn)) static void
-exec_role(const struct parent *p, enum role role, const int want[3], uid_t uid, gid_t gid)
+exec_role(const struct parent *p, enum role role, const int want[ROLE_FD_MAX - ROLE_FD_PARENT], int nwant, uid_t uid, gid_t gid)
 {
 	char name[] = "posternd", u[16], g[16];
 	char room[TITLE_ROOM] = "POSTERN_TITLE=";
 	char *argv[] = { name, (char *)(uintptr_t)"-r", (char *)(uintptr_t)role_name(role),
 		(char *)(uintptr_t)"-u", u, (char *)(uintptr_t)"-g", g, NULL };
 	char *env[5] = { room }, **e;
-	int safe[3], i, n = 1, null;
+	int safe[ROLE_FD_MAX - ROLE_FD_PARENT], i, n = 1, null;
 
 	/* a process title is written over arguments and environment: make room for it */
 	memset(room + strlen(room), '-', sizeof room - strlen(room) - 1);
@@ -38,10 +39,10 @@ exec_role(const struct parent *p, enum role role, const int want[3], uid_t uid, 
 	for (e = environ; *e != NULL && n < 4; e++)
 		if (strncmp(*e, "ASAN_OPTIONS=", 13) == 0 || strncmp(*e, "UBSAN_OPTIONS=", 14) == 0)
 			env[n++] = *e;
-	for (i = 0; i < 3; i++) /* away from the fixed places first */
+	for (i = 0; i < nwant; i++) /* away from the fixed places first */
 		if ((safe[i] = fcntl(want[i], F_DUPFD_CLOEXEC, 16)) < 0)
 			_exit(71);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < nwant; i++)
 		if (dup2(safe[i], ROLE_FD_PARENT + i) < 0)
 			_exit(71);
 	/* in the background nobody may keep the starter's terminal or pipe */
@@ -87,10 +88,25 @@ launch_log_end(struct parent *p, int *control_end)
 	return fds[0];
 }
 
+static int
+open_folders(const struct parent *p, uid_t uid, gid_t gid, int fds[STORAGE_FOLDERS])
+{
+	const struct generation *g = p->staging != NULL ? p->staging : p->current;
+	struct diag diag = { "" };
+	int rc;
+
+	if (g == NULL || g->conf == NULL || g->conf->mail == NULL)
+		return PT_EUNAVAIL;
+	if ((rc = storage_open(g->conf, uid, gid, fds, &diag)) != 0)
+		log_msg(LOG_L_ERROR, "%s", diag.text);
+	return rc;
+}
+
 int
 launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, struct proc **proc_out)
 {
-	int fds[2] = { -1, -1 }, null = -1, log_end = -1, control_end = -1, want[3], rc;
+	int fds[2] = { -1, -1 }, null = -1, log_end = -1, control_end = -1, rc;
+	int want[ROLE_FD_MAX - ROLE_FD_PARENT] = { -1, -1, -1, -1, -1, -1 }, nwant = 3;
 	struct proc *proc;
 	uid_t uid;
 	gid_t gid;
@@ -103,6 +119,9 @@ launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, str
 		rc = PT_EIO;
 		goto out;
 	}
+	if (role_folders(role) > 0 && (rc = open_folders(p, uid, gid, want + nwant)) != 0)
+		goto out;
+	nwant += (int)role_folders(role);
 	if (role != ROLE_CONTROL)
 		log_end = launch_log_end(p, &control_end);
 	want[0] = fds[1];
@@ -114,7 +133,7 @@ launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, str
 		goto out;
 	}
 	if (pid == 0)
-		exec_role(p, role, want, uid, gid);
+		exec_role(p, role, want, nwant, uid, gid);
 	proc = supervise_adopt(p, role, slot, pid, generation, PROC_STARTING, fds[0]);
 	fds[0] = -1;
 	if (control_end >= 0)
@@ -132,6 +151,8 @@ out:
 		close(log_end);
 	if (control_end >= 0)
 		close(control_end);
+	if (role_folders(role) > 0)
+		storage_close(want + 3);
 	return rc;
 }
 

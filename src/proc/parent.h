@@ -186,6 +186,7 @@ struct helper {
 	/* The same for one that gets credential sets instead, each by its own number, until CRED_RELEASE of that */
 	void (*give_set)(struct proc *proc, const struct generation *g, const struct cred_set *set);
 	bool agrees;     /* answers each with CRED_ACK, which may be no; it joins when it has said yes to all */
+	bool alone;      /* one at a time: the one before is told to stop as the next is started, not when it has joined */
 	unsigned peers;  /* bit set of roles: a channel (CHANNEL) to each process of them */
 	unsigned ends;   /* rank at the end of all, after the workers: told to stop when all of lower rank are gone */
 	uint32_t end_ms; /* that it may take then */
@@ -220,6 +221,9 @@ void helpers_release_set(struct parent *p, const struct cred_set *set);
 
 /* Tells those to stop whose turn it is; false: there are none left. *timeout_ms_out: what they may take. */
 bool helpers_end(struct parent *p, uint32_t *timeout_ms_out);
+
+/* storage.c: the store and its folders */
+bool storage_wanted(const struct conf *conf);
 
 /* accounts.c: auth and its files */
 bool accounts_wanted(const struct conf *conf);

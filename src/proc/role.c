@@ -12,12 +12,19 @@ static const struct {
 	[ROLE_CONTROL] = { "control", "postern-control" },
 	[ROLE_AUTH] = { "auth", "postern-auth" },
 	[ROLE_SPAWN] = { "spawn", NULL },
+	[ROLE_STORE] = { "store", "postern-store" },
 };
 
 const char *
 role_name(unsigned role)
 {
 	return role < ROLE_COUNT ? roles[role].name : "unknown";
+}
+
+unsigned
+role_folders(unsigned role)
+{
+	return role == ROLE_STORE ? ROLE_FD_MAX - ROLE_FD_FOLDER : 0;
 }
 
 const char *

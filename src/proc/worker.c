@@ -245,6 +245,8 @@ on_channel(void *self, void *peer, struct frame *f)
 		spawner_set(w, frame_take_fd(f));
 	else if (m.role == ROLE_AUTH)
 		auth_client_set(w->auth, frame_take_fd(f));
+	else if (m.role == ROLE_STORE)
+		worker_store_attach(w->store, frame_take_fd(f));
 	else
 		return PT_EPROTO;
 	return 0;
@@ -384,6 +386,7 @@ worker_main(int argc, char **argv)
 	worker_cred_init(w);
 	judge_init(w);
 	PT_ASSERT((w->auth = auth_client_new(&w->child)) != NULL);
+	PT_ASSERT((w->store = worker_store_new(w->child.loop)) != NULL);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);
 	ev_timer_init(&w->stop_timer, w->child.loop, on_stop_timer, w);
 	setproctitle("worker: %s", proc_state_name(PROC_STARTING));

@@ -11,6 +11,7 @@
 #include "proc/cred_kind.h"
 #include "proc/domain.h"
 #include "proc/table.h"
+#include "proc/worker_store.h"
 #include "proto/engine.h"
 #include "proto/exec/exec_engine.h"
 #include "tls/tls_cred.h"
@@ -95,6 +96,7 @@ struct worker {
 	uint64_t cred_staged, cred_generation; /* 0: none; the one that new sessions get */
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
+	struct worker_store *store; /* away for good where the configuration has no mail folder */
 	struct auth_client *auth; /* away for good where the configuration has no users */
 	struct spawner *spawner; /* NULL: away, or not needed */
 	uint32_t program_id;     /* the last one given */

@@ -90,6 +90,7 @@ struct local {
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	uint64_t now_ms, next_checkpoint, next_retry;
 	bool checkpointing, making_spare, failed, replaying;
+	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
 };
 

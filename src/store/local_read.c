@@ -120,7 +120,6 @@ box_index(struct local *l, struct box *b, bool cut, struct index *x)
 	bool bad;
 	int rc;
 
-	(void)l;
 	index_init(x);
 	if (b->index_fd < 0)
 		return 0;
@@ -133,10 +132,9 @@ box_index(struct local *l, struct box *b, bool cut, struct index *x)
 		return rc;
 	}
 	if (taken < n && cut) {
-		log_msg(LOG_L_WARNING, "index of mailbox %s of %s: %zu octets at its end are not whole lines; cut off",
-			b->key, b->user, n - taken);
 		if (ftruncate(b->index_fd, (off_t)taken) != 0)
 			return PT_EIO;
+		l->cut_octets += n - taken; /* the main thread says so: the log is its */
 	}
 	return 0;
 }
@@ -154,7 +152,11 @@ static void
 load_done(struct crew_job *j)
 {
 	struct read_job *r = (struct read_job *)j;
+	uint64_t cut = atomic_exchange(&r->l->cut_octets, 0);
 
+	if (cut > 0)
+		log_msg(LOG_L_WARNING, "mailbox %s of %s, or one beside it: the last %llu octets of the index are not whole "
+			"lines; cut off", r->b->key, r->b->user, (unsigned long long)cut);
 	r->cb.load(r->arg, local_rc(r->rc), &r->x);
 	index_fini(&r->x);
 	job_free(r);

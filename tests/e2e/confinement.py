@@ -9,7 +9,7 @@ import struct
 
 import harness as h
 
-ROLES = ('keyholder', 'worker', 'control', 'auth')
+ROLES = ('keyholder', 'worker', 'control', 'auth', 'store')
 FORBIDDEN = ('open a file', 'connect a socket', 'make a socket', 'trace its parent', 'signal its parent')
 KILLS = 'run a program'
 # The spawn process has no filter, because the programs that it starts would inherit it.
@@ -26,7 +26,9 @@ service program {
     user nobody
 }
 '''
-USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc', 'auth': '_posterna'}
+USERS = {'keyholder': '_posternk', 'worker': '_postern', 'control': '_posternc', 'auth': '_posterna',
+         'store': '_posternq'}
+NOT_ALLOWED = {('store', 'open a file'): 'Permission denied'}  # by landlock; below its folders it may
 PROBE_LINE = re.compile(r'probe: (\w+): ([^:]+): (.*)')
 
 
@@ -41,11 +43,11 @@ def need_root():
 
 
 def users_file(site):
-    """What makes auth one of the processes."""
+    """What makes auth and store two of the processes."""
     path = site.folder / 'users'
     path.write_text('alice@example.test -\n')
     path.chmod(0o600)
-    return f'domain example.test\nusers file {path}\n'
+    return f'domain example.test\nusers file {path}\nmail {site.folder / "mail"}\njournal-size 4\n'
 
 
 class Probed:
@@ -82,7 +84,7 @@ def recovered(server, before):
 
 def cell(probed, role, what):
     count = list(probed.before.values()).count(role)
-    want = ['Operation not permitted'] * count
+    want = [NOT_ALLOWED.get((role, what), 'Operation not permitted')] * count
     h.equal(probed.results.get((role, what)), want, 'the outcome')
 
 
@@ -160,7 +162,7 @@ def users(server):
         h.equal(status['Gid'].split(), [str(want.pw_gid)] * 4, f'{role}: groups')
         h.equal(status['Groups'].split(), [], f'{role}: further groups')
         seen[role] = want.pw_uid
-    h.equal(len(set(seen.values())), 4, 'different users')
+    h.equal(len(set(seen.values())), 5, 'different users')
     h.equal(h.process_status(server.pid)['Uid'].split()[0], '0', 'the parent')
 
 
@@ -183,11 +185,13 @@ def empty_root(server):
 def descriptors(server):
     """Nobody holds a file that it has no business with: no key outside the keyholder, no folder, no device."""
     need_root()
+    folders = (f'{server.folder}/state/journal', f'{server.folder}/state/kv', f'{server.site.folder}/mail')
     for role, pid in each(server):
         for fd in os.listdir(f'/proc/{pid}/fd'):
             target = os.readlink(f'/proc/{pid}/fd/{fd}')
             allowed = (target.startswith(('socket:', 'anon_inode:', 'pipe:', '/memfd:'))
-                       or target in ('/dev/null', str(server.log_file)))
+                       or target in ('/dev/null', str(server.log_file))
+                       or role == 'store' and target.startswith(folders))
             h.check(allowed, f'{role} holds {target} as descriptor {fd}')
 
 

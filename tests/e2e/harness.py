@@ -36,7 +36,7 @@ ROOT = os.geteuid() == 0
 HOST = '127.0.0.1'
 TIMEOUT = 20  # seconds for what takes milliseconds: only a hang is longer
 TOPIC_TIMEOUT = 280
-ACCOUNTS = ('_postern', '_posternk', '_posternc', '_posterna')
+ACCOUNTS = ('_postern', '_posternk', '_posternc', '_posterna', '_posternq')
 ADMIN_GROUP = 'postern-admin'
 
 
@@ -163,7 +163,8 @@ def make_accounts():
 def install():
     """Installs the build, once, and returns the path of posternd."""
     folder = BUILD / 'tests' / 'e2e'
-    built = [BUILD / 'src' / 'posternd', BUILD / 'src' / 'postern-control', BUILD / 'src' / 'postern-auth']
+    built = [BUILD / 'src' / 'posternd', BUILD / 'src' / 'postern-control', BUILD / 'src' / 'postern-auth',
+             BUILD / 'src' / 'postern-store']
     for path in built:
         if not path.exists():
             sys.exit(f'{path} is not built (top_builddir names the build folder): run make first')

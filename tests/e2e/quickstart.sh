@@ -11,7 +11,7 @@ mkdir -p "$tmp/clone" "$tmp/inst/bin" "$tmp/inst/sbin" "$tmp/inst/libexec/poster
 cp "$top_srcdir/quickstart" "$tmp/clone/"
 cp "$src/postern" "$tmp/inst/bin/"
 cp "$src/posternd" "$tmp/inst/sbin/"
-cp "$src/postern-auth" "$src/postern-control" "$tmp/inst/libexec/postern/"
+cp "$src/postern-auth" "$src/postern-control" "$src/postern-store" "$tmp/inst/libexec/postern/"
 # all of quickstart but the building
 cat >"$tmp/run" <<'END'
 inst=$1

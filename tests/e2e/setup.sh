@@ -9,7 +9,7 @@ src=${top_builddir:?}/src
 mkdir -p "$tmp/inst/bin" "$tmp/inst/sbin" "$tmp/inst/libexec/postern"
 cp "$src/postern" "$tmp/inst/bin/"
 cp "$src/posternd" "$tmp/inst/sbin/"
-cp "$src/postern-auth" "$src/postern-control" "$tmp/inst/libexec/postern/"
+cp "$src/postern-auth" "$src/postern-control" "$src/postern-store" "$tmp/inst/libexec/postern/"
 as=''
 if [ "$(id -u)" = 0 ]; then
 	as='setpriv --reuid=65534 --regid=65534 --clear-groups'

@@ -53,7 +53,6 @@ test_absent_directives(void)
 		enum place place;
 		const char *line;
 	} rows[] = {
-		{ TOP, "mail /var/mail/postern" },
 		{ TOP, "recorder 100" },
 		{ TOP, "store embedded" },
 		{ TOP, "queue /var/spool/postern" },

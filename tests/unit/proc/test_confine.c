@@ -30,7 +30,7 @@
 #define SANITIZED 0
 #endif
 
-static const enum role confined[] = { ROLE_KEYHOLDER, ROLE_WORKER, ROLE_CONTROL, ROLE_AUTH }; /* not spawn */
+static const enum role confined[] = { ROLE_KEYHOLDER, ROLE_WORKER, ROLE_CONTROL, ROLE_AUTH, ROLE_STORE }; /* not spawn */
 
 static bool
 has_landlock(void)
@@ -50,11 +50,25 @@ test_table(void)
 		for (p = 0; p < PROBE_COUNT; p++)
 			CU_ASSERT_EQUAL(confine_expects((enum role)r, (enum probe)p),
 				free_one ? (r == ROLE_SPAWN && p == PROBE_PTRACE ? EPERM : 0)
-					 : p == PROBE_EXECVE ? PROBE_KILLED : EPERM);
+					 : p == PROBE_EXECVE ? PROBE_KILLED
+					 : r == ROLE_STORE && p == PROBE_OPEN ? EACCES : EPERM);
 	}
 	for (p = 0; p < PROBE_COUNT; p++)
 		CU_ASSERT_STRING_NOT_EQUAL(probe_name(p), "unknown");
 	CU_ASSERT_STRING_EQUAL(probe_name(PROBE_COUNT), "unknown");
+}
+
+static char folder[] = "/tmp/postern-confine-XXXXXX"; /* of the role that has some */
+
+static int
+open_at(int fd, const char *path)
+{
+	int got = open(path, O_RDONLY | O_DIRECTORY);
+
+	if (got >= 0 && got != fd) {
+		got = dup2(got, fd) == fd ? 0 : -1;
+	}
+	return got < 0 ? -1 : 0;
 }
 
 /* Runs f in a process that has entered the role. Returns how it ended, as of waitpid(). */
@@ -63,13 +77,16 @@ in_role(enum role role, int (*f)(unsigned), unsigned arg)
 {
 	struct diag diag = { "" };
 	struct buf limits;
-	int status = 0, fds[2];
+	int status = 0, fds[2], fd;
 	pid_t pid;
 
 	if ((pid = fork()) == 0) {
 		/* what a child finds as its channel: the connect probe uses it */
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) != 0 || dup2(fds[0], ROLE_FD_PARENT) < 0)
 			_exit(101);
+		for (fd = ROLE_FD_FOLDER; fd < ROLE_FD_FOLDER + (int)role_folders(role); fd++)
+			if (open_at(fd, folder) != 0)
+				_exit(103);
 		buf_init(&limits, 4096);
 		if (confine_enter(role, 0, 0, -1, &limits, &diag) != 0) {
 			fprintf(stderr, "\n%s\n", diag.text);
@@ -112,6 +129,44 @@ test_probes(void)
 				CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == want);
 			}
 		}
+}
+
+/* Below its folders the store may do what a store does, above and beside them nothing. */
+static int
+uses_folders(unsigned arg)
+{
+	int fd;
+
+	(void)arg;
+	if (mkdirat(ROLE_FD_FOLDER, "a", 0700) != 0 ||
+	    (fd = openat(ROLE_FD_FOLDER, "a/file", O_RDWR | O_CREAT, 0600)) < 0 || write(fd, "x", 1) != 1 ||
+	    fdatasync(fd) != 0 || ftruncate(fd, 0) != 0 ||
+	    renameat(ROLE_FD_FOLDER, "a/file", ROLE_FD_FOLDER, "moved") != 0 ||
+	    linkat(ROLE_FD_FOLDER, "moved", ROLE_FD_FOLDER, "a/link", 0) != 0 ||
+	    unlinkat(ROLE_FD_FOLDER, "a/link", 0) != 0 || unlinkat(ROLE_FD_FOLDER, "moved", 0) != 0 ||
+	    unlinkat(ROLE_FD_FOLDER, "a", AT_REMOVEDIR) != 0)
+		return 1;
+	if (openat(ROLE_FD_FOLDER, "../postern-confine-beside", O_RDWR | O_CREAT, 0600) >= 0 || errno != EACCES)
+		return 2;
+	if (openat(ROLE_FD_FOLDER, "../../etc/passwd", O_RDONLY) >= 0 || errno != EACCES)
+		return 3;
+	if (symlinkat("/etc/passwd", ROLE_FD_FOLDER, "link") == 0 ||
+	    mknodat(ROLE_FD_FOLDER, "fifo", S_IFIFO | 0600, 0) == 0 || fchmod(ROLE_FD_FOLDER, 0777) == 0)
+		return 4;
+	return 0;
+}
+
+static void
+test_folders(void)
+{
+	int status;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+	if (!SANITIZED && has_landlock()) {
+		status = in_role(ROLE_STORE, uses_folders, 0);
+		CU_ASSERT_TRUE(WIFEXITED(status));
+		CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+	}
 }
 
 /* Nobody else may be signalled by whatever call; the process itself may, or abort() would not end it. */
@@ -182,9 +237,9 @@ test_ways_around(void)
 	if (SANITIZED)
 		return;
 	for (i = 0; i < PT_COUNT(confined); i++)
-		for (k = 0; k < 24; k++) {
-			/* it starts threads by clone(), and the C library tries clone3() first */
-			want = confined[i] == ROLE_AUTH && k == WAY_CLONE3 ? ENOSYS : EPERM;
+		for (k = confined[i] == ROLE_STORE ? 1 : 0; k < 24; k++) { /* openat2 is the store's, below its folders */
+			/* they start threads by clone(), and the C library tries clone3() first */
+			want = (confined[i] == ROLE_AUTH || confined[i] == ROLE_STORE) && k == WAY_CLONE3 ? ENOSYS : EPERM;
 			status = in_role(confined[i], ways_around, k);
 			if (!WIFEXITED(status) || WEXITSTATUS(status) != want)
 				fprintf(stderr, "\n%s: way %u: %x\n", role_name(confined[i]), k,
@@ -293,13 +348,21 @@ test_limitations(void)
 	CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
 }
 
+static void
+test_end(void)
+{
+	CU_ASSERT_EQUAL(rmdir(folder), 0);
+}
+
 static const struct test_row rows[] = {
 	{ "the table is complete", test_table },
+	{ "the store's folders", test_folders }, /* first: it makes the folder */
 	{ "each role's probes", test_probes },
 	{ "signals", test_signals },
 	{ "other ways to the same ends", test_ways_around },
 	{ "threads", test_threads },
 	{ "landlock by itself", test_landlock },
 	{ "what is missing is said", test_limitations },
+	{ "end", test_end },
 };
 TEST_MAIN("proc/confine", rows)
