@@ -224,6 +224,10 @@ step(struct drive *d, uint8_t action)
 	case 9:
 		feed(d, 5);
 		break;
+	case 10:
+		engine_bye(d->e, ENGINE_BYE_CERTIFICATE);
+		d->bye = true;
+		break;
 	default:
 		break;
 	}
