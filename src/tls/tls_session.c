@@ -134,6 +134,16 @@ tls_minor(const struct tls_session *s)
 	return gnutls_protocol_get_version(s->g) == GNUTLS_TLS1_3 ? 3 : 2;
 }
 
+/* A HelloRetryRequest is about to be made, though a ticket has been taken: that it was, GnuTLS does not forget, whatever
+ * ticket the second ClientHello has, and whether it is taken or not. So this ticket is not taken. */
+static int
+look_for_taken(const struct tls_session *s)
+{
+	if (!gnutls_session_is_resumed(s->g))
+		return 0;
+	return s->again ? GNUTLS_E_SESSION_USER_ID_CHANGED : E_STALE; /* TLS 1.2 only has a renegotiation */
+}
+
 /* Keeps a ClientHello as the records that it may have come in. */
 static int
 keep_hello(struct tls_session *s, const gnutls_datum_t *msg)
@@ -189,6 +199,8 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 	(void)post;
 	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !incoming)
 		return look_for_stale_chain(s);
+	if (type == GNUTLS_HANDSHAKE_HELLO_RETRY_REQUEST && !incoming)
+		return look_for_taken(s);
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
 		if (s->tickets && !s->again && keep_hello(s, msg) != 0)
