@@ -352,23 +352,22 @@ test_no_tickets(void)
 
 /* --- only once -------------------------------------------------------------------------------- */
 
-/* A client whose key share is not the one that we want sends its ClientHello twice. */
+/* A client whose key share is not the one that we want sends its ClientHello twice; no ticket is taken across that
+ * (test_retry.c). */
 static void
 test_hello_retry(void)
 {
 	gnutls_datum_t ticket;
-	bool resumed;
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		meet(DUET_TLS13 ":-GROUP-ALL:+GROUP-SECP384R1:+GROUP-SECP256R1", "net.example", alice,
+		meet(i == 0 ? DUET_TLS13 : DUET_TLS13 ":-GROUP-ALL:+GROUP-SECP384R1:+GROUP-SECP256R1", "net.example", alice,
 			i == 0 ? NULL : &ticket);
 		CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
-		CU_ASSERT_EQUAL(hellos, 2);
+		CU_ASSERT_EQUAL(hellos, i == 0 ? 1 : 2);
 		CU_ASSERT_EQUAL(chooser.calls, 1);
 		CU_ASSERT_STRING_EQUAL(tls_session_facts(duet.server)->name, "net");
-		resumed = tls_session_facts(duet.server)->resumed;
-		CU_ASSERT_EQUAL(resumed, i == 1);
+		CU_ASSERT_FALSE(tls_session_facts(duet.server)->resumed);
 		if (i == 0)
 			ticket = take_ticket();
 		else
