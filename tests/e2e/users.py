@@ -65,9 +65,10 @@ def mistakes(site):
         server.signal(signal.SIGHUP)
         server.wait_log('reload failed, everything goes on as before: .*users-.*:1: no credentials')
         # what was good is what the next one gets
-        os.kill(server.pids('auth')[0], signal.SIGKILL)
-        h.within(h.TIMEOUT, lambda: [p for p in server.processes('auth') if p['state'] == 'serving'],
-                 'another auth process')
+        old = server.pids('auth')[0]
+        os.kill(old, signal.SIGKILL)
+        h.within(h.TIMEOUT, lambda: [p for p in server.processes('auth')
+                                     if p['state'] == 'serving' and p['pid'] != old], 'another auth process')
         put(server.users_file, GOOD)
         server.reload()
 
