@@ -26,7 +26,10 @@ enum crl_state { CRL_FRESH, CRL_SOON, CRL_PAST, CRL_STALE }; /* only upwards */
 struct serial {
 	uint8_t n;
 	uint8_t octets[TLS_CRL_SERIAL_MAX]; /* the rest 0, so that all of it can be compared */
+	uint8_t when[4]; /* of an entry: seconds since 1970, big-endian, when it was revoked; not compared */
 };
+
+#define SERIAL_COMPARED offsetof(struct serial, when)
 
 struct crl { /* one list; all owned */
 	char *path;
@@ -378,18 +381,31 @@ read_head(gnutls_x509_crl_t head, struct crl *c, struct diag *diag)
 static int
 compare_serials(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct serial));
+	return memcmp(a, b, SERIAL_COMPARED);
+}
+
+/* 0 for what is no time, or none of ours. */
+static void
+keep_date(struct span date, struct serial *out)
+{
+	int64_t t;
+	size_t i;
+
+	if (!der_time(&date, &t) || t < 0 || t > UINT32_MAX)
+		return;
+	for (i = sizeof out->when; i > 0; i--, t >>= 8)
+		out->when[i - 1] = (uint8_t)t;
 }
 
 static int
 read_entries(struct span entries, size_t room, struct crl *c, struct diag *diag)
 {
-	struct span in = entries, serial;
+	struct span in = entries, serial, date;
 	enum der_entry what;
 	bool sorted = true;
 	size_t n = 0;
 
-	while ((what = der_crl_entry(&in, &serial)) == DER_ENTRY_OK)
+	while ((what = der_crl_entry(&in, &serial, &date)) == DER_ENTRY_OK)
 		n++;
 	if (what == DER_ENTRY_BAD)
 		return diag_set(diag, PT_EINVAL, "entry %zu cannot be read, or has a critical extension, "
@@ -399,10 +415,11 @@ read_entries(struct span entries, size_t room, struct crl *c, struct diag *diag)
 			TLS_CRL_ENTRIES_MAX);
 	if (n > 0 && (c->serials = reallocarray(NULL, n, sizeof *c->serials)) == NULL)
 		return PT_ENOMEM;
-	for (in = entries; der_crl_entry(&in, &serial) == DER_ENTRY_OK; c->n++) {
+	for (in = entries; der_crl_entry(&in, &serial, &date) == DER_ENTRY_OK; c->n++) {
 		if (!keep_serial(serial, &c->serials[c->n]))
 			return diag_set(diag, PT_EINVAL, "the serial number of entry %zu has more than %d "
 				"octets", c->n + 1, TLS_CRL_SERIAL_MAX);
+		keep_date(date, &c->serials[c->n]);
 		if (c->n > 0 && compare_serials(&c->serials[c->n - 1], &c->serials[c->n]) > 0)
 			sorted = false;
 	}
@@ -554,6 +571,28 @@ look_up(const struct tls_crl_set *set, const struct der_crt *crt, uint64_t now, 
 		    bsearch(&key, c->serials, c->n, sizeof key, compare_serials) != NULL)
 			*revoked = true;
 	}
+}
+
+bool
+tls_crl_revoked_at(const struct tls_crl_set *set, struct span der, int64_t *when)
+{
+	const struct serial *found = NULL;
+	struct serial key;
+	struct der_crt crt;
+	const struct crl *c;
+	size_t i;
+
+	*when = 0;
+	if (!der_crt_read(der, &crt) || !keep_serial(crt.serial, &key))
+		return false;
+	for (i = 0; i < set->ncrls && found == NULL; i++) {
+		c = &set->crls[i];
+		if (c->n > 0 && span_equal(crt.issuer, (struct span){ c->issuer, c->nissuer }))
+			found = bsearch(&key, c->serials, c->n, sizeof key, compare_serials);
+	}
+	for (i = 0; found != NULL && i < sizeof found->when; i++)
+		*when = *when << 8 | found->when[i];
+	return found != NULL;
 }
 
 /* A root that the client sent along: the anchor itself, about which its own list says nothing. */

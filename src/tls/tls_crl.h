@@ -4,7 +4,7 @@
  * client-ca that may sign lists, complete (no delta), about its issuer's own certificates (not
  * indirect). GnuTLS never gets them: it would walk them linearly. A look-up is a binary search.
  *
- * Memory: 21 octets for an entry, 1,000,000 entries at most; while a list is loaded, also its
+ * Memory: 25 octets for an entry, 1,000,000 entries at most; while a list is loaded, also its
  * octets. Looking up changes nothing. Not thread safe. */
 #ifndef TLS_TLS_CRL_H
 #define TLS_TLS_CRL_H
@@ -51,6 +51,10 @@ void tls_crl_free(struct tls_crl_set **set);
  * verified, now or earlier. An issuer without a list has revoked nothing. */
 enum tls_verdict tls_crl_judge(const struct tls_crl_set *set, const struct span *chain, size_t n,
 			       uint64_t now);
+
+/* Whether this certificate itself is in a list of its issuer, and since when (seconds of the epoch; 0: the list
+ * does not say). For words: tls_crl_judge() decides. */
+bool tls_crl_revoked_at(const struct tls_crl_set *set, struct span der, int64_t *when_out);
 
 /* The next thing that an administrator should know and that has not been said of this set: a list
  * beyond 80 % of its life, past its nextUpdate, past the grace, from the future; a CA without a list.

@@ -236,7 +236,7 @@ extension_is_fine(struct span in)
 }
 
 enum der_entry
-der_crl_entry(struct span *entries, struct span *serial)
+der_crl_entry(struct span *entries, struct span *serial, struct span *date)
 {
 	struct der entry, e, list;
 	struct span in;
@@ -246,7 +246,10 @@ der_crl_entry(struct span *entries, struct span *serial)
 	if (!der_take(entries, DER_SEQUENCE, &entry))
 		return DER_ENTRY_BAD;
 	in = entry.content;
-	if (!der_take(&in, DER_INTEGER, &e) || e.content.n == 0 || !take_time(&in))
+	if (!der_take(&in, DER_INTEGER, &e) || e.content.n == 0)
+		return DER_ENTRY_BAD;
+	*date = in;
+	if (!take_time(&in))
 		return DER_ENTRY_BAD;
 	*serial = der_serial(e.content);
 	if (in.n == 0)

@@ -59,9 +59,9 @@ struct der_crl {
 };
 bool der_crl_read(struct span der, struct der_crl *out);
 
-/* Takes the next entry of a list. bad: it is broken, or has an extension that must be understood (critical, or
+/* Takes the next entry of a list; the date of the revocation is for der_time(). bad: it is broken, or has an extension that must be understood (critical, or
  * certificateIssuer, which makes a list indirect: RFC 5280 §5.3). */
 enum der_entry { DER_ENTRY_OK, DER_ENTRY_END, DER_ENTRY_BAD };
-enum der_entry der_crl_entry(struct span *entries, struct span *serial_out);
+enum der_entry der_crl_entry(struct span *entries, struct span *serial_out, struct span *date_out);
 
 #endif

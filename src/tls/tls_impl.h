@@ -3,6 +3,8 @@
 #define TLS_TLS_IMPL_H
 
 #include "tls/tls_cred.h"
+#include "tls/tls_fault.h"
+#include "tls/tls_hello.h"
 #include "tls/tls_vcache.h"
 
 #include <gnutls/gnutls.h>
@@ -21,6 +23,8 @@ struct tls_ca {
 	uint8_t digest[TLS_SHA256_SIZE];
 	int64_t from_s, until_s;
 };
+
+#define TLS_TICKET_NAMES 16u /* of the present key and the one before of some services */
 
 struct tls_ocsp;
 
@@ -41,10 +45,19 @@ struct tls_cred {
 	uint8_t chains[TLS_SHA256_SIZE];   /* of our own certificates and the numbers of their keys */
 	struct tls_vcache *known;          /* chains that were verified with these CAs */
 	struct tls_crl_set *crls; /* NULL: none configured */
+	/* of the last tickets that were given with it: for which key, and by which name of it */
+	struct tls_ticket_name {
+		uint64_t tag;
+		uint8_t name[TLS_TICKET_NAME_SIZE];
+	} ticket_names[TLS_TICKET_NAMES];
+	unsigned nticket_names; /* ever noted */
 	tls_sign_f *sign;
 	void *sign_arg;
 	tls_gone_f *gone;
 	void *gone_arg;
 };
+
+/* tls_fault.c: what an error of the library means. ended: the transport has nothing more to read. */
+enum tls_fault tls_fault_of(int code, bool ended);
 
 #endif

@@ -119,6 +119,8 @@ remember(const struct tls_cred *cred, const uint8_t digest[TLS_VCACHE_KEY_SIZE],
 		    !der_time(&crt.validity, &ends))
 			return;
 		narrow(&from, &until, begins, ends);
+		if (i > 0)
+			tls_vcache_add_between(cred->known, crt.subject);
 	}
 	for (k = 0; k < cred->ncas; k++)
 		if (cred->cas[k].from_s <= now && now <= cred->cas[k].until_s)
@@ -160,7 +162,8 @@ with_crl(unsigned status, enum tls_verdict crl)
 }
 
 enum tls_verdict
-tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, int64_t *until_s)
+tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, unsigned *status_out,
+	  int64_t *until_s)
 {
 	gnutls_typed_vdata_st purpose = client_purpose();
 	uint8_t digest[TLS_VCACHE_KEY_SIZE];
@@ -171,6 +174,7 @@ tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, int6
 
 	*known_out = false;
 	*until_s = now + UNSURE_S;
+	*status_out = 0;
 	if (cred->client_cert == TLS_CLIENT_CERT_NONE ||
 	    (chain = gnutls_certificate_get_peers(g, &n)) == NULL || n == 0)
 		return TLS_VERDICT_NONE;
@@ -185,6 +189,7 @@ tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, int6
 		if (status == 0 && digested)
 			remember(cred, digest, chain, n, now, until_s);
 	}
+	*status_out = status;
 	/* what was verified once may be revoked since, or its list too old */
 	return with_crl(status, judge_crl(g, cred));
 }

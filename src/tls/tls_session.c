@@ -14,6 +14,7 @@
 #define E_STALE GNUTLS_E_APPLICATION_ERROR_MIN /* our own, of the hook below */
 #define RECORD_HEADER 5
 #define HOST_MAX 256 /* octets of a host name with a NUL; a longer one is none */
+#define CONTENT_ALERT 21 /* RFC 8446 §5.1 */
 #define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
 #define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
 
@@ -48,9 +49,31 @@ struct tls_session {
 	bool ended;      /* the transport has nothing more to read */
 	bool fed;        /* the last read from the transport brought octets or the end */
 	bool tickets;    /* are taken and given */
+	bool ticket_came; /* with the ClientHello, */
+	uint8_t ticket_name[TLS_TICKET_NAME_SIZE]; /* of the key that sealed it */
+	uint64_t ticket_tag; /* of the key that tickets are sealed with here */
+	bool told;       /* the ClientHello that is read anew was told of */
+	bool alert_next; /* what is read next is the body of an alert in plaintext */
+	bool alert_seen;
+	uint8_t alert_plain; /* its number, then */
+	struct tls_offer offer;
+	unsigned status; /* of the chain, as GnuTLS verified it */
 	unsigned tickets_due;   /* to be sent with the first record */
 	unsigned tickets_given; /* and not reported yet */
 };
+
+/* In TLS 1.3 a client that does not like our certificate may say so when it has no keys to say it with yet (OpenSSL
+ * does): in plaintext, and GnuTLS only finds that it does not decrypt. GnuTLS reads header and body of a record
+ * apart. It is noted for people: the session fails either way. */
+static void
+look_for_alert(struct tls_session *s, const uint8_t *p, size_t n)
+{
+	if (s->alert_next && n == 2) {
+		s->alert_seen = true;
+		s->alert_plain = p[1];
+	}
+	s->alert_next = n == RECORD_HEADER && p[0] == CONTENT_ALERT && p[3] == 0 && p[4] == 2;
+}
 
 static ssize_t
 pull(gnutls_transport_ptr_t arg, void *p, size_t n)
@@ -68,6 +91,8 @@ pull(gnutls_transport_ptr_t arg, void *p, size_t n)
 	}
 	r = s->transport.read(s->transport.arg, p, n);
 	s->fed = r != PT_EAGAIN;
+	if (r >= 0 && !s->done)
+		look_for_alert(s, p, (size_t)r);
 	if (r >= 0)
 		return r;
 	if (r == PT_EEOF) {
@@ -126,6 +151,21 @@ hash_leaf(const struct tls_session *s, uint8_t out[LEAF_HASH])
 	if ((raw = gnutls_certificate_get_peers(s->g, &n)) == NULL || n == 0)
 		return 0;
 	return gnutls_hash_fast(GNUTLS_DIG_SHA256, raw[0].data, raw[0].size, out);
+}
+
+/* --- telling who follows ---------------------------------------------------------------------- */
+
+static void
+tell(struct tls_session *s, const struct tls_step *step)
+{
+	if (s->transport.step != NULL)
+		s->transport.step(s->transport.arg, step);
+}
+
+static void
+tell_alert(struct tls_session *s, bool in, unsigned alert)
+{
+	tell(s, &(struct tls_step){ .alert = true, .in = in, .number = (uint8_t)alert });
 }
 
 static unsigned
@@ -188,6 +228,87 @@ look_for_stale_chain(struct tls_session *s)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
+/* Tells keys apart, within this process. */
+static uint64_t
+ticket_tag(const struct tls_ticket_key *key)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	size_t i;
+
+	for (i = 0; i < sizeof key->octets; i++)
+		h = (h ^ key->octets[i]) * 0x100000001b3u;
+	return h;
+}
+
+static bool
+is_our_ticket(const struct tls_session *s, const uint8_t name[TLS_TICKET_NAME_SIZE])
+{
+	const struct tls_ticket_name *t = s->cred->ticket_names;
+	unsigned i;
+
+	for (i = 0; i < TLS_TICKET_NAMES; i++)
+		if (t[i].tag == s->ticket_tag && memcmp(t[i].name, name, TLS_TICKET_NAME_SIZE) == 0)
+			return true;
+	return false;
+}
+
+/* By the name in front of our own tickets we know them again. */
+static void
+note_ticket(struct tls_session *s, const gnutls_datum_t *msg)
+{
+	struct span ticket = tls_hello_new_ticket((struct span){ msg->data, msg->size }, tls_minor(s));
+	struct tls_ticket_name *t;
+
+	if (ticket.n <= TLS_TICKET_NAME_SIZE || is_our_ticket(s, ticket.p))
+		return;
+	t = &s->cred->ticket_names[s->cred->nticket_names++ % TLS_TICKET_NAMES];
+	t->tag = s->ticket_tag;
+	memcpy(t->name, ticket.p, TLS_TICKET_NAME_SIZE);
+}
+
+static void
+note_hello(struct tls_session *s, const struct tls_hello *h)
+{
+	s->offer.version_min = h->version_min;
+	s->offer.version_max = h->version_max;
+	s->offer.suites = h->suites;
+	s->offer.suites_known = h->suites_known;
+	s->offer.groups_fit = h->groups == 0 || h->groups_known > 0;
+	s->ticket_came = h->has_ticket;
+	if (h->ticket.n >= TLS_TICKET_NAME_SIZE)
+		memcpy(s->ticket_name, h->ticket.p, TLS_TICKET_NAME_SIZE);
+}
+
+static void
+note_message(struct tls_session *s, unsigned type, bool in, const gnutls_datum_t *msg)
+{
+	struct tls_step step = { .in = in, .number = (uint8_t)type, .size = msg->size };
+	struct tls_hello hello;
+
+	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && in) {
+		if (s->told) { /* it came once, and is read again */
+			s->told = false;
+			return;
+		}
+		(void)tls_hello_read((struct span){ msg->data, msg->size }, &hello);
+		note_hello(s, &hello);
+		step.hello = &hello;
+	}
+	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !in)
+		s->offer.version = tls_minor(s) == 3 ? TLS_RANK_13 : TLS_RANK_12;
+	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !in)
+		note_ticket(s, msg);
+	tell(s, &step);
+}
+
+static int
+look_before_sending(struct tls_session *s, unsigned type)
+{
+	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO)
+		return look_for_stale_chain(s);
+	return type == GNUTLS_HANDSHAKE_HELLO_RETRY_REQUEST ? look_for_taken(s) : 0;
+}
+
 /* GnuTLS has one hook for a session: all that handshake messages tell us is noted here. */
 static int
 message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
@@ -195,12 +316,12 @@ message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming
 {
 	struct tls_session *s = gnutls_session_get_ptr(g);
 	size_t limit = TLS_CLIENT_CHAIN_MAX;
+	int rc;
 
 	(void)post;
-	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !incoming)
-		return look_for_stale_chain(s);
-	if (type == GNUTLS_HANDSHAKE_HELLO_RETRY_REQUEST && !incoming)
-		return look_for_taken(s);
+	if (!incoming && (rc = look_before_sending(s, type)) != 0)
+		return rc; /* it is not sent */
+	note_message(s, type, incoming != 0, msg);
 	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
 		s->hello_seen = true;
 		if (s->tickets && !s->again && keep_hello(s, msg) != 0)
@@ -260,7 +381,7 @@ judge_chain(struct tls_session *s)
 
 	if (trust != s->cred)
 		use_x509(s, trust);
-	v = tls_judge(s->g, trust, &s->facts.known, &s->facts.trusted_until_s);
+	v = tls_judge(s->g, trust, &s->facts.known, &s->status, &s->facts.trusted_until_s);
 	if (trust != s->cred)
 		use_x509(s, s->cred);
 	return v;
@@ -334,6 +455,7 @@ enable_tickets(struct tls_session *s, const struct tls_ticket_key *key)
 {
 	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
 
+	s->ticket_tag = ticket_tag(key);
 	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
 	return gnutls_session_ticket_enable_server(s->g, &d);
 }
@@ -444,7 +566,7 @@ begin_anew(struct tls_session *s)
 	PT_ASSERT(buf_size(&s->hello) > 0);
 	gnutls_deinit(s->g);
 	s->g = NULL;
-	s->anew = true;
+	s->anew = s->told = true;
 	s->tickets = false;
 	if (open_gnutls(s) != 0)
 		return GNUTLS_E_MEMORY_ERROR;
@@ -486,7 +608,23 @@ tls_session_alert(struct tls_session *s, unsigned alert)
 		return;
 	s->dead = true;
 	s->failure.alert_sent = alert;
+	tell_alert(s, false, alert);
 	(void)gnutls_alert_send(s->g, GNUTLS_AL_FATAL, (gnutls_alert_description_t)alert);
+}
+
+/* GnuTLS finds no suite also where the certificate or the groups are what does not fit. */
+static enum tls_fault
+fault_of(const struct tls_session *s, int code)
+{
+	enum tls_fault fault = tls_fault_of(code, s->ended);
+
+	if (s->failure.verdict != TLS_VERDICT_TRUSTED)
+		return TLS_FAULT_CERTIFICATE;
+	if (fault == TLS_FAULT_DECRYPT && s->alert_seen)
+		return TLS_FAULT_ALERT;
+	if (fault != TLS_FAULT_CIPHER || s->offer.suites_known == 0)
+		return fault;
+	return s->offer.groups_fit ? TLS_FAULT_SIGNATURE : TLS_FAULT_GROUP;
 }
 
 /* The session has failed with a GnuTLS error: note why, and tell the peer if there is anybody. */
@@ -503,14 +641,16 @@ fail(struct tls_session *s, int code)
 	s->failure.text = gnutls_strerror(code);
 	s->failure.signature = code == GNUTLS_E_PK_SIGN_FAILED;
 	s->failure.protocol = code == GNUTLS_E_NO_APPLICATION_PROTOCOL;
+	s->failure.fault = fault_of(s, code);
 	/* the second also stands for lengths within a message that do not fit: those get an alert */
 	if (code == GNUTLS_E_PREMATURE_TERMINATION ||
 	    (code == GNUTLS_E_UNEXPECTED_PACKET_LENGTH && s->ended)) {
 		s->dead = true;
 		return TLS_TRUNCATED;
 	}
-	if (code == GNUTLS_E_FATAL_ALERT_RECEIVED) {
-		s->failure.alert_got = (unsigned)gnutls_alert_get(s->g);
+	if (s->failure.fault == TLS_FAULT_ALERT) {
+		s->failure.alert_got = s->alert_seen ? s->alert_plain : (unsigned)gnutls_alert_get(s->g);
+		tell_alert(s, true, s->failure.alert_got);
 		s->dead = true;
 		return TLS_FAILED;
 	}
@@ -586,6 +726,9 @@ judge(struct tls_session *s)
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
 	s->facts.group = group;
+	if (!resumed)
+		s->facts.signature = gnutls_sign_get_name(
+			(gnutls_sign_algorithm_t)gnutls_sign_algorithm_get(s->g));
 	s->facts.subject = s->peer.subject;
 	s->facts.sans = (const char *const *)s->peer.sans;
 	s->facts.nsans = s->peer.nsans;
@@ -595,11 +738,70 @@ judge(struct tls_session *s)
 	return TLS_OK;
 }
 
+static enum tls_ticket_fate
+ticket_fate(const struct tls_session *s)
+{
+	if (!s->done || !s->ticket_came || s->facts.resumed)
+		return TLS_TICKET_NONE;
+	if (!s->tickets && !s->anew)
+		return TLS_TICKET_OFF;
+	return is_our_ticket(s, s->ticket_name) ? TLS_TICKET_OLD : TLS_TICKET_FOREIGN;
+}
+
+struct tls_offer
+tls_session_offer(const struct tls_session *s)
+{
+	struct tls_offer offer = s->offer;
+
+	offer.ticket = ticket_fate(s);
+	offer.client_cert = s->cred->client_cert;
+	return offer;
+}
+
+enum tls_verdict
+tls_session_verdict(const struct tls_session *s)
+{
+	return s->verdict;
+}
+
+bool
+tls_session_serves_name(const struct tls_session *s)
+{
+	return tls_judge_serves_name(s->g);
+}
+
+struct span
+tls_session_alpn(const struct tls_session *s)
+{
+	gnutls_datum_t d = { NULL, 0 };
+
+	if (gnutls_alpn_get_selected_protocol(s->g, &d) != 0)
+		return (struct span){ NULL, 0 };
+	return (struct span){ d.data, d.size };
+}
+
+void
+tls_session_shown(struct tls_session *s, struct tls_shown *out)
+{
+	memset(out, 0, sizeof *out);
+	if (s->done ? s->facts.verdict == TLS_VERDICT_NONE
+		    : !s->shown && !gnutls_session_is_resumed(s->g))
+		return; /* GnuTLS may show a chain that counts for nothing */
+	/* of a handshake that failed nobody has read the names yet */
+	if (!s->done && s->peer.subject == NULL && s->peer.sans == NULL && tls_peer_read(s->g, &s->peer) != 0)
+		tls_peer_fini(&s->peer);
+	tls_judge_shown(s->g, trust_of(s), s->done ? s->facts.verdict : s->verdict, s->status, out);
+	out->sans = (const char *const *)s->peer.sans;
+	out->nsans = s->peer.nsans;
+}
+
 /* Whether to call GnuTLS again at once. "again" also comes behind a KeyUpdate with more in the transport,
  * and behind a part of a record with the end right after it: no event announces either. */
 static bool
-repeats(const struct tls_session *s, ssize_t rc)
+repeats(struct tls_session *s, ssize_t rc)
 {
+	if (rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
+		tell_alert(s, true, (unsigned)gnutls_alert_get(s->g));
 	return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED ||
 		(rc == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ);
 }
@@ -650,6 +852,7 @@ tls_session_renegotiate(struct tls_session *s, bool verify_again)
 void
 tls_session_refuse(struct tls_session *s)
 {
+	tell_alert(s, false, GNUTLS_A_NO_RENEGOTIATION);
 	(void)gnutls_alert_send(s->g, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION);
 	s->failure.code = GNUTLS_E_REHANDSHAKE;
 	s->failure.text = gnutls_strerror(GNUTLS_E_REHANDSHAKE);
@@ -676,14 +879,17 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 		*n_out = (size_t)r;
 		return TLS_OK;
 	}
-	if (r == 0)
+	if (r == 0) {
+		tell_alert(s, true, GNUTLS_A_CLOSE_NOTIFY);
 		return TLS_CLOSED;
+	}
 	if (r == GNUTLS_E_AGAIN)
 		return TLS_WANT_READ;
 	if (r == GNUTLS_E_REHANDSHAKE && !s->again)
 		return TLS_RENEGOTIATE;
 	/* Java's close() sends user_canceled before close_notify: an orderly end, but of all */
 	if (r == GNUTLS_E_FATAL_ALERT_RECEIVED && gnutls_alert_get(s->g) == GNUTLS_A_USER_CANCELED) {
+		tell_alert(s, true, GNUTLS_A_USER_CANCELED);
 		s->dead = true;
 		return TLS_CANCELED;
 	}
@@ -753,6 +959,7 @@ tls_session_bye(struct tls_session *s)
 	if (rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED)
 		return TLS_WANT_WRITE;
 	s->bye_sent = true;
+	tell_alert(s, false, GNUTLS_A_CLOSE_NOTIFY);
 	if (rc == 0)
 		return TLS_OK;
 	s->dead = true;

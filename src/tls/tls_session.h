@@ -7,6 +7,8 @@
 #define TLS_TLS_SESSION_H
 
 #include "tls/tls_cred.h"
+#include "tls/tls_fault.h"
+#include "tls/tls_hello.h"
 #include "tls/tls_ticket.h"
 #include "tls/tls_verdict.h"
 
@@ -18,11 +20,21 @@
 #define TLS_RECORD_MAX 16384             /* octets of plaintext in one record */
 #define TLS_ALPN_MAX 4                   /* names of one protocol */
 
-/* Both: octets moved, or PT_EAGAIN, PT_EEOF (read only: the peer has ended), PT_EIO. */
+/* A message of the session as it passes, for whoever wants to follow it. */
+struct tls_step {
+	bool alert;     /* otherwise a handshake message */
+	bool in;        /* from the peer */
+	uint8_t number; /* of the alert, or of the message's type */
+	size_t size;    /* octets of the message's body; 0 of an alert */
+	const struct tls_hello *hello; /* of a ClientHello, else NULL; borrowed during the call */
+};
+
+/* read and write: octets moved, or PT_EAGAIN, PT_EEOF (read only: the peer has ended), PT_EIO. */
 struct tls_transport {
 	ssize_t (*read)(void *arg, void *p, size_t n);
 	ssize_t (*write)(void *arg, const void *p, size_t n);
 	void *arg;
+	void (*step)(void *arg, const struct tls_step *step); /* NULL: nobody follows */
 };
 
 enum tls_status {
@@ -40,6 +52,10 @@ enum tls_status {
 
 /* Alerts that a caller has reason to send (RFC 8446 §6.2). */
 #define TLS_ALERT_UNEXPECTED_MESSAGE 10
+/* And that say what a peer thinks of our certificate. */
+#define TLS_ALERT_BAD_CERTIFICATE 42
+#define TLS_ALERT_CERTIFICATE_UNKNOWN 46
+#define TLS_ALERT_UNRECOGNIZED_NAME 112
 
 /* A trust domain: whose certificate a session has, who is trusted in it, which tickets open there. All borrowed
  * during the call that gets it, but name, which outlives the session. */
@@ -122,6 +138,7 @@ struct tls_facts {
 	const char *cipher;  /* "AES-128-GCM" */
 	const char *group;   /* "X25519"; NULL if none */
 	const char *name;    /* of the domain; NULL: none */
+	const char *signature; /* with which the server proved its key; NULL if it was resumed */
 	bool resumed;
 	bool asked; /* for a client certificate, in this domain */
 	bool known; /* the client's chain was verified before with this credential set */
@@ -169,9 +186,58 @@ enum tls_verdict tls_session_judge(struct tls_session *s, struct tls_cred *now);
 
 /* It was judged by this set last. */
 bool tls_session_judged_by(const struct tls_session *s, const struct tls_cred *cred);
+/* What became of a ticket that the client came with. */
+enum tls_ticket_fate {
+	TLS_TICKET_NONE,    /* it came without one, or its session was resumed, or nothing is decided yet */
+	TLS_TICKET_OFF,     /* this session takes none */
+	TLS_TICKET_FOREIGN, /* not sealed with a key that is known to be ours */
+	TLS_TICKET_OLD,     /* sealed with one of ours; its time is over, or it does not fit any more */
+};
+
+/* What the handshake has shown so far of both sides; good at any time. */
+struct tls_offer {
+	uint8_t version_min, version_max; /* ranks (tls_hello.h) of what the client offers; 0: no ClientHello yet */
+	uint8_t version;  /* rank of the one that was chosen; 0: none yet */
+	uint16_t suites;  /* that the client offers */
+	uint16_t suites_known; /* of them, those that we have, too */
+	bool groups_fit;  /* of the key exchange groups one at least is ours, or the client names none */
+	enum tls_client_cert client_cert; /* of the domain that the session belongs to */
+	enum tls_ticket_fate ticket;
+};
+struct tls_offer tls_session_offer(const struct tls_session *s);
+
+#define TLS_SHOWN_NAME_MAX 256 /* octets of a name with its NUL; a longer one is cut */
+
+/* What the client showed of itself, as far as it can be read, whatever the verdict. */
+struct tls_shown {
+	unsigned n;          /* certificates; 0: none, and the rest means nothing */
+	char subject[TLS_SHOWN_NAME_MAX]; /* RFC 4514, printable */
+	char issuer[TLS_SHOWN_NAME_MAX];  /* of the leaf; of TLS_REASON_INCOMPLETE: whose certificate is missing */
+	const char *const *sans;          /* as in tls_facts; they live as long as the session */
+	size_t nsans;
+	uint8_t serial[20];
+	size_t nserial;
+	int64_t not_before, not_after; /* of the leaf, seconds since 1970 */
+	bool self_signed;
+	enum tls_reason reason; /* of a bad verdict */
+	int64_t when;           /* when what it names happened: a revocation, an expiry; 0: not known */
+};
+
+/* Costs a few thousand instructions. To be asked while the session lives. */
+void tls_session_shown(struct tls_session *s, struct tls_shown *out);
+
+/* The verdict of the handshake under way or done; NONE before there is one. */
+enum tls_verdict tls_session_verdict(const struct tls_session *s);
+
+/* The certificate that we showed is for the name that the client asked for (RFC 6066 §3), or it asked for none. */
+bool tls_session_serves_name(const struct tls_session *s);
+
+/* The protocol that ALPN has chosen (RFC 7301); n 0: none. Borrowed from the session. */
+struct span tls_session_alpn(const struct tls_session *s);
 
 /* Why it failed, for the log. */
 struct tls_failure {
+	enum tls_fault fault;
 	int code;              /* GnuTLS error */
 	const char *text;      /* its text; static */
 	unsigned alert_sent;   /* number of the alert that we sent; 0: none */

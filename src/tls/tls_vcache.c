@@ -22,6 +22,8 @@ struct tls_vcache {
 	size_t count;
 	size_t oldest; /* of a full ring: the next to go */
 	uint16_t buckets[BUCKETS]; /* a place + 1, 0: none */
+	unsigned nbetween; /* ever added */
+	uint64_t between[TLS_VCACHE_BETWEEN_MAX];
 	struct entry entries[TLS_VCACHE_MAX];
 };
 
@@ -119,4 +121,37 @@ size_t
 tls_vcache_count(const struct tls_vcache *c)
 {
 	return c->count;
+}
+
+/* FNV-1a */
+static uint64_t
+hash_name(struct span name)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	size_t i;
+
+	for (i = 0; i < name.n; i++)
+		h = (h ^ name.p[i]) * 0x100000001b3u;
+	return h;
+}
+
+bool
+tls_vcache_has_between(const struct tls_vcache *c, struct span name)
+{
+	uint64_t h = hash_name(name);
+	unsigned i;
+
+	for (i = 0; i < c->nbetween && i < TLS_VCACHE_BETWEEN_MAX; i++)
+		if (c->between[i] == h)
+			return true;
+	return false;
+}
+
+void
+tls_vcache_add_between(struct tls_vcache *c, struct span name)
+{
+	if (!tls_vcache_has_between(c, name))
+		c->between[c->nbetween++ % TLS_VCACHE_BETWEEN_MAX] = hash_name(name);
+	if (c->nbetween == 2 * TLS_VCACHE_BETWEEN_MAX)
+		c->nbetween = TLS_VCACHE_BETWEEN_MAX; /* full, and so it stays */
 }

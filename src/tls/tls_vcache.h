@@ -8,6 +8,7 @@
 #define TLS_TLS_VCACHE_H
 
 #include "util/err.h"
+#include "util/span.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +35,12 @@ bool tls_vcache_has(const struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY
 /* The chain was found good; that holds from from_s to until_s, both included. */
 void tls_vcache_add(struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE], int64_t from_s,
 		    int64_t until_s);
+
+/* Names (DER) of the CAs that stood between a leaf and a CA of ours in good chains: the last
+ * TLS_VCACHE_BETWEEN_MAX of them, by a hash without a secret. For words only: nothing is decided by it. */
+#define TLS_VCACHE_BETWEEN_MAX 64
+void tls_vcache_add_between(struct tls_vcache *c, struct span name);
+bool tls_vcache_has_between(const struct tls_vcache *c, struct span name);
 
 size_t tls_vcache_count(const struct tls_vcache *c);
 

@@ -53,7 +53,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t oid_san[] = { 0x55, 0x1d, 0x11 };
-	struct span in = { data, size }, entries, serial, value;
+	struct span in = { data, size }, entries, serial, date, value;
 	int64_t seconds;
 	struct der_crl crl;
 	struct der_crt crt;
@@ -70,10 +70,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (der_crl_read(in, &crl)) {
 		PT_ASSERT(lies_in(crl.head, crl.tbs) && lies_in(crl.entries, crl.tbs) &&
 			lies_in(crl.tail, crl.tbs) && lies_in(crl.rest, in) && lies_in(crl.signature, crl.rest));
-		for (entries = crl.entries; der_crl_entry(&entries, &serial) == DER_ENTRY_OK;)
+		for (entries = crl.entries; der_crl_entry(&entries, &serial, &date) == DER_ENTRY_OK;)
 			PT_ASSERT(lies_in(serial, crl.entries));
 	}
-	for (entries = in; der_crl_entry(&entries, &serial) == DER_ENTRY_OK;)
+	for (entries = in; der_crl_entry(&entries, &serial, &date) == DER_ENTRY_OK;)
 		PT_ASSERT(lies_in(serial, in));
 	return 0;
 }

@@ -470,7 +470,7 @@ begin(void)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct tls_transport transport = { server_read, server_write, NULL };
+	static const struct tls_transport transport = { server_read, server_write, NULL, NULL };
 	struct server_side s = { .handshake = TLS_WANT_READ };
 	uint8_t flags;
 

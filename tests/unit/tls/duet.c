@@ -165,7 +165,7 @@ void
 duet_init(struct duet *d, struct tls_cred *cred, const char *priority, const struct pki *cert,
 	  const struct pki *const *chain, const char *sni)
 {
-	const struct tls_transport t = { server_read, server_write, d };
+	const struct tls_transport t = { server_read, server_write, d, NULL };
 	gnutls_x509_crt_t crts[64];
 	unsigned n = 0;
 

@@ -113,7 +113,7 @@ make_cred(void)
 static void
 test_data_behind_key_update(void)
 {
-	const struct tls_transport t = { server_read, server_write, NULL };
+	const struct tls_transport t = { server_read, server_write, NULL, NULL };
 	struct tls_cred *cred = make_cred();
 	struct tls_session *s = tls_session_new(cred, &t);
 	gnutls_certificate_credentials_t none;
