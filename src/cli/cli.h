@@ -42,6 +42,7 @@ struct cli {
 	const char *socket;    /* -s, or NULL: what the configuration says */
 	bool json;
 	struct cli_user user;
+	bool follow; /* --follow, of trace */
 };
 
 /* Tells that the command failed: "postern: text" on stderr, or {"ok":false,"error":"text"} on
@@ -73,6 +74,8 @@ int cli_shell_quote(struct buf *out, const char *s) PT_MUST_USE;
 /* The commands. argv holds the arguments behind the command's name. */
 enum cli_exit cli_setup(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_status(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_trace(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_why(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_metrics(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reload(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_user(const struct cli *cli, int argc, char **argv);

@@ -169,6 +169,19 @@ read_line(int fd, struct buf *in)
 	}
 }
 
+/* A question as it is sent: its line, owned. Takes the question; NULL when out of memory. */
+static char *
+line_of(json_t *question)
+{
+	char *text = question != NULL ? json_dumps(question, JSON_COMPACT) : NULL, *line = NULL;
+
+	json_decref(question);
+	if (text != NULL && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	return line;
+}
+
 /* What the server said, judged. Takes the answer. */
 static enum cli_exit
 judge(const struct cli *cli, json_t *answer, json_t **answer_out)
@@ -188,20 +201,16 @@ judge(const struct cli *cli, json_t *answer, json_t **answer_out)
 }
 
 static enum cli_exit
-talk(const struct cli *cli, const struct place *pl, int fd, const char *command,
-     json_t **answer_out)
+talk(const struct cli *cli, const struct place *pl, int fd, const char *line, json_t **answer_out)
 {
 	struct buf in;
 	json_error_t why;
 	json_t *answer;
-	char line[256];
 	enum cli_exit code;
-	int error, n;
+	int error;
 
 	buf_init(&in, ANSWER_MAX);
-	n = snprintf(line, sizeof line, "{\"command\":\"%s\"}\n", command);
-	PT_ASSERT(n > 0 && (size_t)n < sizeof line);
-	if (send_all(fd, line, (size_t)n) != 0 || (error = read_line(fd, &in)) == ECONNRESET ||
+	if (send_all(fd, line, strlen(line)) != 0 || (error = read_line(fd, &in)) == ECONNRESET ||
 	    (error == 0 && buf_size(&in) == 0)) {
 		code =
 		    cli_fail(cli, CLI_FAILED,
@@ -231,19 +240,99 @@ talk(const struct cli *cli, const struct place *pl, int fd, const char *command,
 	return code;
 }
 
-enum cli_exit
-cli_client_ask(const struct cli *cli, const char *command, unsigned timeout_ms, json_t **answer_out)
+static enum cli_exit
+ask(const struct cli *cli, json_t *question, bool tolerate, unsigned timeout_ms, json_t **answer_out)
 {
-	struct place pl;
+	char *line = line_of(question);
+	struct place pl = { 0 };
 	enum cli_exit code;
 	int fd = -1;
 
 	*answer_out = NULL;
-	if ((code = place_find(cli, strcmp(command, "reload") != 0, &pl)) == CLI_OK &&
+	if (line == NULL)
+		return cli_fail_memory(cli);
+	if ((code = place_find(cli, tolerate, &pl)) == CLI_OK &&
 	    (code = open_socket(cli, &pl, timeout_ms, &fd)) == CLI_OK)
-		code = talk(cli, &pl, fd, command, answer_out);
+		code = talk(cli, &pl, fd, line, answer_out);
 	if (fd >= 0)
 		close(fd);
 	place_fini(&pl);
+	free(line);
+	return code;
+}
+
+enum cli_exit
+cli_client_ask(const struct cli *cli, const char *command, unsigned timeout_ms, json_t **answer_out)
+{
+	return ask(cli, json_pack("{s:s}", "command", command), strcmp(command, "reload") != 0, timeout_ms,
+		   answer_out);
+}
+
+enum cli_exit
+cli_client_question(const struct cli *cli, json_t *question, unsigned timeout_ms, json_t **answer_out)
+{
+	return ask(cli, question, true, timeout_ms, answer_out);
+}
+
+/* One line of what the server sends. */
+static enum cli_exit
+answer_line(const struct cli *cli, struct span line, cli_answer_f *f, void *arg)
+{
+	json_t *answer = json_loadb((const char *)line.p, line.n, 0, NULL), *good;
+	enum cli_exit code;
+
+	if (answer == NULL)
+		return cli_fail(cli, CLI_FAILED, "the server sent what is no JSON");
+	if ((code = judge(cli, answer, &good)) != CLI_OK)
+		return code;
+	code = f(arg, good);
+	json_decref(good);
+	return code;
+}
+
+static enum cli_exit
+follow(const struct cli *cli, int fd, cli_answer_f *f, void *arg)
+{
+	enum cli_exit code = CLI_OK;
+	const uint8_t *end;
+	char piece[4096];
+	struct buf in;
+	struct span s;
+	ssize_t n = 1;
+
+	buf_init(&in, ANSWER_MAX);
+	while (code == CLI_OK && n != 0) {
+		if ((n = recv(fd, piece, sizeof piece, 0)) < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || (n > 0 && buf_append(&in, piece, (size_t)n) != 0))
+			code = cli_fail(cli, CLI_FAILED, "reading from the server: %s", strerror(errno));
+		while (code == CLI_OK && (s = buf_span(&in)).n > 0 && (end = memchr(s.p, '\n', s.n)) != NULL) {
+			code = answer_line(cli, (struct span){ s.p, (size_t)(end - s.p) }, f, arg);
+			buf_consume(&in, (size_t)(end - s.p) + 1);
+		}
+	}
+	buf_fini(&in);
+	return code;
+}
+
+enum cli_exit
+cli_client_follow(const struct cli *cli, json_t *question, cli_answer_f *f, void *arg)
+{
+	char *line = line_of(question);
+	struct place pl = { 0 };
+	enum cli_exit code;
+	int fd = -1;
+
+	if (line == NULL)
+		return cli_fail_memory(cli);
+	if ((code = place_find(cli, true, &pl)) == CLI_OK && (code = open_socket(cli, &pl, 0, &fd)) == CLI_OK) {
+		code = send_all(fd, line, strlen(line)) == 0
+			   ? follow(cli, fd, f, arg)
+			   : cli_fail(cli, CLI_FAILED, "posternd at %s closed the connection", pl.socket);
+	}
+	if (fd >= 0)
+		close(fd);
+	place_fini(&pl);
+	free(line);
 	return code;
 }

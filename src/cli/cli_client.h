@@ -12,4 +12,14 @@
 enum cli_exit cli_client_ask(const struct cli *cli, const char *command, unsigned timeout_ms,
 			     json_t **answer_out);
 
+/* The same for a whole question (taken; NULL means out of memory), such as {"command":"why","which":"last"}. Only for
+ * questions that change nothing: a configuration with mistakes does not keep the server from being asked. */
+enum cli_exit cli_client_question(const struct cli *cli, json_t *question, unsigned timeout_ms,
+				  json_t **answer_out);
+
+/* Asks (question taken) and calls f with each answer, a line each, for as long as the server sends any; f borrows the
+ * answer, and what it returns other than CLI_OK ends it. CLI_OK when the server has ended. */
+typedef enum cli_exit cli_answer_f(void *arg, const json_t *answer);
+enum cli_exit cli_client_follow(const struct cli *cli, json_t *question, cli_answer_f *f, void *arg);
+
 #endif

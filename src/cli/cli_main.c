@@ -18,6 +18,8 @@ static const struct command {
 } commands[] = {
 	{ "setup", "", "make accounts, folders, a key, a certificate and a configuration", cli_setup },
 	{ "status", "", "what the running server is doing", cli_status },
+	{ "why", "[last | ADDRESS | USER]", "why a connection failed, in a sentence", cli_why },
+	{ "trace", "[last | ID | ADDRESS]", "what passed on a connection, step by step", cli_trace },
 	{ "metrics", "", "its numbers, as Prometheus reads them", cli_metrics },
 	{ "config", "show", "the configuration in effect, with the origin of each value", cli_config },
 	{ "reload", "", "let the running server read its configuration again", cli_reload },
@@ -32,6 +34,7 @@ static const struct option_text {
 	{ "-f, --file FILE", "the configuration, instead of " CLI_DEFAULT_CONF },
 	{ "-s, --socket PATH", "the control socket, instead of the configuration's" },
 	{ "-j, --json", "answer in one line of JSON" },
+	{ "-F, --follow", "of trace: go on, with each step as it happens" },
 	{ "-V, --version", "the version" },
 	{ "-h, --help", "this text" },
 	{ "", "user add and set: --quota SIZE, --alias ADDRESS, --no-alias ADDRESS" },
@@ -60,6 +63,7 @@ static enum cli_exit
 cmd_help(const struct cli *cli, int argc, char **argv)
 {
 	char words[64];
+	int width = 0, n;
 	size_t i;
 
 	(void)argv;
@@ -69,13 +73,16 @@ cmd_help(const struct cli *cli, int argc, char **argv)
 		return help_json(cli);
 	printf("usage: postern [OPTION]... COMMAND\n\ncommands:\n");
 	for (i = 0; i < PT_COUNT(commands); i++) {
+		n = (int)(strlen(commands[i].name) + 1 + strlen(commands[i].arguments));
+		width = n > width ? n : width;
+	}
+	for (i = 0; i < PT_COUNT(commands); i++) {
 		snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
-		printf("  %-18s%s  %s\n", words, strlen(words) > 18 ? "\n                    " : "",
-			commands[i].text);
+		printf("  %-*s  %s\n", width, words, commands[i].text);
 	}
 	printf("\noptions, before or behind the command:\n");
 	for (i = 0; i < PT_COUNT(option_texts); i++)
-		printf("  %-18s  %s\n", option_texts[i].name, option_texts[i].text);
+		printf("  %-*s  %s\n", width, option_texts[i].name, option_texts[i].text);
 	printf("\npostern(1) has the rest: exit codes, files, examples.\n");
 	return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
 }
@@ -123,6 +130,8 @@ run(const struct cli *cli, int argc, char **argv)
 		if (cli->user.first != NULL && commands[i].run != cli_user)
 			return cli_fail(cli, CLI_USAGE, "option %s is for \"postern user\"; try: postern help",
 				cli->user.first);
+		if (cli->follow && commands[i].run != cli_trace)
+			return cli_fail(cli, CLI_USAGE, "--follow is for \"postern trace\"; try: postern help");
 		return commands[i].run(cli, argc - 1, argv + 1);
 	}
 	return cli_fail(cli, CLI_USAGE, "there is no command \"%s\"; try: postern help", argv[0]);
@@ -177,7 +186,7 @@ main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "file", required_argument, NULL, 'f' }, { "socket", required_argument, NULL, 's' },
 		{ "json", no_argument, NULL, 'j' },       { "version", no_argument, NULL, 'V' },
-		{ "help", no_argument, NULL, 'h' },
+		{ "help", no_argument, NULL, 'h' },       { "follow", no_argument, NULL, 'F' },
 		{ "stdin", no_argument, NULL, OPT_STDIN },
 		{ "generate", no_argument, NULL, OPT_GENERATE },
 		{ "no-password", no_argument, NULL, OPT_NO_PASSWORD },
@@ -193,7 +202,7 @@ main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_DFL); /* "postern config show | head" ends quietly */
 	opterr = 0;
-	while ((opt = getopt_long(argc, argv, ":f:s:jVh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":f:s:jFVh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'f':
 			cli.conf_file = optarg;
@@ -204,6 +213,9 @@ main(int argc, char **argv)
 			break;
 		case 'j':
 			cli.json = true;
+			break;
+		case 'F':
+			cli.follow = true;
 			break;
 		case 'V':
 			version = true;

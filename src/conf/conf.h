@@ -287,6 +287,7 @@ struct conf {
 	enum conf_log log;
 	char *log_file;
 	enum conf_log_format log_format;
+	unsigned recorder;        /* bool, default on: steps of connections are kept */
 	uint32_t drain_ms;        /* default 1h: how long old sessions live after a reload */
 	uint32_t stop_timeout_ms; /* default 10s: for commands under way at SIGTERM */
 	uint32_t linger_ms;       /* default 2s: wait for the peer's end of a closing connection */

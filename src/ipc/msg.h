@@ -55,6 +55,9 @@
 	X(85, LOG_REOPEN, log_reopen, 0)                                                           \
 	X(96, RELOAD, reload, 0)                                                                   \
 	X(97, RELOADED, reloaded, 0)                                                               \
+	X(98, RECORDER, recorder, 1)                                                               \
+	X(99, RETIRE, retire, 0)                                                                   \
+	X(100, RETIRED, retired, 0)                                                           \
 	/* worker and spawn */                                                                     \
 	X(112, PROGRAM_START, program_start, 0)                                                    \
 	X(113, PROGRAM_END, program_end, 0)                                                        \
@@ -169,6 +172,11 @@
 /* control to parent: the log's target is gone or full of errors; open it again. */
 #define MSG_LOG_REOPEN(F) F(u8, unused)
 #define MSG_RELOAD(F) F(u32, uid)
+/* The memory of a slot's flight recorder. "own": to be written by the receiver; otherwise it is read only. */
+#define MSG_RECORDER(F) F(u32, slot) F(u8, own)
+/* The worker of that slot has ended: keep what is worth keeping of its records, and say so. */
+#define MSG_RETIRE(F) F(u32, slot) F(u32, pid)
+#define MSG_RETIRED(F) F(u32, slot) F(u32, pid)
 #define MSG_RELOADED(F) F(u8, ok) F(u64, generation) F(str, text)
 
 /* Start the program of a service (index in the configuration of the worker's generation). environment: what

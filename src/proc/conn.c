@@ -80,6 +80,20 @@ conn_give_up(struct conn *c)
 		conn_enter(c, CONN_EV_ABORT);
 }
 
+/* It is over, and what follows is no news. */
+static bool
+is_closing(const struct conn *c)
+{
+	return c->at.state == CONN_CLOSING || c->at.state == CONN_ENDED;
+}
+
+void
+conn_reset(struct conn *c)
+{
+	conn_rec_step(c, REC_STEP_RESET, REC_WAY_IN);
+	conn_fault(c, REC_CAUSE_RESET);
+}
+
 /* What the table says is held against what there is. */
 static void
 check(const struct conn *c)
@@ -106,6 +120,7 @@ conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer
 	c->inside = peer != &conn_in_plaintext;
 	if (c->engine != NULL)
 		return true;
+	conn_fault(c, REC_CAUSE_NO_MEMORY);
 	conn_give_up(c);
 	return false;
 }
@@ -131,6 +146,26 @@ tls_possible(const struct conn *c)
 	return c->service->domains.n > 0 && signer_available(&c->worker->signer);
 }
 
+/* Its reasons that are none of an orderly end. */
+static void
+engine_closed(struct conn *c, enum engine_close why)
+{
+	static const enum rec_cause causes[ENGINE_CLOSE_COUNT] = {
+		[ENGINE_CLOSE_IDLE] = REC_CAUSE_IDLE,
+		[ENGINE_CLOSE_ERRORS] = REC_CAUSE_ERRORS,
+		[ENGINE_CLOSE_LINE_TOO_LONG] = REC_CAUSE_LINE_TOO_LONG,
+		[ENGINE_CLOSE_NO_MEMORY] = REC_CAUSE_NO_MEMORY,
+	};
+
+	/* why nobody was logged in has been said already, or there was no certificate */
+	if (why == ENGINE_CLOSE_LOGIN && c->rec.code == 0)
+		conn_fault(c, REC_CAUSE_LOGIN);
+	if (why == ENGINE_CLOSE_IDLE)
+		conn_rec_step(c, REC_STEP_LATE, REC_WAY_NONE);
+	if (causes[why] != REC_CAUSE_NONE)
+		conn_fault(c, causes[why]);
+}
+
 struct conn_asked
 conn_events(struct conn *c)
 {
@@ -141,15 +176,19 @@ conn_events(struct conn *c)
 		switch (ev.type) {
 		case ENGINE_EV_START_TLS:
 			asked.go_tls = tls_possible(c);
-			if (!asked.go_tls)
+			conn_rec_step(c, REC_STEP_STARTTLS, REC_WAY_IN);
+			conn_rec_step(c, asked.go_tls ? REC_STEP_GO_AHEAD : REC_STEP_UNAVAILABLE, REC_WAY_OUT);
+			if (!asked.go_tls) {
 				COUNT(c, unavailable, 1);
+				conn_fault(c, REC_CAUSE_NO_KEYHOLDER);
+			}
 			engine_answer(c->engine, asked.go_tls ? ENGINE_ANSWER_OK
 							      : ENGINE_ANSWER_UNAVAILABLE, ev_now_ms());
 			break;
 		case ENGINE_EV_INJECTION:
 			COUNT(c, injections, 1);
-			conn_say(c, LOG_L_WARNING, "injection", "octets behind STARTTLS in the same read: an "
-				"injection; the connection is closed and nothing of it was run");
+			conn_rec_step(c, REC_STEP_INJECTION, REC_WAY_IN);
+			conn_fault(c, REC_CAUSE_INJECTION);
 			break;
 		case ENGINE_EV_START_PROGRAM:
 			conn_program_start(c);
@@ -160,6 +199,9 @@ conn_events(struct conn *c)
 		case ENGINE_EV_CLOSE:
 			asked.close = true;
 			asked.why = ev.why;
+			if (ev.needed_tls)
+				c->rec.flags |= REC_F_NEEDS_TLS;
+			engine_closed(c, ev.why);
 			break;
 		case ENGINE_EV_ASK:
 		case ENGINE_EV_NOTE:
@@ -223,6 +265,8 @@ tick(struct conn *c, uint64_t now_ms)
 			conn_program_late(c);
 			c->deadline_ms = now_ms + c->worker->conf->linger_ms;
 		} else {
+			if (stream_unsent(&c->stream) > 0)
+				conn_fault(c, REC_CAUSE_NOT_READING);
 			conn_give_up(c);
 		}
 		break;
@@ -281,8 +325,11 @@ run(struct conn *c, bool readable)
 	for (i = 0; i < CONN_TURNS_MAX; i++)
 		if (!step(c))
 			break;
-	if (stream_leave(&c->stream) != 0 || c->stream.broken)
+	if (stream_leave(&c->stream) != 0 || c->stream.broken) {
+		if (!is_closing(c))
+			conn_reset(c);
 		conn_give_up(c);
+	}
 	/* what waited for the last octets to go may be done now */
 	if (c->at.state == CONN_CLOSING && stream_unsent(&c->stream) == 0) {
 		stream_enter(&c->stream, !c->stream.dry);
@@ -346,14 +393,17 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 	ev_io_init(&c->io, w->child.loop, fd, ready, c);
 	ev_timer_init(&c->timer, w->child.loop, timer_fired, c);
 	TAILQ_INSERT_TAIL(&w->conns, c, all);
+	conn_rec_open(c);
 	COUNT(c, connections, 1);
 	COUNT(c, accepted, 1);
 	place(c, conn_state_start(l->conf->mode == CONF_LISTEN_TLS,
 		conn_offer(l->conf->mode) != ENGINE_OFFER_NONE));
-	if (l->conf->mode == CONF_LISTEN_TLS)
+	if (l->conf->mode == CONF_LISTEN_TLS) {
+		conn_rec_step(c, REC_STEP_TLS_BEGINS, REC_WAY_NONE);
 		conn_open_session(c);
-	else
+	} else {
 		(void)conn_new_engine(c, ENGINE_GREET, conn_offer(l->conf->mode), &conn_in_plaintext);
+	}
 	run(c, l->conf->mode == CONF_LISTEN_TLS); /* elsewhere we speak first */
 	return c;
 }
@@ -363,6 +413,7 @@ conn_free(struct conn *c)
 {
 	struct worker *w = c->worker;
 
+	conn_rec_close(c);
 	drop(c, CONN_F_HAS);
 	rate_fini(&c->restarts);
 	rate_fini(&c->renegotiations);
@@ -386,6 +437,10 @@ conn_goodbye(struct conn *c)
 {
 	enum conn_clock clock = conn_state_clock(c->at.state);
 
+	if (!is_closing(c)) {
+		conn_rec_step(c, REC_STEP_GOODBYE, REC_WAY_NONE);
+		conn_fault(c, REC_CAUSE_GOODBYE);
+	}
 	if (clock == CONN_CLOCK_ENGINE)
 		engine_bye(c->engine, ENGINE_BYE_SHUTDOWN);
 	else if (clock == CONN_CLOCK_HANDSHAKE)

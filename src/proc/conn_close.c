@@ -2,6 +2,14 @@
  * octets on their way and a bounded wait. */
 #include "proc/conn_impl.h"
 
+/* The stream is full: the peer does not read. */
+static void
+conn_stuck(struct conn *c)
+{
+	conn_fault(c, REC_CAUSE_NOT_READING);
+	c->stream.broken = true;
+}
+
 /* What the peer gets now is the last: close_notify behind it, then our FIN, then a bounded wait for
  * its end, so that the kernel does not throw our last words away with a reset. */
 void
@@ -9,7 +17,7 @@ conn_begin_close(struct conn *c)
 {
 	if (c->tls != NULL)
 		if (tls_session_bye(c->tls) != TLS_OK)
-			c->stream.broken = true; /* the stream is full: the peer does not read */
+			conn_stuck(c);
 	conn_enter(c, CONN_EV_CLOSE);
 }
 
@@ -26,8 +34,7 @@ may_restart(struct conn *c)
 	if (rate_take(&c->restarts, (uint32_t)conf->restarts.count, conf->restarts.window_ms, ev_now_ms()))
 		return true;
 	COUNT(c, restarts_refused, 1);
-	conn_say(c, LOG_L_NOTICE, "restarts", "the client went back to plaintext more often than is allowed; "
-		"the connection is closed");
+	conn_fault_n(c, REC_CAUSE_RESTARTS, conf->restarts.count, conf->restarts.window_ms);
 	return false;
 }
 
@@ -44,6 +51,8 @@ restart(struct conn *c)
 	conn_enter(c, CONN_EV_BYE);
 	conn_enter(c, CONN_EV_RESTART);
 	COUNT(c, restarts, 1);
+	c->rec.restarts++;
+	conn_rec_step(c, REC_STEP_RESTART, REC_WAY_NONE);
 	(void)conn_new_engine(c, ENGINE_RESTARTED, conn_offer(c->listen->mode), &conn_in_plaintext);
 }
 

@@ -22,6 +22,7 @@ tls_read(void *arg, void *p, size_t n)
 	if (rc != 0)
 		return rc;
 	in = stream_pending(&c->stream);
+	conn_rec_first(c, true, in);
 	if (n > in.n)
 		n = in.n;
 	memcpy(p, in.p, n);
@@ -51,10 +52,11 @@ choose_domain(void *arg, const char *host, struct tls_domain *out)
 void
 conn_open_session(struct conn *c)
 {
-	const struct tls_transport t = { tls_read, tls_write, c };
+	const struct tls_transport t = { tls_read, tls_write, c, conn_rec_message };
 	const struct domain *d = &c->service->domains.list[0];
 
 	c->handshake_us = ev_now_us();
+	c->rec.tls_first = REC_OCTETS_NONE;
 	c->tls = tls_session_new(d->cred, &t);
 	if (c->tls != NULL)
 		tls_session_speak(c->tls, c->service->protocol->alpn);
@@ -62,8 +64,10 @@ conn_open_session(struct conn *c)
 		tls_session_choose(c->tls, d->tls->tickets, choose_domain, c);
 	else if (c->tls != NULL && d->tickets && tls_session_offer_tickets(c->tls, &d->ticket) != 0)
 		tls_session_free(&c->tls);
-	if (c->tls == NULL)
-		conn_give_up(c);
+	if (c->tls != NULL)
+		return;
+	conn_fault(c, REC_CAUSE_NO_MEMORY);
+	conn_give_up(c);
 }
 
 void
@@ -92,8 +96,7 @@ begin_secure(struct conn *c)
 			return false;
 		break;
 	case IDENTITY_AMBIGUOUS:
-		conn_say(c, LOG_L_NOTICE, "identity-ambiguous", "the certificate names two different users: "
-			"nobody is logged in; give each user a certificate of their own");
+		c->rec.flags |= REC_F_AMBIGUOUS;
 		verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	case IDENTITY_NONE:
@@ -101,6 +104,7 @@ begin_secure(struct conn *c)
 			verdict = TLS_VERDICT_UNMAPPED;
 		break;
 	}
+	conn_rec_established(c, verdict, s->identity);
 	conn_count_handshake(c->service->count, facts, verdict, ev_now_us() - c->handshake_us);
 	s->peer = (struct engine_peer){ .tls = true, .resumed = facts->resumed,
 		.tls_version = facts->version, .tls_cipher = facts->cipher,
@@ -119,6 +123,8 @@ established(struct conn *c)
 
 	if (c->at.state == CONN_REHANDSHAKE) { /* the same engine, facts and identity go on */
 		COUNT(c, renegotiations, 1);
+		c->rec.renegotiations++;
+		conn_rec_step(c, REC_STEP_ESTABLISHED, REC_WAY_NONE);
 		c->secure->peer.tls_cipher = facts->cipher;
 		c->secure->peer.tls_group = facts->group;
 		conn_enter(c, CONN_EV_ESTABLISHED);
@@ -142,15 +148,10 @@ handshake_failed(struct conn *c)
 	if (c->at.state == CONN_HANDSHAKE) {
 		conn_count_failure(c->service->count, tls_session_failure(c->tls),
 			tls_session_hello_seen(c->tls));
-		conn_say_handshake_failed(c);
 	} else {
 		COUNT(c, renegotiations_refused, 1);
-		if (tls_session_failure(c->tls)->changed)
-			conn_say(c, LOG_L_WARNING, "identity-changed", "a renegotiation came with another client "
-				"certificate, or with a first or no one; the connection is closed");
-		else
-			conn_say_handshake_failed(c);
 	}
+	conn_fault(c, REC_CAUSE_TLS);
 	conn_begin_close(c);
 	return true;
 }
@@ -216,9 +217,10 @@ conn_handshake_late(struct conn *c)
 		COUNT(c, renegotiations_refused, 1);
 	else
 		conn_count_failure(c->service->count, NULL, tls_session_hello_seen(c->tls));
-	conn_say(c, LOG_L_NOTICE, "handshake-timeout", tls_session_hello_seen(c->tls)
-		? "TLS handshake not finished in time"
-		: "TLS handshake not begun in time: no complete ClientHello came");
+	conn_rec_step(c, REC_STEP_LATE, REC_WAY_NONE);
+	if (accept_is_crowded(c->worker, c->service))
+		c->rec.flags |= REC_F_CROWDED;
+	conn_fault_n(c, REC_CAUSE_LATE, conn_handshake_deadline(c) - c->since_ms, 0);
 	conn_give_up(c);
 }
 

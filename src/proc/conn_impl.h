@@ -4,6 +4,7 @@
 
 #include "proc/conn.h"
 #include "proc/conn_program.h"
+#include "proc/conn_rec.h"
 #include "util/log.h"
 #include "util/rate.h"
 
@@ -42,6 +43,7 @@ struct conn {
 	struct buf plain; /* decrypted and not taken by the engine */
 	struct rate restarts, renegotiations, key_updates; /* of all sessions of this connection */
 	unsigned key_updates_seen; /* of this session */
+	struct conn_rec rec;
 	struct stream stream;
 	struct ev_io io;
 	struct ev_timer timer;
@@ -64,6 +66,9 @@ void conn_enter(struct conn *c, enum conn_event ev);
 
 /* Nothing more can be done or said; the connection is freed at the end of this wake-up. */
 void conn_give_up(struct conn *c);
+
+/* The transport broke under it: told to the recorder. */
+void conn_reset(struct conn *c);
 
 /* An engine for the session that begins; false: out of memory, given up. */
 bool conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
@@ -113,9 +118,7 @@ void conn_judge_late(struct conn *c);
 /* conn_close.c: what the peer gets now is the last. */
 void conn_begin_close(struct conn *c);
 
-/* --- conn_say.c: one line in the log, with service and peer; code is a stable word for machines --- */
+/* --- conn_say.c: one line in the log that is about no failure; code is a stable word for machines --- */
 void conn_say(const struct conn *c, enum log_level level, const char *code, const char *what);
-void conn_say_handshake_failed(const struct conn *c);
-void conn_say_session_failed(const struct conn *c);
 
 #endif

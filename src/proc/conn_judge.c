@@ -7,7 +7,6 @@
 #include "proc/identity.h"
 #include "proc/worker.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -46,16 +45,9 @@ is_still(const struct conn *c)
 static void
 say_goodbye(struct conn *c, enum tls_verdict verdict)
 {
-	char text[160];
-
-	if (verdict == TLS_VERDICT_TRUSTED)
-		snprintf(text, sizeof text, "the client certificate does not map to the session's user any more; "
-			"the session is ended");
-	else
-		snprintf(text, sizeof text, "the client certificate of the session is judged anew: %s; the session "
-			"is ended", tls_verdict_name(verdict));
 	COUNT(c, distrusted, 1);
-	conn_say(c, LOG_L_NOTICE, "distrusted", text);
+	c->rec.verdict = (uint8_t)verdict;
+	conn_fault(c, REC_CAUSE_DISTRUSTED);
 	engine_bye(c->engine, ENGINE_BYE_CERTIFICATE);
 }
 

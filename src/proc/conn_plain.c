@@ -43,13 +43,18 @@ conn_step_plain(struct conn *c)
 		return true;
 	if ((rc = stream_fill(&c->stream)) == PT_EAGAIN)
 		return false;
-	if (rc == PT_EEOF)
+	if (rc == PT_EEOF) {
+		conn_rec_step(c, REC_STEP_END, REC_WAY_IN);
+		c->rec.cause = REC_CAUSE_END_OF_FILE;
 		return conn_end_of_input(c, CONN_EV_END_OF_FILE);
+	}
 	if (rc != 0) {
+		conn_reset(c);
 		conn_give_up(c);
 		return true;
 	}
 	in = stream_pending(&c->stream);
+	conn_rec_first(c, false, in);
 	n = engine_input(c->engine, in.p, in.n, ev_now_ms());
 	stream_take(&c->stream, n);
 	return n > 0 || engine_output(c->engine).n > 0; /* else it waits for what we do not have */

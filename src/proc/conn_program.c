@@ -148,14 +148,10 @@ put_all(const struct conn *c, struct buf *env)
 static void on_timer(void *arg);
 
 static void
-refuse(struct conn *c, enum engine_no_program why, const char *text)
+refuse(struct conn *c, enum engine_no_program why)
 {
-	char line[DIAG_MAX];
-
 	COUNT(c, programs_refused, 1);
-	snprintf(line, sizeof line, "the session gets no program: %s", text);
-	conn_say(c, why == ENGINE_NO_PROGRAM_BUSY ? LOG_L_NOTICE : LOG_L_ERROR,
-		why == ENGINE_NO_PROGRAM_BUSY ? "program-busy" : "program-failed", line);
+	conn_fault(c, why == ENGINE_NO_PROGRAM_BUSY ? REC_CAUSE_PROGRAM_BUSY : REC_CAUSE_PROGRAM_FAILED);
 	engine_program_refused(c->engine, why);
 }
 
@@ -167,7 +163,7 @@ conn_program_start(struct conn *c)
 
 	PT_ASSERT(c->program == NULL); /* one for each session */
 	if (c->worker->spawner == NULL || (p = calloc(1, sizeof *p)) == NULL) {
-		refuse(c, ENGINE_NO_PROGRAM_FAILED, "the process that starts them is away");
+		refuse(c, ENGINE_NO_PROGRAM_FAILED);
 		return;
 	}
 	*p = (struct conn_program){ .conn = c, .in_fd = -1, .out_fd = -1 };
@@ -367,17 +363,14 @@ conn_program_got_output(struct conn_program *p, int fd, uint32_t pid)
 }
 
 void
-conn_program_refused(struct conn_program *p, enum engine_no_program why, struct span text)
+conn_program_refused(struct conn_program *p, enum engine_no_program why)
 {
 	struct conn *c = p->conn;
-	char line[DIAG_MAX];
-
 	bool late = p->told;
 
-	span_print(text, line, sizeof line);
 	conn_program_free(&c->program);
 	if (!late)
-		refuse(c, why, line);
+		refuse(c, why);
 	conn_wake(c);
 }
 
@@ -409,12 +402,11 @@ conn_program_lost(struct conn_program *p)
 
 	if (!p->runs && !p->told) {
 		conn_program_free(&c->program);
-		refuse(c, ENGINE_NO_PROGRAM_FAILED, "the process that starts them has died");
+		refuse(c, ENGINE_NO_PROGRAM_FAILED);
 		conn_wake(c);
 		return;
 	}
-	conn_say(c, LOG_L_WARNING, "program-lost", "the process that starts programs has died: this session's is "
-		"ended, too");
+	conn_fault(c, REC_CAUSE_PROGRAM_LOST);
 	p->ended = true;
 	if (p->eof) {
 		conn_program_late(c);

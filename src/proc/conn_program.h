@@ -47,7 +47,7 @@ void conn_program_free(struct conn_program **p);
 /* --- from the spawn process (worker_spawn.c); any may free the connection --- */
 void conn_program_got_input(struct conn_program *p, int fd);
 void conn_program_got_output(struct conn_program *p, int fd, uint32_t pid);
-void conn_program_refused(struct conn_program *p, enum engine_no_program why, struct span text);
+void conn_program_refused(struct conn_program *p, enum engine_no_program why);
 void conn_program_ended(struct conn_program *p, uint32_t code, uint32_t signal);
 void conn_program_lost(struct conn_program *p); /* the spawn process has died */
 

@@ -1,7 +1,7 @@
-/* proc/conn_say.c - what a connection has to tell the administrator. Octets of the peer never come here. */
+/* proc/conn_say.c - what a connection has to tell the administrator beside its failures, which are conn_rec.c's. Octets
+ * of the peer never come here. */
 #include "proc/conn_impl.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static const char *
@@ -26,41 +26,4 @@ conn_say(const struct conn *c, enum log_level level, const char *code, const cha
 	};
 
 	log_fields(level, f, name != NULL ? PT_COUNT(f) : PT_COUNT(f) - 1, "%s", what);
-}
-
-void
-conn_say_handshake_failed(const struct conn *c)
-{
-	const struct tls_failure *f = tls_session_failure(c->tls);
-	char text[256];
-
-	if (f->verdict != TLS_VERDICT_TRUSTED)
-		snprintf(text, sizeof text, "TLS handshake refused: client certificate %s%s (alert %u "
-			"sent)", tls_verdict_name(f->verdict), f->resumed ? " in a resumed session" : "",
-			f->alert_sent);
-	else if (f->protocol)
-		snprintf(text, sizeof text, "TLS handshake refused: the client wants another protocol than this "
-			"service speaks (ALPN; alert %u sent)", f->alert_sent);
-	else if (f->alert_got != 0)
-		snprintf(text, sizeof text, "TLS handshake ended by the client with alert %u",
-			f->alert_got);
-	else if (f->alert_sent != 0)
-		snprintf(text, sizeof text, "TLS handshake failed: %s (alert %u sent)", f->text,
-			f->alert_sent);
-	else
-		snprintf(text, sizeof text, "TLS handshake failed: %s",
-			f->text != NULL ? f->text : "the connection ended");
-	conn_say(c, LOG_L_NOTICE, f->verdict != TLS_VERDICT_TRUSTED ? "certificate-refused"
-							       : "handshake-failed", text);
-}
-
-void
-conn_say_session_failed(const struct conn *c)
-{
-	const struct tls_failure *f = tls_session_failure(c->tls);
-	char text[256];
-
-	snprintf(text, sizeof text, "TLS session failed: %s (alert sent %u, received %u)",
-		f->text != NULL ? f->text : "unknown", f->alert_sent, f->alert_got);
-	conn_say(c, LOG_L_NOTICE, "session-failed", text);
 }

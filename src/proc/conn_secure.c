@@ -2,7 +2,6 @@
  * updates, and the ways in which a session ends. */
 #include "proc/conn_impl.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* Tickets go in front of the first words of the session, so that they need no packet of their own. */
@@ -14,8 +13,10 @@ send_secure(struct conn *c, struct span out, size_t *n_out)
 
 	*n_out = 0;
 	status = tls_session_send_tickets(c->tls, &tickets);
-	if (tickets > 0)
+	if (tickets > 0) {
 		COUNT(c, tickets, tickets);
+		c->rec.tickets = (uint16_t)(c->rec.tickets + tickets);
+	}
 	return status == TLS_OK ? tls_session_send(c->tls, out, n_out) : status;
 }
 
@@ -36,8 +37,11 @@ conn_pump_secure(struct conn *c, bool last)
 		case TLS_WANT_WRITE:
 			if (!last)
 				return false;
-			/* fall through */
+			conn_fault(c, REC_CAUSE_NOT_READING);
+			conn_give_up(c);
+			return false;
 		default:
+			conn_fault(c, REC_CAUSE_TLS);
 			conn_give_up(c);
 			return false;
 		}
@@ -62,23 +66,21 @@ renegotiate(struct conn *c)
 {
 	const struct conf_tls *tls = c->service->conf->tls;
 	const struct conf_rate *rate = &tls->renegotiation;
-	char text[160];
-	const char *why;
+	enum rec_cause cause;
 
+	conn_rec_step(c, REC_STEP_RENEGOTIATION, REC_WAY_IN);
 	if (rate->count == 0)
-		why = "which is off";
+		cause = REC_CAUSE_RENEGOTIATION_OFF;
 	else if (!rate_take(&c->renegotiations, (uint32_t)rate->count, rate->window_ms, ev_now_ms()))
-		why = "once more than is allowed";
+		cause = REC_CAUSE_RENEGOTIATION_RATE;
 	else if (!tls_session_renegotiate(c->tls, tls->verify == CONF_VERIFY_ALWAYS))
-		why = "but has no secure renegotiation (RFC 5746)";
+		cause = REC_CAUSE_RENEGOTIATION_INSECURE;
 	else {
 		conn_enter(c, CONN_EV_RENEGOTIATE);
 		return true;
 	}
 	COUNT(c, renegotiations_refused, 1);
-	snprintf(text, sizeof text, "the client asked for a renegotiation, %s; the connection is closed",
-		why);
-	conn_say(c, LOG_L_NOTICE, "renegotiation", text);
+	conn_fault_n(c, cause, rate->count, rate->window_ms);
 	tls_session_refuse(c->tls);
 	conn_begin_close(c);
 	return true;
@@ -103,7 +105,7 @@ static bool
 key_update_flood(struct conn *c)
 {
 	COUNT(c, key_update_floods, 1);
-	conn_say(c, LOG_L_NOTICE, "key-updates", "too many key updates; the connection is closed");
+	conn_fault_n(c, REC_CAUSE_KEY_UPDATES, CONN_KEY_UPDATES_MAX, CONN_KEY_UPDATES_WINDOW_MS);
 	conn_begin_close(c);
 	return true;
 }
@@ -130,7 +132,8 @@ read_secure(struct conn *c)
 		return conn_end_of_input(c, CONN_EV_CLOSE_NOTIFY);
 	case TLS_TRUNCATED:
 		COUNT(c, truncated, 1);
-		conn_say(c, LOG_L_DEBUG, "truncated", "the connection ended without close_notify");
+		conn_rec_step(c, REC_STEP_END, REC_WAY_IN);
+		conn_fault(c, REC_CAUSE_TRUNCATED);
 		conn_begin_close(c);
 		return true;
 	case TLS_RENEGOTIATE:
@@ -143,7 +146,7 @@ read_secure(struct conn *c)
 		return true;
 	case TLS_DATA:
 	case TLS_FAILED:
-		conn_say_session_failed(c);
+		conn_fault(c, REC_CAUSE_TLS);
 		conn_begin_close(c);
 		return true;
 	}

@@ -138,6 +138,8 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_CONFIG, FROM_PARENT, IPC_ANY_STATE, on_config },
 	{ MSG_T_TABLE, FROM_PARENT, IPC_ANY_STATE, on_table },
 	{ MSG_T_CONTROL_SOCKET, FROM_PARENT, IPC_ANY_STATE, control_on_socket },
+	{ MSG_T_RECORDER, FROM_PARENT, IPC_ANY_STATE, control_on_recorder },
+	{ MSG_T_RETIRE, FROM_PARENT, IPC_ANY_STATE, control_on_retire },
 	{ MSG_T_PROCESS, FROM_PARENT, IPC_ANY_STATE, on_process },
 	{ MSG_T_STATE, FROM_PARENT, IPC_ANY_STATE, on_state },
 	{ MSG_T_CRED_STATE, FROM_PARENT, IPC_ANY_STATE, on_cred_state },
@@ -156,6 +158,7 @@ main(int argc, char **argv)
 	TAILQ_INIT(&c.clients);
 	child_init(&c.child, ROLE_CONTROL, argc, argv, rules, PT_COUNT(rules), &c);
 	control_log_init(&c);
+	c.why_limit = why_limit_new();
 	c.child.state = PROC_SERVING;
 	setproctitle("control: %s", proc_state_name(PROC_STARTING));
 	child_run(&c.child);

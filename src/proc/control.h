@@ -5,13 +5,19 @@
 #include "conf/conf.h"
 #include "proc/child.h"
 #include "proc/table.h"
+#include "rec/rec_ring.h"
+#include "rec/why_limit.h"
 #include "util/diag.h"
+
+#include <jansson.h>
 
 #include <sys/queue.h>
 
 #define CONTROL_REQUEST_MAX 4096       /* octets of one request line */
 #define CONTROL_REPLY_MAX (1024 * 1024) /* octets of one reply; 64 services' metrics fit */
 #define CONTROL_CLIENTS_MAX 32
+#define CONTROL_FOLLOWERS_MAX 8        /* clients that follow connections as they go */
+#define CONTROL_ANSWER_RECORDS 10      /* connections told of in one answer */
 #define CONTROL_TIMEOUT_MS 120000      /* a request and its answer (a reload loads every key) */
 
 struct process_row { /* as the parent told us */
@@ -38,6 +44,10 @@ struct control {
 	TAILQ_HEAD(, log_sender) senders;
 	struct ev_timer log_timer;
 	struct table *tables[TABLE_SLOTS_MAX];
+	struct rec_mem *recs[TABLE_SLOTS_MAX]; /* of workers, to read; of TABLE_SLOT_PAST, to write */
+	struct rec_writer *past;               /* what was worth keeping of workers that have ended */
+	struct why_limit *why_limit;
+	unsigned nfollowers;
 	TAILQ_HEAD(, process_row) processes;
 	uint8_t state;          /* enum proc_state of the whole */
 	uint64_t started;       /* seconds of CLOCK_REALTIME */
@@ -81,6 +91,39 @@ uint64_t control_end(const struct control *c, const char *name, enum table_end e
 
 /* A service's server certificates, as a worker of the current generation knows them; none: n is 0. */
 void control_certs(const struct control *c, const char *name, struct table_certs *out);
+
+/* control_rec.c: the flight recorders. */
+int control_on_recorder(void *self, void *peer, struct frame *f);
+int control_on_retire(void *self, void *peer, struct frame *f);
+void control_rec_second(struct control *c);
+
+/* Which connections a question is about. */
+enum control_which { CONTROL_LAST, CONTROL_ID, CONTROL_ADDRESS, CONTROL_USER };
+struct control_query {
+	enum control_which which;
+	uint64_t id;
+	struct rec_addr peer; /* port 0: any */
+	char user[REC_USER_MAX];
+};
+/* text: "last" (or NULL), an id, an address, or else a user. */
+void control_query_parse(const char *text, struct control_query *q);
+bool control_query_fits(const struct control_query *q, const struct rec *r);
+
+/* Calls f for every place where a record may be; read_from and end: of the memory. f returns false to end it. */
+typedef bool control_rec_f(void *arg, uint32_t slot, const struct rec_mem *m, unsigned index);
+void control_rec_each(const struct control *c, control_rec_f *f, void *arg);
+
+/* The answers to "trace" and "why": new references; NULL when out of memory. */
+json_t *control_trace_answer(const struct control *c, const struct control_query *q);
+json_t *control_why_answer(const struct control *c, const struct control_query *q);
+
+/* control_follow.c: what has happened to connections since the last look. NULL when out of memory. */
+struct follow;
+struct follow *control_follow_new(const struct control *c, const struct control_query *q);
+void control_follow_free(struct follow **f);
+/* Appends a line of JSON for each connection with something new. *over_out: it was about one connection, and that is
+ * closed. */
+int control_follow_put(const struct control *c, struct follow *f, struct buf *out, bool *over_out) PT_MUST_USE;
 
 /* control_metrics.c: all numbers as Prometheus text (format 0.0.4), appended to out. */
 int control_metrics_put(const struct control *c, struct buf *out) PT_MUST_USE;

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define FOLLOW_LOOK_MS 100
+
 struct client {
 	TAILQ_ENTRY(client) next;
 	struct control *control;
@@ -18,6 +20,8 @@ struct client {
 	uid_t uid;
 	uint32_t waits_for; /* id of a request to the parent; 0: none */
 	bool replied;
+	struct follow *follow; /* it follows connections; NULL: it asked one question */
+	struct ev_timer look;  /* when to look again, then */
 	struct buf in, out;
 	struct ev_io io;
 	struct ev_timer timer;
@@ -32,6 +36,10 @@ client_free(struct client *cl)
 	c->nclients--;
 	ev_io_fini(&cl->io);
 	ev_timer_fini(&cl->timer);
+	ev_timer_fini(&cl->look);
+	if (cl->follow != NULL)
+		c->nfollowers--;
+	control_follow_free(&cl->follow);
 	buf_fini(&cl->in);
 	buf_fini(&cl->out);
 	close(cl->fd);
@@ -41,7 +49,7 @@ client_free(struct client *cl)
 		ev_io_want(&c->socket_io, EV_IO_READ);
 }
 
-/* Sends what it can; the connection ends behind the reply. */
+/* Sends what it can; the connection ends behind the reply, or goes on being followed. */
 static void
 client_write(struct client *cl)
 {
@@ -57,10 +65,12 @@ client_write(struct client *cl)
 		if (n > 0)
 			buf_consume(&cl->out, (size_t)n);
 	}
-	if (buf_size(&cl->out) == 0)
+	if (buf_size(&cl->out) > 0)
+		ev_io_want(&cl->io, cl->follow != NULL ? EV_IO_READ | EV_IO_WRITE : EV_IO_WRITE);
+	else if (cl->follow == NULL)
 		client_free(cl);
 	else
-		ev_io_want(&cl->io, EV_IO_WRITE);
+		ev_io_want(&cl->io, EV_IO_READ); /* for its end */
 }
 
 static void
@@ -124,6 +134,83 @@ reply_metrics(struct client *cl)
 	buf_fini(&page);
 }
 
+/* --- the flight recorder ----------------------------------------------------------------------- */
+
+/* Takes the answer. */
+static void
+reply_json(struct client *cl, json_t *answer)
+{
+	char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+	json_decref(answer);
+	client_reply(cl, text);
+	free(text);
+}
+
+static void
+follow_look(void *arg)
+{
+	struct client *cl = arg;
+	bool over = false;
+
+	ev_timer_set(&cl->look, FOLLOW_LOOK_MS);
+	if (buf_size(&cl->out) > 0)
+		return; /* it has not read what there was */
+	if (control_follow_put(cl->control, cl->follow, &cl->out, &over) != 0) {
+		client_free(cl);
+		return;
+	}
+	if (over) {
+		control_follow_free(&cl->follow);
+		cl->control->nfollowers--;
+		ev_timer_clear(&cl->look);
+	}
+	client_write(cl);
+}
+
+static void
+begin_follow(struct client *cl, const struct control_query *q)
+{
+	struct control *c = cl->control;
+
+	if (c->nfollowers >= CONTROL_FOLLOWERS_MAX) {
+		client_reply_error(cl, "too many follow connections already; end one of them (postern trace --follow)");
+		return;
+	}
+	if ((cl->follow = control_follow_new(c, q)) == NULL) {
+		client_free(cl);
+		return;
+	}
+	c->nfollowers++;
+	cl->replied = true;
+	ev_timer_clear(&cl->timer); /* it may go on for ever */
+	ev_timer_set(&cl->look, FOLLOW_LOOK_MS);
+	ev_io_want(&cl->io, EV_IO_READ);
+}
+
+static void
+request_trace(struct client *cl, const json_t *o)
+{
+	struct control_query q;
+
+	control_query_parse(json_string_value(json_object_get(o, "which")), &q);
+	if (q.which == CONTROL_USER)
+		client_reply_error(cl, "that is neither \"last\" nor the id of a connection (such as 0-17) nor an address");
+	else if (json_is_true(json_object_get(o, "follow")))
+		begin_follow(cl, &q);
+	else
+		reply_json(cl, control_trace_answer(cl->control, &q));
+}
+
+static void
+request_why(struct client *cl, const json_t *o)
+{
+	struct control_query q;
+
+	control_query_parse(json_string_value(json_object_get(o, "which")), &q);
+	reply_json(cl, control_why_answer(cl->control, &q));
+}
+
 static void
 request(struct client *cl, struct span line)
 {
@@ -139,10 +226,14 @@ request(struct client *cl, struct span line)
 		free(text);
 	} else if (strcmp(command, "metrics") == 0) {
 		reply_metrics(cl);
+	} else if (strcmp(command, "trace") == 0) {
+		request_trace(cl, o);
+	} else if (strcmp(command, "why") == 0) {
+		request_why(cl, o);
 	} else if (strcmp(command, "reload") == 0) {
 		request_reload(cl);
 	} else {
-		client_reply_error(cl, "unknown command; known are: status, metrics, reload");
+		client_reply_error(cl, "unknown command; known are: status, metrics, trace, why, reload");
 	}
 	json_decref(o);
 }
@@ -167,6 +258,8 @@ client_ready(void *arg, unsigned what)
 		client_free(cl);
 		return;
 	}
+	if (cl->follow != NULL)
+		return; /* it has asked already */
 	if (buf_append(&cl->in, chunk, (size_t)n) != 0) {
 		client_reply_error(cl, "the request is too long");
 		return;
@@ -219,6 +312,7 @@ socket_ready(void *arg, unsigned what)
 	ev_io_want(&cl->io, EV_IO_READ);
 	ev_timer_init(&cl->timer, c->child.loop, client_late, cl);
 	ev_timer_set(&cl->timer, CONTROL_TIMEOUT_MS);
+	ev_timer_init(&cl->look, c->child.loop, follow_look, cl);
 }
 
 int

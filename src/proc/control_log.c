@@ -3,6 +3,7 @@
  * counted; nobody ever waits for the log. */
 #include "proc/control.h"
 
+#include "proc/logging.h"
 #include "util/log.h"
 
 #include <errno.h>
@@ -218,11 +219,10 @@ now_us(void)
 static void
 sink(void *arg, enum log_level level, const char *text, const struct log_field *fields, size_t n)
 {
+	char packed[LOGGING_FIELDS_MAX];
 	struct message m = { now_us(), ROLE_CONTROL, (unsigned)getpid(), level, span_str(text),
-		{ NULL, 0 } };
+		{ (uint8_t *)packed, logging_pack(fields, n, packed) } };
 
-	(void)fields;
-	(void)n;
 	put_message(arg, &m);
 }
 
@@ -363,6 +363,7 @@ on_report(void *arg)
 	ev_timer_set(&c->log_timer, REPORT_MS);
 	TAILQ_FOREACH(s, &c->senders, next)
 		report_dropped(s);
+	control_rec_second(c);
 }
 
 void

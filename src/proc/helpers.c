@@ -25,6 +25,7 @@ control_begin(struct parent *p, struct proc *proc)
 	if (g != NULL && g->conf != NULL)
 		SEND(proc, config, g->conf_fd, .generation = g->number);
 	workers_send_tables(p, proc);
+	recorders_control_begin(p);
 	if (p->control_fd >= 0)
 		SEND(proc, control_socket, p->control_fd, .owner_uid = (uint32_t)geteuid());
 	TAILQ_FOREACH(other, &p->procs, next)

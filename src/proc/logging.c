@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#define FIELDS_OCTETS_MAX 2048
-
 /* A value with control characters would make lines of its own in the log, or move a terminal's cursor. */
 static void
 put_value(char *to, const char *value, size_t n)
@@ -19,24 +17,32 @@ put_value(char *to, const char *value, size_t n)
 	to[n] = '\0';
 }
 
-int
-logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+size_t
+logging_pack(const struct log_field *fields, size_t n, char out[LOGGING_FIELDS_MAX])
 {
-	char packed[FIELDS_OCTETS_MAX];
-	struct timespec now;
-	struct msg_log m;
-	struct frame f;
 	size_t i, at = 0, a, b;
 
 	for (i = 0; i < n && i < LOG_FIELDS_MAX; i++) {
 		a = strlen(fields[i].name) + 1;
 		b = strlen(fields[i].value) + 1;
-		if (at + a + b > sizeof packed)
+		if (at + a + b > LOGGING_FIELDS_MAX)
 			break;
-		memcpy(packed + at, fields[i].name, a);
-		put_value(packed + at + a, fields[i].value, b - 1);
+		memcpy(out + at, fields[i].name, a);
+		put_value(out + at + a, fields[i].value, b - 1);
 		at += a + b;
 	}
+	return at;
+}
+
+int
+logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	char packed[LOGGING_FIELDS_MAX];
+	size_t at = logging_pack(fields, n, packed);
+	struct timespec now;
+	struct msg_log m;
+	struct frame f;
+
 	clock_gettime(CLOCK_REALTIME, &now);
 	m = (struct msg_log){ .time_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
 		.level = (uint8_t)level, .text = span_str(text), .fields = { (uint8_t *)packed, at } };

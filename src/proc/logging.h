@@ -4,6 +4,12 @@
 
 #include "util/log.h"
 
+#define LOGGING_FIELDS_MAX 2048 /* octets of all fields of one message */
+
+/* Fields as they travel: name and value, each with its NUL, in turns, without control characters. What does not
+ * fit is left out. Returns the octets used. */
+size_t logging_pack(const struct log_field *fields, size_t n, char out[LOGGING_FIELDS_MAX]);
+
 /* Sends one message; never waits. An error means that it is lost (nobody reads, or too many wait). */
 int logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields,
 		 size_t n) PT_MUST_USE;

@@ -106,7 +106,10 @@ struct respawn {
 
 struct parent_table {
 	int fd, reader_fd; /* -1: not made yet */
+	int rec_fd, rec_reader_fd; /* of its flight recorder; -1: not made */
 	bool taken;
+	uint32_t retiring; /* pid of the ended worker whose records control is to look at; 0: none */
+	uint64_t retiring_ms; /* since when */
 };
 
 /* --- the parent ------------------------------------------------------------------------------- */
@@ -240,10 +243,18 @@ void accounts_auth_gone(struct parent *p); /* what it was given it has not taken
 /* workers.c */
 void workers_send_credentials(struct proc *proc, const struct generation *g, const struct cred_set *set);
 int workers_start(struct parent *p, struct generation *g, uint32_t slot) PT_MUST_USE;
-int workers_free_slot(const struct parent *p, uint32_t *slot_out);
+int workers_free_slot(struct parent *p, uint32_t *slot_out);
 int workers_prepare_table(struct parent *p, uint32_t slot) PT_MUST_USE; /* empty, known to everyone */
-void workers_retire_table(struct parent *p, uint32_t slot);
+void workers_retire_table(struct parent *p, const struct proc *worker);
 void workers_send_tables(struct parent *p, struct proc *proc); /* all that it reads */
+
+/* recorders.c: the memory of the flight recorders */
+void recorders_prepare(struct parent *p, uint32_t slot); /* empty, and known to control */
+void recorders_send_own(struct parent *p, struct proc *worker);
+void recorders_control_begin(struct parent *p); /* a new control: it gets all of them */
+void recorders_retire(struct parent *p, const struct proc *worker); /* it has ended: its slot is free soon */
+void recorders_retired(struct parent *p, uint32_t slot, uint32_t pid); /* control has what it wants */
+bool recorders_wait(struct parent *p, uint32_t slot); /* a moment more before the slot is used again */
 
 /* supervise.c */
 void supervise_init(struct parent *p);

@@ -23,6 +23,7 @@
 #define FRAMES_MAX 64
 #define RESPAWN_FIRST_MS 100     /* after the second death in a row; doubles */
 #define RESPAWN_MAX_MS 30000
+#define RESPAWN_RETIRE_MS 10     /* between looks at a slot whose records are being copied */
 #define RESPAWN_QUIET_MS 10000   /* a process that lived this long ends the row */
 #define RESPAWN_LOOP 6           /* deaths in a row that are called a crash loop */
 
@@ -321,6 +322,19 @@ on_probe_result(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+static int
+on_retired(void *self, void *peer, struct frame *f)
+{
+	struct parent *p = self;
+	struct msg_retired m;
+
+	if (msg_retired_decode(f, &m) != 0 || m.slot >= TABLE_SLOTS_MAX)
+		return PT_EPROTO;
+	if (peer == p->helpers[ROLE_CONTROL])
+		recorders_retired(p, m.slot, m.pid);
+	return 0;
+}
+
 static const struct ipc_rule rules[] = {
 	{ MSG_T_READY, ~0u, IPC_ANY_STATE, on_ready },
 	{ MSG_T_CRED_ACK, ~0u, IPC_ANY_STATE, on_cred_ack },
@@ -329,6 +343,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_AUTH_LOADED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_auth_loaded },
 	{ MSG_T_RELOAD, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_reload },
 	{ MSG_T_LOG_REOPEN, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_log_reopen },
+	{ MSG_T_RETIRED, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_retired },
 	{ MSG_T_PROBE_RESULT, ~0u, IPC_ANY_STATE, on_probe_result },
 };
 
@@ -377,6 +392,10 @@ respawn_worker(struct parent *p, struct respawn *r)
 	}
 	if (supervise_count(p, ROLE_WORKER, p->current->number) >= p->current->conf->workers)
 		return 0;
+	if (recorders_wait(p, slot)) {
+		ev_timer_set(&r->timer, RESPAWN_RETIRE_MS);
+		return 0;
+	}
 	if (p->tables[slot].taken && workers_free_slot(p, &slot) != 0)
 		return PT_EFULL;
 	return workers_start(p, p->current, slot);
@@ -473,7 +492,7 @@ proc_ended(struct parent *p, struct proc *proc, int status)
 	if (proc->role == ROLE_AUTH)
 		accounts_auth_gone(p);
 	if (proc->role == ROLE_WORKER)
-		workers_retire_table(p, proc->slot);
+		workers_retire_table(p, proc);
 	supervise_tell_process(p, proc, true);
 	if (!proc->leaving && p->state < PROC_DRAINING && p->current != NULL &&
 	    (proc->role != ROLE_WORKER || proc->generation == p->current->number))
@@ -562,6 +581,7 @@ supervise_init(struct parent *p)
 	TAILQ_INIT(&p->generations);
 	for (i = 0; i < TABLE_SLOTS_MAX; i++) {
 		p->tables[i].fd = p->tables[i].reader_fd = -1;
+		p->tables[i].rec_fd = p->tables[i].rec_reader_fd = -1;
 		respawn_init(p, &p->worker_respawn[i], ROLE_WORKER, i);
 	}
 	/* the table of what ended workers have counted belongs to nobody's slot */

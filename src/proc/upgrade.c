@@ -176,6 +176,10 @@ put_all(struct keeper *k, const struct parent *p)
 		if (p->tables[i].fd >= 0)
 			PUT(k, "table %u %d %d\n", i, keep(k, p->tables[i].fd),
 				keep(k, p->tables[i].reader_fd));
+	for (i = 0; i < TABLE_SLOTS_MAX; i++)
+		if (p->tables[i].rec_fd >= 0)
+			PUT(k, "recorder %u %d %d\n", i, keep(k, p->tables[i].rec_fd),
+				keep(k, p->tables[i].rec_reader_fd));
 	TAILQ_FOREACH(g, &p->generations, next)
 		put_generation(k, p, g);
 	TAILQ_FOREACH(proc, &p->procs, next)
@@ -548,6 +552,15 @@ read_line(struct reader *r, const char *line)
 		}
 		p->tables[slot].fd = a;
 		p->tables[slot].reader_fd = b;
+		set_cloexec(a, true);
+		set_cloexec(b, true);
+	} else if (sscanf(line, "recorder %u %d %d", &slot, &a, &b) == 3 && slot < TABLE_SLOTS_MAX) {
+		if (p->tables[slot].rec_fd >= 0) {
+			close(p->tables[slot].rec_fd);
+			close(p->tables[slot].rec_reader_fd);
+		}
+		p->tables[slot].rec_fd = a;
+		p->tables[slot].rec_reader_fd = b;
 		set_cloexec(a, true);
 		set_cloexec(b, true);
 	} else if (strncmp(line, "gen ", 4) == 0) {

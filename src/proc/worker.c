@@ -6,6 +6,7 @@
 #include "proc/worker.h"
 
 #include "proc/conn.h"
+#include "proc/conn_rec.h"
 #include "proc/files.h"
 #include "proc/ticket_key.h"
 #include "proc/worker_main.h"
@@ -78,6 +79,7 @@ on_second(void *arg)
 	worker_ages_second(w);
 	worker_expiry_second(w);
 	judge_second(w);
+	conn_rec_second(w, now);
 	give_back_memory(w);
 }
 
@@ -154,6 +156,9 @@ on_config(void *self, void *peer, struct frame *f)
 	buf_fini(&text);
 	w->generation = m.generation;
 	atomic_store(&w->table->generation, m.generation);
+	if (w->conf->recorder && w->rec_mem != NULL)
+		w->rec_writer = rec_writer_new(w->rec_mem, w->slot, REC_RECENT);
+	w->why_limit = why_limit_new();
 	set_up_services(w);
 	return 0;
 }
@@ -176,9 +181,23 @@ on_table(void *self, void *peer, struct frame *f)
 		w->ntables = m.slot + 1;
 	if (m.own) {
 		w->slot = m.slot;
-		atomic_store(&w->table->pid, (uint32_t)getpid());
+		w->pid = (uint32_t)getpid();
+		atomic_store(&w->table->pid, w->pid);
 		set_state(w, PROC_STARTING);
 	}
+	return 0;
+}
+
+static int
+on_recorder(void *self, void *peer, struct frame *f)
+{
+	struct worker *w = self;
+	struct msg_recorder m;
+
+	(void)peer;
+	if (msg_recorder_decode(f, &m) != 0 || m.own == 0 || w->rec_mem != NULL)
+		return PT_EPROTO;
+	w->rec_mem = rec_mem_map(f->fd, true);
 	return 0;
 }
 
@@ -355,6 +374,7 @@ on_stop(void *self, void *peer, struct frame *f)
 
 static const struct ipc_rule rules[] = {
 	{ MSG_T_TABLE, FROM_PARENT, IPC_ANY_STATE, on_table },
+	{ MSG_T_RECORDER, FROM_PARENT, BEFORE, on_recorder },
 	{ MSG_T_SEED, FROM_PARENT, BEFORE, on_seed },
 	{ MSG_T_TICKET_KEY, FROM_PARENT, BEFORE, on_ticket_key },
 	{ MSG_T_CONFIG, FROM_PARENT, BEFORE, on_config },

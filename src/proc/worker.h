@@ -14,6 +14,8 @@
 #include "proc/worker_store.h"
 #include "proto/engine.h"
 #include "proto/exec/exec_engine.h"
+#include "rec/rec_ring.h"
+#include "rec/why_limit.h"
 #include "tls/tls_cred.h"
 #include "tls/tls_session.h"
 #include "tls/tls_ticket.h"
@@ -69,6 +71,7 @@ struct conn_program;
 struct worker {
 	struct child child;
 	uint32_t slot;
+	uint32_t pid;
 	uint64_t generation;
 	struct conf *conf;
 	struct table *table;                    /* ours, writable */
@@ -100,6 +103,10 @@ struct worker {
 	struct auth_client *auth; /* away for good where the configuration has no users */
 	struct spawner *spawner; /* NULL: away, or not needed */
 	uint32_t program_id;     /* the last one given */
+	struct rec_mem *rec_mem;       /* NULL: the parent gave none */
+	struct rec_writer *rec_writer; /* NULL: the recorder is off */
+	struct why_limit *why_limit;   /* NULL: no memory, and so no limit */
+	struct rec rec_scratch;        /* one record that is being put together */
 	TAILQ_HEAD(conn_list, conn) conns;
 	struct conn *judge_next; /* the next to be judged anew; NULL: none */
 	struct ev_timer judge_timer;

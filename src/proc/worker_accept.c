@@ -1,6 +1,7 @@
 /* proc/worker_accept.c - taking connections from the shared listeners: fairly between the workers, within
  * the limits, and through a shortage of descriptors. */
 #include "proc/conn.h"
+#include "proc/conn_rec.h"
 
 #include "util/log.h"
 
@@ -151,23 +152,16 @@ accept_is_crowded(const struct worker *w, const struct service *svc)
 /* One line and the end. Nothing is kept for a connection that is refused, so a flood of them costs
  * little. */
 static void
-refuse(struct listener *l, int fd, const union addr *peer, socklen_t len, enum engine_bye why)
+refuse(struct listener *l, int fd, const union addr *peer, socklen_t len, enum engine_bye why,
+       enum rec_cause cause, uint64_t limit)
 {
 	const char *text = l->service->protocol->refusal(why);
-	char addr[ADDR_TEXT_MAX];
-	const struct log_field f[] = {
-		{ "service", l->service->conf->name },
-		{ "peer", addr_text(peer, len, addr) },
-		{ "code", why == ENGINE_BYE_LIMIT_ADDRESS ? "limit-address" : "limit-total" },
-	};
 
 	if (l->conf->mode != CONF_LISTEN_TLS)
 		(void)send(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
 	close(fd);
 	atomic_fetch_add_explicit(&l->service->count->refused, 1, memory_order_relaxed);
-	log_fields(LOG_L_NOTICE, f, PT_COUNT(f), "connection refused: %s",
-		why == ENGINE_BYE_LIMIT_ADDRESS ? "max-per-address is reached for its address"
-						: "max-connections is reached");
+	conn_rec_refused(l, peer, len, cause, limit);
 }
 
 static void
@@ -182,13 +176,19 @@ take(struct listener *l, int fd, const union addr *peer, socklen_t len)
 	addr_key(peer, host);
 	key = table_addr_key(w->seed, conf->name, host);
 	s = sum_up(w, l->service, key);
-	if (s.total >= w->conf->max_connections || s.service >= conf->max_connections) {
-		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_TOTAL);
+	if (s.total >= w->conf->max_connections) {
+		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_TOTAL, REC_CAUSE_LIMIT_TOTAL,
+			w->conf->max_connections);
+		return;
+	}
+	if (s.service >= conf->max_connections) {
+		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_TOTAL, REC_CAUSE_LIMIT_SERVICE, conf->max_connections);
 		return;
 	}
 	/* all peers of a unix socket are one address: there the limit of the service is enough */
 	if (s.address >= conf->max_per_address && peer->sa.sa_family != AF_UNIX) {
-		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_ADDRESS);
+		refuse(l, fd, peer, len, ENGINE_BYE_LIMIT_ADDRESS, REC_CAUSE_LIMIT_ADDRESS,
+			conf->max_per_address);
 		return;
 	}
 	atomic_fetch_add_explicit(&w->table->accepted, 1, memory_order_relaxed);

@@ -121,7 +121,7 @@ on_refused(void *self, void *peer, struct frame *f)
 	if (p->runs)
 		return PT_EPROTO;
 	leave(p); /* it knows of none: nothing is to be ended */
-	conn_program_refused(p, (enum engine_no_program)m.why, m.text);
+	conn_program_refused(p, (enum engine_no_program)m.why);
 	let_go_if_done(self);
 	return 0;
 }

@@ -26,12 +26,12 @@ workers_send_tables(struct parent *p, struct proc *proc)
 }
 
 int
-workers_free_slot(const struct parent *p, uint32_t *slot_out)
+workers_free_slot(struct parent *p, uint32_t *slot_out)
 {
 	uint32_t i;
 
 	for (i = 0; i < TABLE_SLOTS_MAX; i++)
-		if (!p->tables[i].taken) {
+		if (!p->tables[i].taken || (p->tables[i].retiring != 0 && !recorders_wait(p, i))) {
 			*slot_out = i;
 			return 0;
 		}
@@ -48,6 +48,8 @@ workers_prepare_table(struct parent *p, uint32_t slot)
 	int rc;
 
 	t->taken = true;
+	if (slot != TABLE_SLOT_PAST || t->rec_fd < 0)
+		recorders_prepare(p, slot);
 	if (t->fd >= 0) {
 		if ((map = table_map(t->fd, true)) == NULL)
 			return PT_EIO;
@@ -127,6 +129,7 @@ workers_start(struct parent *p, struct generation *g, uint32_t slot)
 		return rc;
 	}
 	send_table(proc, slot, &p->tables[slot], true);
+	recorders_send_own(p, proc);
 	workers_send_tables(p, proc);
 	SEND(proc, seed, -1, .seed = p->seed);
 	send_ticket_key(g, proc);
@@ -142,12 +145,14 @@ workers_start(struct parent *p, struct generation *g, uint32_t slot)
 }
 
 /* What an ended worker has counted is kept in the table of those that are no more; its connections are
- * gone, so its own is emptied at once: limits count it no longer. */
+ * gone, so its own is emptied at once: limits count it no longer. Its records take a moment longer. */
 void
-workers_retire_table(struct parent *p, uint32_t slot)
+workers_retire_table(struct parent *p, const struct proc *worker)
 {
+	const uint32_t slot = worker->slot;
 	struct table *t, *past;
 
+	recorders_retire(p, worker);
 	if ((t = table_map(p->tables[slot].fd, true)) == NULL)
 		return;
 	if ((past = table_map(p->tables[TABLE_SLOT_PAST].fd, true)) != NULL)
@@ -155,5 +160,4 @@ workers_retire_table(struct parent *p, uint32_t slot)
 	table_clear(t);
 	table_unmap(&past);
 	table_unmap(&t);
-	p->tables[slot].taken = false;
 }

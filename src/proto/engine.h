@@ -114,6 +114,7 @@ struct engine_event {
 	enum engine_close why; /* of ENGINE_EV_CLOSE */
 	const struct ask *ask;   /* of ENGINE_EV_ASK: borrowed until the answer */
 	const struct note *note; /* of ENGINE_EV_NOTE */
+	bool needed_tls;       /* of ENGINE_EV_CLOSE: a command was refused because it needs TLS first */
 };
 
 enum engine_answer {

@@ -113,6 +113,9 @@ enum rec_phase {
 	X(LIMIT_SERVICE)                                                                           \
 	X(LIMIT_ADDRESS)                                                                           \
 	X(DISTRUSTED)        /* in a session that was trusted the certificate is so no more: see the verdict */ \
+	X(PROGRAM_BUSY)      /* as many programs run as may */                                     \
+	X(PROGRAM_FAILED)    /* it could not be started */                                         \
+	X(PROGRAM_LOST)      /* the process that starts programs has died, and it with that */     \
 	X(LOGIN)             /* the session goes on, but its certificate did not count */          \
 	X(TICKET)            /* the session goes on, but its ticket was not taken */               \
 	X(KILLED)            /* its worker has ended */

@@ -351,6 +351,18 @@ rec_writer_fail(struct rec_writer *w, const struct rec *r)
 	seq_end(s);
 }
 
+void
+rec_writer_fail_again(struct rec_writer *w, const struct rec *r)
+{
+	unsigned i;
+
+	for (i = w->recent; i < REC_SLOTS; i++)
+		if (w->slots[i].id == r->id) {
+			rec_writer_fail(w, r);
+			return;
+		}
+}
+
 /* --- reading ----------------------------------------------------------------------------------- */
 
 unsigned

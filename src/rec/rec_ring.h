@@ -81,6 +81,9 @@ uint64_t rec_writer_id(struct rec_writer *w);
 /* Puts a copy of a failed one among the failed, or in place of its earlier copy; its code is not 0. */
 void rec_writer_fail(struct rec_writer *w, const struct rec *r);
 
+/* The last state of one that was put there: its copy is renewed, unless another has taken its place since. */
+void rec_writer_fail_again(struct rec_writer *w, const struct rec *r);
+
 /* --- reading ----------------------------------------------------------------------------------- */
 
 /* What a search needs, before all of it is copied and checked: it may be nonsense. */

@@ -331,6 +331,15 @@
 	  "Address {peer} has {n} connections to service {service}, as many as max-per-address allows, and this one " \
 	  "was turned away",                                                                       \
 	  "close some at the client; if many people share that address, raise max-per-address")    \
+	X(PROGRAM_BUSY, "program-busy", SERVER, FAILED, NOTICE,                                    \
+	  "Service {service} runs as many programs as it may, and this session got none",          \
+	  "try again later; if it happens often, raise max-programs of service {service}")         \
+	X(PROGRAM_FAILED, "program-failed", SERVER, FAILED, WARNING,                               \
+	  "The program of service {service} could not be started",                                 \
+	  "look into the log: the process that starts programs says there what is wrong with it")  \
+	X(PROGRAM_LOST, "program-lost", SERVER, FAILED, WARNING,                                   \
+	  "The server process that starts programs has ended, and with it the program of this session", \
+	  "connect again; what ended that process is in the log")                                  \
 	X(NO_KEYHOLDER, "keyholder-away", SERVER, FAILED, WARNING,                                 \
 	  "The client asked for TLS while the process that holds the server's keys was away, and was asked to try " \
 	  "again",                                                                                 \

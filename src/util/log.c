@@ -30,6 +30,12 @@ log_set_name(const char *name)
 	own_name = name;
 }
 
+bool
+log_wants(enum log_level level)
+{
+	return level <= level_max;
+}
+
 const char *
 log_level_name(enum log_level level)
 {

@@ -42,6 +42,9 @@ void log_set_level(enum log_level max);
 /* The name in front of messages that go to stderr; borrowed, "posternd" at start. */
 void log_set_name(const char *name);
 
+/* Whether a message of this level is written at all: to spare making one that is not. */
+bool log_wants(enum log_level level);
+
 void log_msg(enum log_level level, const char *fmt, ...) PT_PRINTF(2, 3);
 void log_fields(enum log_level level, const struct log_field *fields, size_t n, const char *fmt, ...)
 	PT_PRINTF(4, 5);

@@ -116,7 +116,7 @@ def revoked(site):
             h.equal(session.whoami()['IDENTITY'], 'alice@example.test', f'IDENTITY, {mode}')
         for mode in MODES:
             h.equal(server.service(mode)['distrusted'], 2, f'distrusted, {mode}')
-        h.equal(len(re.findall('of the session is judged anew: revoked', server.log())), 8, 'messages')
+        h.equal(len(re.findall('code=session-revoked', server.log())), 8, 'messages')
         # back again: who was ended may come again
         with picked_up(server):
             ground.revoke([])
@@ -171,7 +171,7 @@ def rule_taken_out(site):
         for what, session in stranger.items():
             ended(session, what)
         alive(alice)
-        server.wait_log("does not map to the session's user any more", 4)
+        server.wait_log('code=session-unmapped', 4)
 
 
 def short_lived(site, seconds):
@@ -211,7 +211,7 @@ def expires(site):
                 print(f'    {late:.1f} s after its end')
                 h.check(late > 0, f'{late} s too early')
                 alive(alice)
-            server.wait_log('judged anew: expired', 4)
+            server.wait_log('code=session-expired', 4)
             return
 
 
@@ -348,4 +348,5 @@ def main():
     topic.done()
 
 
-main()
+if __name__ == '__main__':
+    main()

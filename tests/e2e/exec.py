@@ -729,7 +729,7 @@ def spawn_killed(server):
                 s.bye()
                 return s.rest() == b'got hello\nend\n'
         h.within(h.TIMEOUT, works, 'new sessions')
-    server.wait_log('the process that starts programs has died')
+    server.wait_log('code=program-lost')
 
 
 def worker_killed(server):

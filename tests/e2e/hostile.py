@@ -358,7 +358,7 @@ def renegotiation(server):
         finally:
             process.kill()
     h.check(b'no renegotiation' in out, f'what s_client says: {out!r}')
-    server.wait_log('code=renegotiation')
+    server.wait_log('code=renegotiation-refused')
 
 
 class Talker:
@@ -565,11 +565,11 @@ def main():
     hello = client_hello()
     with site.server(SERVICES) as server:
         for name, where in (('quick', 'STARTTLS'), ('linesquick', 'implicit TLS')):
-            topic.case(f'no first flight, {where}', stall, server, name, b'', 0.45, 2.8, 'handshake-timeout')
+            topic.case(f'no first flight, {where}', stall, server, name, b'', 0.45, 2.8, 'no-hello')
             topic.case(f'half a ClientHello, {where}', stall, server, name, hello[:100], 0.45, 2.8,
-                       'handshake-timeout')
+                       'hello-not-finished')
             topic.case(f'a handshake that stalls, {where}', stall, server, name, hello, 2.9, 20,
-                       'handshake-timeout')
+                       'handshake-stalled')
         topic.case('50 stalled handshakes delay nobody', stalls_delay_nobody, server)
         topic.case('a handshake of single octets ends in time', drip, server)
         topic.case('a silent peer in plaintext', silent, server, 'quick')

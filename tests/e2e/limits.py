@@ -77,7 +77,7 @@ def per_service(server):
         with server.connect('linesfew', source='127.0.0.20') as client:
             client.expect_end()
         many.open(server, 'other')
-    server.wait_log('code=limit-total', 2)
+    server.wait_log('code=limit-service', 2)
     no_connection(server)
     server.client('few').close()
 

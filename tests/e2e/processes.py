@@ -407,7 +407,7 @@ def log_to_file(site, format_):
             h.check(row['peer'].startswith('127.0.0.1:'), row['peer'])
         else:
             h.check(re.search(r'^\S+Z worker\[\d+\] warning: .* service=line peer=127\.0\.0\.1:\d+ '
-                              'code=injection$', path.read_text(), re.M), path.read_text())
+                              r'id=\d+-\d+ side=client code=injection$', path.read_text(), re.M), path.read_text())
         h.equal(server.log(), '', 'what goes to stderr')
         server.stop()
         text = old.read_text() + path.read_text()
@@ -431,13 +431,14 @@ def start_that_fails(site):
 def log_flood(site):
     """A peer cannot fill the log: its lines are bounded, what was left out is counted, and said."""
     with site.server(h.LINE_SERVICE, workers=1) as server:
-        def flood():
-            for _ in range(600):
-                with server.connect() as client:
+        def flood(n):
+            for i in range(600):
+                # each from an address of its own: of one address the same is said ten times in a minute
+                with server.connect(source=f'127.{n}.{i // 250 + 1}.{i % 250 + 1}') as client:
                     client.reply()
                     client.send(b'STARTTLS\r\nNOOP\r\n')
                     client.reply()
-        threads = [threading.Thread(target=flood) for _ in range(3)]
+        threads = [threading.Thread(target=flood, args=(n,)) for n in (3, 4, 5)]
         for thread in threads:
             thread.start()
         for thread in threads:

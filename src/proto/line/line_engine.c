@@ -30,6 +30,7 @@ struct line_engine {
 	uint8_t errors;       /* BAD replies so far */
 	bool skipping;        /* within a bad line: drop up to its LF */
 	bool asked;           /* ENGINE_EV_START_TLS is given out and not answered */
+	bool needed_tls;      /* a command was refused because it needs TLS first */
 };
 
 _Static_assert(sizeof(struct line_engine) <= 160, "ten thousand idle sessions live in one worker");
@@ -97,6 +98,7 @@ static void
 refuse(struct line_engine *e, enum line_text t)
 {
 	say(e, t);
+	e->needed_tls = e->needed_tls || t == LINE_TX_ENCRYPT_NEEDED;
 	if (line_reply_is_bad(t) && ++e->errors >= LINE_ERRORS_MAX)
 		say_and_finish(e, LINE_TX_BYE_ERRORS, ENGINE_CLOSE_ERRORS);
 }
@@ -366,6 +368,7 @@ line_event(struct engine *base, struct engine_event *ev_out)
 	if ((e->want & WANT_CLOSE) != 0) {
 		e->want &= (uint8_t)~WANT_CLOSE;
 		ev_out->why = (enum engine_close)e->why;
+		ev_out->needed_tls = e->needed_tls;
 		return true;
 	}
 	return false;

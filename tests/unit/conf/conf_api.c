@@ -53,13 +53,11 @@ test_absent_directives(void)
 		enum place place;
 		const char *line;
 	} rows[] = {
-		{ TOP, "recorder 100" },
 		{ TOP, "store embedded" },
 		{ TOP, "queue /var/spool/postern" },
 		{ TOP, "relay mail.example.org" },
 		{ TOP, "status 127.0.0.1:8080" },
 		{ TOP, "proxy on" },
-		{ IN_SERVICE, "recorder 100" },
 		{ IN_SERVICE, "alpn line" },
 		{ IN_CONTROL, "mode 0660" },
 	};

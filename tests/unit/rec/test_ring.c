@@ -134,6 +134,15 @@ test_repeats(void)
 	rec_writer_fail(w, &r);
 	CU_ASSERT_TRUE_FATAL(rec_read(m, REC_RECENT, &got));
 	CU_ASSERT_EQUAL(got.repeats, 5);
+	rec_writer_fail_again(w, &first); /* its place has gone to others */
+	CU_ASSERT_TRUE_FATAL(rec_read(m, REC_RECENT, &got));
+	CU_ASSERT_EQUAL(got.id, r.id);
+	CU_ASSERT_EQUAL(got.repeats, 5);
+	r.octets_in = 7;
+	rec_writer_fail_again(w, &r);
+	CU_ASSERT_TRUE_FATAL(rec_read(m, REC_RECENT, &got));
+	CU_ASSERT_EQUAL(got.octets_in, 7);
+	CU_ASSERT_EQUAL(got.repeats, 5);
 	/* another code, another certificate, another service, another address: none of them is the same */
 	r = failed(w, 1, WHY_NOT_TLS);
 	rec_writer_fail(w, &r);
