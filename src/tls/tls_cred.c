@@ -201,8 +201,10 @@ static int
 note_cas(struct tls_cred *cred, const gnutls_x509_crt_t *crts, unsigned n)
 {
 	struct tls_ca *more = reallocarray(cred->cas, cred->ncas + n, sizeof *more), *ca;
+	gnutls_datum_t name;
 	size_t size;
 	unsigned i;
+	int rc;
 
 	if (more == NULL)
 		return PT_ENOMEM;
@@ -211,6 +213,12 @@ note_cas(struct tls_cred *cred, const gnutls_x509_crt_t *crts, unsigned n)
 		ca = &cred->cas[cred->ncas + i];
 		size = sizeof ca->digest;
 		if (gnutls_x509_crt_get_fingerprint(crts[i], GNUTLS_DIG_SHA256, ca->digest, &size) != 0)
+			return PT_EIO;
+		if (gnutls_x509_crt_get_raw_dn(crts[i], &name) != 0)
+			return PT_EIO;
+		rc = gnutls_hash_fast(GNUTLS_DIG_SHA256, name.data, name.size, ca->name);
+		gnutls_free(name.data);
+		if (rc != 0)
 			return PT_EIO;
 		ca->from_s = gnutls_x509_crt_get_activation_time(crts[i]);
 		ca->until_s = gnutls_x509_crt_get_expiration_time(crts[i]);
@@ -292,6 +300,101 @@ add_ca(struct tls_cred *cred, const struct tls_ca_file *file, struct diag *diag)
 	free_cas(crts, n);
 	return rc;
 }
+
+/* --- CAs of one name --------------------------------------------------------------------------- */
+
+struct twin {
+	const struct tls_ca *ca;
+	unsigned rank, last; /* among those of its name, from 0 on; the last of them has this one */
+};
+
+static int
+by_name(const void *a, const void *b)
+{
+	const struct tls_ca *x = ((const struct twin *)a)->ca, *y = ((const struct twin *)b)->ca;
+	int d = memcmp(x->name, y->name, sizeof x->name);
+
+	return d != 0 ? d : memcmp(x->digest, y->digest, sizeof x->digest);
+}
+
+/* Sorts and counts them; the highest rank. */
+static unsigned
+rank_twins(struct twin *t, size_t n)
+{
+	unsigned most = 0;
+	size_t i;
+
+	qsort(t, n, sizeof *t, by_name);
+	for (i = 1; i < n; i++)
+		if (memcmp(t[i].ca->name, t[i - 1].ca->name, sizeof t->ca->name) == 0) {
+			/* the same one may stand there twice */
+			t[i].rank = t[i - 1].rank + (by_name(&t[i], &t[i - 1]) != 0);
+			most = t[i].rank > most ? t[i].rank : most;
+		}
+	for (i = n; i-- > 0;)
+		t[i].last = i + 1 < n && memcmp(t[i].ca->name, t[i + 1].ca->name, sizeof t->ca->name) == 0
+			? t[i + 1].last : t[i].rank;
+	return most;
+}
+
+/* Whether this CA stands for its name in set number k. */
+static bool
+stands_for_its_name(const struct twin *t, size_t n, gnutls_x509_crt_t crt, unsigned k)
+{
+	uint8_t digest[TLS_SHA256_SIZE];
+	size_t size = sizeof digest, i;
+
+	if (gnutls_x509_crt_get_fingerprint(crt, GNUTLS_DIG_SHA256, digest, &size) != 0)
+		return false;
+	for (i = 0; i < n; i++)
+		if (memcmp(t[i].ca->digest, digest, sizeof digest) == 0)
+			return t[i].rank == (k < t[i].last ? k : t[i].last);
+	return false;
+}
+
+static int
+add_twins(struct tls_cred *cred, const struct twin *t)
+{
+	gnutls_certificate_credentials_t *set = &cred->twins[cred->ntwins];
+	gnutls_x509_trust_list_iter_t iter = NULL;
+	gnutls_x509_trust_list_t list;
+	gnutls_x509_crt_t crt;
+	int rc = 0;
+
+	if (gnutls_certificate_allocate_credentials(set) != 0)
+		return PT_ENOMEM;
+	gnutls_certificate_get_trust_list(cred->x509, &list);
+	while (rc >= 0 && gnutls_x509_trust_list_iter_get_ca(list, &iter, &crt) == 0) {
+		if (stands_for_its_name(t, cred->ncas, crt, (unsigned)cred->ntwins))
+			rc = gnutls_certificate_set_x509_trust(*set, &crt, 1);
+		gnutls_x509_crt_deinit(crt);
+	}
+	gnutls_x509_trust_list_iter_deinit(iter);
+	cred->ntwins++;
+	return rc < 0 ? PT_ENOMEM : 0;
+}
+
+/* All CAs are there. */
+static int
+look_for_twins(struct tls_cred *cred)
+{
+	struct twin *t = calloc(cred->ncas + 1, sizeof *t);
+	unsigned most;
+	size_t i;
+	int rc = 0;
+
+	if (t == NULL)
+		return PT_ENOMEM;
+	for (i = 0; i < cred->ncas; i++)
+		t[i].ca = &cred->cas[i];
+	most = rank_twins(t, cred->ncas);
+	for (i = 0; most > 0 && i <= most && i < TLS_TWINS_MAX && rc == 0; i++)
+		rc = add_twins(cred, t);
+	free(t);
+	return rc;
+}
+
+/* --- CAs of rules ------------------------------------------------------------------------------ */
 
 static bool
 is_among(gnutls_x509_crt_t ca, gnutls_x509_crt_t *crts, unsigned n)
@@ -422,7 +525,7 @@ tls_cred_new(const struct tls_cred_conf *conf, struct tls_cred **cred_out, struc
 	for (i = 0; i < conf->ncas; i++)
 		if (!passes(conf, rc = add_ca(cred, &conf->cas[i], diag), diag, &failed))
 			goto out;
-	if ((rc = digest_cas(cred)) != 0 || (rc = digest_chains(cred, conf)) != 0)
+	if ((rc = digest_cas(cred)) != 0 || (rc = digest_chains(cred, conf)) != 0 || (rc = look_for_twins(cred)) != 0)
 		goto out;
 	share_known(cred, conf->before);
 	PT_ASSERT(conf->nfroms <= TLS_FROM_MAX);
@@ -468,6 +571,8 @@ tls_cred_unref(struct tls_cred **credp)
 	tls_crl_free(&cred->crls);
 	tls_ocsp_fini(cred);
 	free(cred->ocsps);
+	while (cred->ntwins > 0)
+		gnutls_certificate_free_credentials(cred->twins[--cred->ntwins]);
 	if (cred->x509 != NULL)
 		gnutls_certificate_free_credentials(cred->x509);
 	if (cred->priority != NULL)

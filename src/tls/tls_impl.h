@@ -21,10 +21,15 @@ struct tls_from {
 /* A CA of client-ca, by its digest, and the time (seconds since 1970) in which it is valid. */
 struct tls_ca {
 	uint8_t digest[TLS_SHA256_SIZE];
+	uint8_t name[TLS_SHA256_SIZE]; /* of its subject */
 	int64_t from_s, until_s;
 };
 
 #define TLS_TICKET_NAMES 16u /* of the present key and the one before of some services */
+
+/* CAs of one name: a key that was renewed. GnuTLS takes one of them as the issuer of a certificate that has no
+ * authorityKeyIdentifier, and does not try another. So each set of alternatives has one of every such name. */
+#define TLS_TWINS_MAX 8
 
 struct tls_ocsp;
 
@@ -39,6 +44,8 @@ struct tls_cred {
 	size_t nocsps;
 	struct tls_from froms[TLS_FROM_MAX];
 	size_t nfroms;
+	gnutls_certificate_credentials_t twins[TLS_TWINS_MAX]; /* CAs alone, of different names */
+	size_t ntwins;                     /* 0: all have names of their own */
 	size_t ncas;
 	struct tls_ca *cas;                /* ncas of them, by digest */
 	uint8_t ca_set[TLS_SHA256_SIZE];   /* of their digests, each once: the same in any order */

@@ -161,11 +161,33 @@ with_crl(unsigned status, enum tls_verdict crl)
 	return status == 0 ? crl : verdict_of(status);
 }
 
+/* With the CAs of the session's credentials, which are cred's. */
+static int
+verify(gnutls_session_t g, const struct tls_cred *cred, unsigned *status)
+{
+	gnutls_typed_vdata_st purpose = client_purpose();
+	unsigned other;
+	size_t i;
+	int rc;
+
+	/* verify_peers2() would not look at the purpose */
+	if ((rc = gnutls_certificate_verify_peers(g, &purpose, 1, status)) != 0 ||
+	    (*status & GNUTLS_CERT_SIGNATURE_FAILURE) == 0)
+		return rc;
+	/* perhaps it is another CA of that name that has signed */
+	for (i = 0; i < cred->ntwins && (*status & GNUTLS_CERT_SIGNATURE_FAILURE) != 0; i++) {
+		PT_ASSERT(gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, cred->twins[i]) == 0);
+		if (gnutls_certificate_verify_peers(g, &purpose, 1, &other) == 0)
+			*status = other;
+	}
+	PT_ASSERT(gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, cred->x509) == 0);
+	return 0;
+}
+
 enum tls_verdict
 tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, unsigned *status_out,
 	  int64_t *until_s)
 {
-	gnutls_typed_vdata_st purpose = client_purpose();
 	uint8_t digest[TLS_VCACHE_KEY_SIZE];
 	const gnutls_datum_t *chain;
 	unsigned status = 0, n = 0;
@@ -183,8 +205,7 @@ tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out, unsi
 	digested = chain_digest(chain, n, digest);
 	*known_out = digested && tls_vcache_has(cred->known, digest, now, until_s);
 	if (!*known_out) {
-		/* verify_peers2() would not look at the purpose */
-		if (gnutls_certificate_verify_peers(g, &purpose, 1, &status) != 0)
+		if (verify(g, cred, &status) != 0)
 			return TLS_VERDICT_BAD_SIGNATURE;
 		if (status == 0 && digested)
 			remember(cred, digest, chain, n, now, until_s);

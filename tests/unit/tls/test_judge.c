@@ -185,12 +185,70 @@ test_limits(void)
 	}
 }
 
+/* CAs of one name, as when a CA's key is renewed, and no key identifier in a certificate that tells which: each of their
+ * certificates is good, and a stranger's of that name is not. */
+static void
+test_namesakes(void)
+{
+	const struct pki_spec name = { .cn = "renewed", .ca = true }, client = { .cn = "x" };
+	struct pki *cas[5], *leaf;
+	struct tls_ca_file files[4];
+	struct tls_chain chain = { span_str(server_pem), 0 };
+	struct tls_cred_conf conf = { .protocols = TLS_PROTO_1_3, .client_cert = TLS_CLIENT_CERT_REQUEST, .chains = &chain,
+		.nchains = 1, .cas = files, .sign = duet_sign, .sign_arg = &signer };
+	char *pems[4];
+	struct tls_cred *several, *strict;
+	struct diag diag;
+	size_t n, i;
+
+	for (i = 0; i < PT_COUNT(cas); i++)
+		cas[i] = pki_new(&name, NULL); /* the last is in no file */
+	for (i = 0; i < PT_COUNT(files); i++) {
+		pems[i] = i == 3 ? pki_cert_pem(ca) : pki_cert_pem(cas[i]);
+		files[i] = (struct tls_ca_file){ span_str(pems[i]), "ca.pem" };
+	}
+	for (n = 1; n <= PT_COUNT(files); n++) {
+		conf.ncas = n;
+		conf.client_cert = TLS_CLIENT_CERT_REQUIRE;
+		CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &strict, &diag), 0);
+		conf.client_cert = TLS_CLIENT_CERT_REQUEST;
+		CU_ASSERT_EQUAL_FATAL(tls_cred_new(&conf, &several, &diag), 0);
+		for (i = 0; i < PT_COUNT(cas); i++) {
+			leaf = pki_new(&client, i == 3 ? ca : cas[i]);
+			duet_init(&duet, several, DUET_TLS13, leaf, NULL, NULL);
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL_FATAL(duet.status, TLS_OK);
+			CU_ASSERT_EQUAL(tls_session_facts(duet.server)->verdict, i < n ? TLS_VERDICT_TRUSTED
+				: i == 3 ? TLS_VERDICT_UNKNOWN_CA : TLS_VERDICT_BAD_SIGNATURE);
+			/* and when it is judged anew, by other CAs and by these */
+			if (tls_session_facts(duet.server)->verdict == TLS_VERDICT_TRUSTED) {
+				CU_ASSERT_EQUAL(tls_session_judge(duet.server, several), TLS_VERDICT_TRUSTED);
+				CU_ASSERT_EQUAL(tls_session_judge(duet.server, cred),
+					i == 3 ? TLS_VERDICT_TRUSTED : TLS_VERDICT_UNKNOWN_CA);
+			}
+			end();
+			duet_init(&duet, strict, DUET_TLS13, leaf, NULL, NULL); /* within the handshake, too */
+			duet_handshake(&duet);
+			CU_ASSERT_EQUAL(duet.status, i < n ? TLS_OK : TLS_FAILED);
+			end();
+			pki_free(&leaf);
+		}
+		tls_cred_unref(&several);
+		tls_cred_unref(&strict);
+	}
+	for (i = 0; i < PT_COUNT(cas); i++)
+		pki_free(&cas[i]);
+	for (i = 0; i < PT_COUNT(pems); i++)
+		free(pems[i]);
+}
+
 static const struct test_row rows[] = {
 	{ "certificates", test_begin },
 	{ "the subject", test_subject },
 	{ "names of all kinds", test_kinds },
 	{ "names that are not what they look like", test_tricks },
 	{ "limits", test_limits },
+	{ "CAs of one name", test_namesakes },
 	{ "certificates freed", test_end },
 };
 TEST_MAIN("tls/judge", rows)
