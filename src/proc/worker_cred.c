@@ -182,15 +182,57 @@ collect(const struct cred_load *l, enum cred_kind kind, uint32_t set, struct tls
 	return n;
 }
 
-/* The revocation lists of a domain; NULL when it names none. */
+/* A file of revocation lists, which may be large: in memory while it is looked at. */
+static int
+slurp_crl(const struct cred_file *f, struct buf *out, struct diag *diag)
+{
+	int rc;
+
+	buf_init(out, TLS_CRL_FILE_MAX);
+	if ((rc = file_slurp(f->fd, out, diag)) != 0)
+		diag_prefix(diag, "%s", f->path);
+	return rc;
+}
+
+/* What the revocation lists of a domain are made of; false: none, or it cannot be told. */
+static bool
+crl_source(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, const struct tls_ca_file *cas,
+	   size_t ncas, struct tls_crl_source *out)
+{
+	struct diag ignored = { "" };
+	bool ok, any = false;
+	struct buf text;
+	size_t i;
+
+	ok = tls_crl_source_begin(cas, ncas, tls->crl_grace_ms / 1000, out);
+	for (i = 0; i < l->n && ok; i++) {
+		if (l->files[i].kind != CRED_CRL || l->files[i].set != set)
+			continue;
+		any = true;
+		ok = slurp_crl(&l->files[i], &text, &ignored) == 0 &&
+			tls_crl_source_add(out, buf_span(&text), l->files[i].path);
+		buf_fini(&text);
+	}
+	return ok && any;
+}
+
+/* The revocation lists of a domain; NULL when it names none. Those in use, when their files and CAs are the same: to read
+ * a large one takes long, and most often something else has changed. */
 static int
 build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, const struct tls_ca_file *cas,
-	   size_t ncas, struct tls_crl_set **out, struct diag *diag)
+	   size_t ncas, const struct tls_cred *before, struct tls_crl_set **out, struct diag *diag)
 {
+	struct tls_crl_set *had = before != NULL ? tls_cred_crls(before) : NULL;
+	struct tls_crl_source source;
+	bool told = crl_source(l, set, tls, cas, ncas, &source);
 	size_t i;
 	int rc = 0;
 
 	*out = NULL;
+	if (told && had != NULL && tls_crl_is_from(had, &source)) {
+		*out = tls_crl_ref(had);
+		return 0;
+	}
 	for (i = 0; i < l->n && rc == 0; i++) {
 		if (l->files[i].kind != CRED_CRL || l->files[i].set != set)
 			continue;
@@ -201,6 +243,8 @@ build_crls(const struct cred_load *l, uint32_t set, const struct conf_tls *tls, 
 	}
 	if (rc != 0)
 		tls_crl_free(out);
+	else if (told)
+		tls_crl_note_source(*out, &source);
 	return rc;
 }
 
@@ -232,7 +276,7 @@ build_one(struct worker *w, const struct conf_tls *tls, struct domain_sets sets,
 	if (tls->client_certificate != CONF_CC_NONE)
 		conf.nfroms = collect(l, CRED_FROM, CRED_SET_IDENTITY, froms, PT_COUNT(froms));
 	if (tls->client_certificate != CONF_CC_NONE &&
-	    (rc = build_crls(l, sets.client_crl, tls, cas, conf.ncas, &conf.crls, &l->diag)) != 0)
+	    (rc = build_crls(l, sets.client_crl, tls, cas, conf.ncas, before, &conf.crls, &l->diag)) != 0)
 		return rc;
 	if ((rc = tls_cred_new(&conf, out, &l->diag)) != 0)
 		tls_crl_free(&conf.crls);

@@ -9,6 +9,7 @@
 #include "tls/tls_impl.h"
 
 #include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,6 +58,9 @@ struct ca { /* a certificate of client-ca */
 };
 
 struct tls_crl_set {
+	unsigned refs;
+	bool sourced; /* source is known */
+	struct tls_crl_source source;
 	uint64_t grace_s;
 	struct crl *crls;
 	size_t ncrls;
@@ -135,7 +139,7 @@ tls_crl_new(const struct tls_ca_file *cas, size_t ncas, uint64_t grace_s, struct
 
 	*set_out = NULL;
 	if (set != NULL)
-		set->grace_s = grace_s;
+		*set = (struct tls_crl_set){ .refs = 1, .grace_s = grace_s };
 	for (i = 0; rc == 0 && i < ncas; i++)
 		rc = add_cas(set, cas[i].pem, cas[i].path, diag);
 	if (rc != 0)
@@ -160,7 +164,8 @@ tls_crl_free(struct tls_crl_set **setp)
 	struct tls_crl_set *set = *setp;
 	size_t i;
 
-	if (set == NULL)
+	*setp = NULL;
+	if (set == NULL || --set->refs > 0)
 		return;
 	for (i = 0; i < set->ncrls; i++)
 		crl_fini(&set->crls[i]);
@@ -169,7 +174,69 @@ tls_crl_free(struct tls_crl_set **setp)
 	free(set->crls);
 	free(set->cas);
 	free(set);
-	*setp = NULL;
+}
+
+struct tls_crl_set *
+tls_crl_ref(struct tls_crl_set *set)
+{
+	PT_ASSERT(set->refs > 0);
+	set->refs++;
+	return set;
+}
+
+/* --- what a set was made of ------------------------------------------------------------------- */
+
+/* The digest becomes that of itself, a text with its length, and octets with theirs. */
+static bool
+stir(struct tls_crl_source *source, struct span text, struct span octets)
+{
+	const uint64_t lengths[] = { text.n, octets.n };
+	gnutls_hash_hd_t h;
+	int rc;
+
+	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) != 0)
+		return false;
+	rc = gnutls_hash(h, source->digest, sizeof source->digest);
+	rc |= gnutls_hash(h, lengths, sizeof lengths);
+	if (text.n > 0)
+		rc |= gnutls_hash(h, text.p, text.n);
+	if (octets.n > 0)
+		rc |= gnutls_hash(h, octets.p, octets.n);
+	gnutls_hash_deinit(h, source->digest);
+	return rc == 0;
+}
+
+bool
+tls_crl_source_begin(const struct tls_ca_file *cas, size_t ncas, uint64_t grace_s, struct tls_crl_source *source)
+{
+	const struct span grace = { (const uint8_t *)&grace_s, sizeof grace_s };
+	bool ok;
+	size_t i;
+
+	memset(source, 0, sizeof *source);
+	ok = stir(source, span_str("CAs"), grace);
+	for (i = 0; i < ncas && ok; i++)
+		ok = stir(source, span_str(cas[i].path), cas[i].pem);
+	return ok && stir(source, span_str("lists"), (struct span){ NULL, 0 });
+}
+
+bool
+tls_crl_source_add(struct tls_crl_source *source, struct span file, const char *path)
+{
+	return stir(source, span_str(path), file);
+}
+
+void
+tls_crl_note_source(struct tls_crl_set *set, const struct tls_crl_source *source)
+{
+	set->sourced = true;
+	set->source = *source;
+}
+
+bool
+tls_crl_is_from(const struct tls_crl_set *set, const struct tls_crl_source *source)
+{
+	return set->sourced && memcmp(&set->source, source, sizeof *source) == 0;
 }
 
 /* --- the signature ---------------------------------------------------------------------------- */

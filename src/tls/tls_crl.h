@@ -39,7 +39,25 @@ int tls_crl_new(const struct tls_ca_file *cas, size_t ncas, uint64_t grace_s, st
 int tls_crl_load(struct tls_crl_set *set, struct span file, const char *path, struct diag *diag)
 	PT_MUST_USE;
 
-/* NULL is fine; sets the pointer to NULL. */
+/* Of what a set was made of, so that one need not be made again: files and grace. */
+struct tls_crl_source {
+	uint8_t digest[32];
+};
+
+/* Begins such a digest with the CAs and the grace, and goes on with one file of lists. Equal digests: the same set, with
+ * the same things said. False: the library refuses, and nothing can be told. */
+bool tls_crl_source_begin(const struct tls_ca_file *cas, size_t ncas, uint64_t grace_s,
+			  struct tls_crl_source *source_out) PT_MUST_USE;
+bool tls_crl_source_add(struct tls_crl_source *source, struct span file, const char *path) PT_MUST_USE;
+
+/* Notes what the set was made of; and whether it was made of that. */
+void tls_crl_note_source(struct tls_crl_set *set, const struct tls_crl_source *source);
+bool tls_crl_is_from(const struct tls_crl_set *set, const struct tls_crl_source *source);
+
+/* One more owner. */
+struct tls_crl_set *tls_crl_ref(struct tls_crl_set *set);
+
+/* Gives up one reference. NULL is fine; sets the pointer to NULL. */
 void tls_crl_free(struct tls_crl_set **set);
 
 /* What the lists say about a chain, DER, leaf first, n at most TLS_CHAIN_MAX (tls_key.h); now in seconds of

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define LEAF_HASH 32 /* SHA-256 */
-#define NO_CERTIFICATES_12 3 /* octets of a Certificate message without one: RFC 5246 §7.4.6 */
+#define NO_CERTIFICATES_12 6 /* octets of a Certificate message without one: RFC 5246 §7.4.6 says 3; GnuTLS takes 6 */
 #define NO_CERTIFICATES_13 4 /* and with an empty context: RFC 8446 §4.4.2 */
 #define E_STALE GNUTLS_E_APPLICATION_ERROR_MIN /* our own, of the hook below */
 #define RECORD_HEADER 5

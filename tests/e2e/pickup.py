@@ -165,7 +165,7 @@ def changes(site, server, change):
     with contextlib.ExitStack() as stack:
         sessions = [stack.enter_context(server.secure(cert='alice'))]
         for which in ('server-2', 'server'):
-            number = used(server)
+            number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
             change(server.files, which)
             took = shows(server, which)
             print(f'    {which} after {took:.2f} s')
@@ -182,7 +182,7 @@ def changes(site, server, change):
 def refused(site, wrong, says, mend):
     """Nothing changes anywhere, one line says why, and it is looked at again."""
     with started(site, f'refused-{site.count}', allowed=REFUSED) as server:
-        number = used(server)
+        number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
         with server.secure(cert='alice') as session:
             wrong(server.files)
             server.wait_log(REFUSED + '.*' + says)
@@ -236,7 +236,7 @@ def untouched(site):
     """A file that is written anew as it was makes a generation or none, and no difference; one that is read, and
     others of the folder, nothing at all."""
     with started(site, 'untouched') as server:
-        number = used(server)
+        number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
         server.files.path('other').write_text('x')
         server.files.path('tls.key').read_text()
         time.sleep(1)
@@ -284,7 +284,7 @@ def workers_die(site):
 def hung(site):
     """A worker that does not answer is waited for, and meanwhile no one has the new generation."""
     with started(site, 'hung') as server:
-        number = used(server)
+        number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
         pid = server.pids('worker')[0]
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -309,7 +309,7 @@ def mixed(site, step):
                 h.within(h.TIMEOUT, lambda: tries(server, which), f'the certificate of {which}')
                 talk([session])
             h.within(h.TIMEOUT, lambda: used(server), 'one credential generation everywhere')
-        number = used(server)
+        number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
         server.files.pair('server-2' if serial(server) == der(site.certs, 'server') else 'server')
         h.within(h.TIMEOUT, lambda: used(server) and used(server) > number, 'one more')
 
@@ -387,7 +387,7 @@ def ends(site):
         postern = str(server.posternd.parent.parent / 'bin' / 'postern')
         path = str(server.files.path('tls.crt'))
         for seconds, says in ((14 * 86400 + 5, 'expires within 14 days'), (6, 'has expired at')):
-            number = used(server)
+            number = h.within(h.TIMEOUT, lambda: used(server), "one credential generation everywhere")
             end = made_to_end(server.files, seconds)
             h.within(h.TIMEOUT, lambda: used(server) and used(server) > number, 'the next generation')
             h.equal(server.service()['certificates'], [{'file': path, 'not_after': end}], 'certificates')

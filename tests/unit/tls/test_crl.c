@@ -737,6 +737,51 @@ free_all(void)
 	}
 }
 
+/* What a set was made of decides whether it may be used again: CAs, their order and paths, lists, grace. */
+static void
+test_source(void)
+{
+	static const struct {
+		const char *cas[3], *lists[3]; /* each path and content */
+		uint64_t grace_s;
+		bool same; /* as the first */
+	} rows[] = {
+		{ { "a", "b" }, { "l", "m" }, 7, true },
+		{ { "a", "b" }, { "l", "m" }, 7, true },
+		{ { "a", "b" }, { "l", "m" }, 8, false },
+		{ { "a", "c" }, { "l", "m" }, 7, false },
+		{ { "b", "a" }, { "l", "m" }, 7, false },
+		{ { "a", "b", "l" }, { "m" }, 7, false },
+		{ { "a" }, { "b", "l" }, 7, false },
+		{ { "a", "b" }, { "l" }, 7, false },
+		{ { "a", "b" }, { "m", "l" }, 7, false },
+		{ { "a", "b" }, { "l", "m", "n" }, 7, false },
+	};
+	struct tls_crl_set *set = SET(0, &root), *again;
+	struct tls_crl_source first = { { 0 } }, s;
+	struct tls_ca_file files[3];
+	size_t i, n;
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		for (n = 0; n < 3 && rows[i].cas[n] != NULL; n++)
+			files[n] = (struct tls_ca_file){ span_str(rows[i].cas[n]), rows[i].cas[n] };
+		CU_ASSERT_TRUE(tls_crl_source_begin(files, n, rows[i].grace_s, &s));
+		for (n = 0; n < 3 && rows[i].lists[n] != NULL; n++)
+			CU_ASSERT_TRUE(tls_crl_source_add(&s, span_str(rows[i].lists[n]), rows[i].lists[n]));
+		if (i == 0) {
+			CU_ASSERT_FALSE(tls_crl_is_from(set, &s)); /* not noted yet */
+			first = s;
+			tls_crl_note_source(set, &first);
+		}
+		CU_ASSERT_EQUAL(tls_crl_is_from(set, &s), rows[i].same);
+	}
+	again = tls_crl_ref(set);
+	tls_crl_free(&set);
+	CU_ASSERT_PTR_NULL(set);
+	CU_ASSERT_TRUE(tls_crl_is_from(again, &first)); /* lives on */
+	tls_crl_free(&again);
+}
+
 static const struct test_row rows[] = {
 	{ "certificates for what follows", make_all },
 	{ "lists that are refused", test_refused },
@@ -750,6 +795,7 @@ static const struct test_row rows[] = {
 	{ "lists by other keys, made by GnuTLS", test_made_by_gnutls },
 	{ "large lists", test_large },
 	{ "many lists", test_many_lists },
+	{ "what a set was made of", test_source },
 	{ "the end", free_all },
 };
 
