@@ -144,11 +144,26 @@ struct conf_map {
 enum conf_protocol {
 	CONF_PROTOCOL_LINE,
 	CONF_PROTOCOL_EXEC,
+	CONF_PROTOCOL_SMTP,
+	CONF_PROTOCOL_SUBMISSION,
+	CONF_PROTOCOL_LMTP,
 };
 
 /* How a client logs in. */
 #define CONF_LOGIN_CERTIFICATE 1u
+#define CONF_LOGIN_PASSWORD 2u
 #define CONF_LOGIN_NONE 4u /* needs no login; alone */
+
+
+/* Of services that take messages. */
+struct conf_mail {
+	uint32_t max_message_octets;
+	uint32_t max_recipients; /* of a message */
+	uint32_t max_errors;     /* of a session, like the following */
+	uint32_t max_unknown;
+	uint32_t max_commands;   /* without a message between */
+	uint32_t greeting_delay_ms; /* of smtp */
+};
 
 /* --- exec services ---------------------------------------------------------------------------- */
 
@@ -255,6 +270,7 @@ struct conf_service {
 	uint32_t max_connections; /* over all workers */
 	uint32_t max_per_address; /* over all workers; an IPv6 client counts by its /64 */
 	uint32_t idle_timeout_ms;
+	struct conf_mail mail; /* of smtp, submission and lmtp */
 	enum conf_after_close after_close;
 	unsigned login;              /* CONF_LOGIN_... */
 	struct conf_exec exec;       /* of protocol exec */

@@ -2,6 +2,8 @@
  * Silent about what follows from a mistake that has been reported. */
 #include "conf/conf_read.h"
 
+#include "conf/conf_value.h"
+
 #include <string.h>
 
 static int
@@ -141,8 +143,6 @@ check_names(struct conf_reader *r)
 	}
 }
 
-/* --- exec ------------------------------------------------------------------------------------- */
-
 /* The statement of a service's directive; its own first word where only the default stands. */
 static const struct conf_word *
 word_of(const struct conf_service_scope *ss, const char *name)
@@ -151,6 +151,8 @@ word_of(const struct conf_service_scope *ss, const char *name)
 
 	return w != NULL ? w : ss->scope.node->words.first;
 }
+
+/* --- exec ------------------------------------------------------------------------------------- */
 
 /* Nobody can log in where nobody is asked for a certificate, and nobody has in plaintext. */
 static void
@@ -188,6 +190,9 @@ check_exec(struct conf_reader *r, const struct conf_service_scope *ss, const str
 	if (sv->protocol != CONF_PROTOCOL_EXEC || r->incomplete)
 		return;
 	check_login(r, ss, sv);
+	if ((sv->login & CONF_LOGIN_PASSWORD) != 0)
+		conf_mistake_word(r->errors, word_of(ss, "login"), NULL,
+				  "'password' in a service with protocol exec; expected 'certificate' or 'none'");
 	if (sv->exec.start == CONF_START_AT_ONCE)
 		return;
 	for (i = 0; i < sv->nlistens; i++)
@@ -199,14 +204,93 @@ check_exec(struct conf_reader *r, const struct conf_service_scope *ss, const str
 		}
 }
 
+/* --- mail ------------------------------------------------------------------------------------- */
+
+/* Mail is for somebody: without users and domains each recipient would be refused. */
+static void
+check_mail_users(struct conf_reader *r, const struct conf_service_scope *ss)
+{
+	static const char *const needed[][2] = { { "users", "users file PATH" }, { "domain", "domain DOMAIN" },
+						 { "mail", "mail DIR" } };
+	size_t i;
+	int at;
+
+	for (i = 0; i < PT_COUNT(needed); i++) {
+		at = index_of(&conf_schema_top, needed[i][0]);
+		if (r->top.set[at] == NULL && (r->top.excused & 1u << at) == 0)
+			conf_mistake_word(r->errors, word_of(ss, "protocol"), NULL,
+					  "a service for mail without '%s'; expected '%s' outside of the services",
+					  needed[i][0], needed[i][1]);
+	}
+}
+
+/* Where a client can log in by nothing that it has, the service is of no use. */
+static void
+check_submission(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+{
+	size_t i;
+
+	if ((sv->login & CONF_LOGIN_NONE) != 0)
+		conf_mistake_word(r->errors, word_of(ss, "login"), NULL,
+				  "'none' in a service with protocol submission, which would send for everyone; expected "
+				  "'certificate', 'password' or both");
+	if (sv->login == CONF_LOGIN_CERTIFICATE && sv->tls != NULL && ss->tls_base != NULL &&
+	    sv->tls->client_certificate == CONF_CC_NONE)
+		conf_mistake_word(r->errors, word_of(ss, "login"), NULL,
+				  "'login certificate' where no client is asked for one; expected 'login password', "
+				  "or another 'client-certificate' in the tls block");
+	for (i = 0; i < sv->nlistens; i++) {
+		if (ss->listens[i] == NULL || sv->listens[i].mode != CONF_LISTEN_PLAIN)
+			continue;
+		conf_mistake_word(r->errors, ss->listens[i], NULL,
+				  "submission without TLS, where nobody can log in; expected 'starttls-required' or "
+				  "'tls'");
+		return;
+	}
+}
+
+/* Whoever can speak LMTP puts mail into everyone's mailbox. */
+static void
+check_lmtp(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
+{
+	size_t i;
+
+	if (sv->tls != NULL && sv->tls->client_certificate == CONF_CC_REQUIRE)
+		return;
+	for (i = 0; i < sv->nlistens; i++) {
+		if (ss->listens[i] == NULL || conf_value_is_local(&sv->listens[i].addr))
+			continue;
+		conf_mistake_word(r->errors, ss->listens[i], NULL,
+				  "lmtp for everyone; expected a loopback or unix address, or 'client-certificate "
+				  "require' in the tls block");
+		return;
+	}
+}
+
+static void
+check_mail(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv, bool *users_checked)
+{
+	if (r->incomplete || (ss->scope.protocol & CONF_PROTOCOLS_MAIL) == 0)
+		return;
+	if (!*users_checked) /* all services have the same cure */
+		check_mail_users(r, ss);
+	*users_checked = true;
+	if (sv->protocol == CONF_PROTOCOL_SUBMISSION)
+		check_submission(r, ss, sv);
+	if (sv->protocol == CONF_PROTOCOL_LMTP)
+		check_lmtp(r, ss, sv);
+}
+
 void
 conf_check(struct conf_reader *r)
 {
+	bool users_checked = false;
 	size_t i;
 
 	for (i = 0; i < r->conf->nservices; i++) {
 		check_needs_tls(r, &r->services[i], &r->conf->services[i]);
 		check_exec(r, &r->services[i], &r->conf->services[i]);
+		check_mail(r, &r->services[i], &r->conf->services[i], &users_checked);
 	}
 	if (r->incomplete)
 		return;

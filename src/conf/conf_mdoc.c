@@ -14,11 +14,11 @@ static const struct conf_block *const blocks[] = { &conf_schema_top, &conf_schem
 						   &conf_schema_identity, &conf_schema_service };
 static const char *const block_names[] = { "top", "control", "tls", "name", "identity", "service" };
 
-/* A list of those directives of a service that one protocol alone has. */
+/* A list of those directives of a service that not every protocol has. */
 static const struct {
 	const char *name;
 	unsigned protocol;
-} protocols[] = { { "exec", 1u << CONF_PROTOCOL_EXEC } };
+} protocols[] = { { "exec", 1u << CONF_PROTOCOL_EXEC }, { "mail", CONF_PROTOCOLS_MAIL } };
 
 /* Text in which nothing is a macro or an escape: a '\' is "\e", and a line never begins with '.' or
  * "'" because it begins with a letter of ours. Each sentence has a line of its own. */
@@ -80,6 +80,9 @@ print_facts(const struct conf_directive *d)
 
 	if (d->type == CONF_T_NUMBER)
 		printf("From %u to %u.\n", (unsigned)d->min, (unsigned)d->max);
+	if (d->type == CONF_T_SIZE)
+		printf("From %s to %s.\n", conf_value_size_print(d->min, min),
+		       conf_value_size_print(d->max, max));
 	if (d->type == CONF_T_RATE)
 		printf("From %u to %u, in at most %s.\n", (unsigned)d->min, (unsigned)d->max,
 		       conf_value_duration_print(CONF_DAY_MS, max));
@@ -89,6 +92,10 @@ print_facts(const struct conf_directive *d)
 	if (d->def != NULL) {
 		printf("Default:\n.Ql ");
 		print_text(d->def);
+		if (d->mail_def != NULL) {
+			printf(" ,\nin a mail protocol\n.Ql ");
+			print_text(d->mail_def);
+		}
 		if (d->unit != NULL)
 			printf(" ,\n%s.\n", d->unit);
 		else
@@ -110,7 +117,7 @@ print_block(const struct conf_block *b, unsigned of)
 
 	puts(".Bl -tag -width Ds");
 	for (d = b->directives; d < b->directives + b->n; d++) {
-		if (d->protocols != of)
+		if (of == 0 ? d->protocols != 0 : (d->protocols & of) == 0)
 			continue;
 		printf(".It Ic %s", d->name);
 		if (d->args != NULL)

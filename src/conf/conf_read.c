@@ -191,6 +191,24 @@ read_number(struct conf_reader *r, struct conf_scope *s, const struct conf_direc
 }
 
 static void
+read_size(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
+	  const struct conf_word *w)
+{
+	char min[CONF_VALUE_TEXT_MAX], max[CONF_VALUE_TEXT_MAX];
+	uint64_t n = 0;
+	enum conf_value v = conf_value_size(span_str(w->text), &n);
+	uint32_t v32 = (uint32_t)n;
+
+	if (v == CONF_V_OK && n >= d->min && n <= d->max) {
+		store(s, d, &v32, sizeof v32);
+		return;
+	}
+	conf_mistake_word(r->errors, w, NULL, "'%.*s' %s; expected octets from %s to %s, with K, M or G behind the number",
+			  SHOWN, w->text, v == CONF_V_BAD ? "is not a size" : "is out of range",
+			  conf_value_size_print(d->min, min), conf_value_size_print(d->max, max));
+}
+
+static void
 read_duration(struct conf_reader *r, struct conf_scope *s, const struct conf_directive *d,
 	      const struct conf_word *w)
 {
@@ -326,6 +344,8 @@ expected(const struct conf_directive *d)
 		return "a path";
 	case CONF_T_NUMBER:
 		return d->flags & CONF_F_AUTO ? "auto or a number" : "a number";
+	case CONF_T_SIZE:
+		return "a size such as 50M";
 	case CONF_T_DURATION:
 		return "a time such as 500ms, 30s or 10m";
 	case CONF_T_RATE:
@@ -376,6 +396,9 @@ read_value(struct conf_reader *r, struct conf_scope *s, const struct conf_direct
 		break;
 	case CONF_T_NUMBER:
 		read_number(r, s, d, w);
+		break;
+	case CONF_T_SIZE:
+		read_size(r, s, d, w);
 		break;
 	case CONF_T_DURATION:
 		read_duration(r, s, d, w);
@@ -503,11 +526,11 @@ conf_read_block(struct conf_reader *r, struct conf_scope *s, const struct conf_l
 /* The words of a default as if they stood in a file, "name value ..."; a path is one word whatever
  * is in it. */
 static const struct conf_node *
-default_node(struct conf_reader *r, const struct conf_directive *d)
+default_node(struct conf_reader *r, const struct conf_directive *d, const char *def)
 {
 	struct conf_file *file = conf_arena_alloc(r->scratch, sizeof *file);
 	struct conf_node *n = conf_arena_alloc(r->scratch, sizeof *n);
-	char *line = conf_arena_printf(r->scratch, "%s %s", d->name, d->def);
+	char *line = conf_arena_printf(r->scratch, "%s %s", d->name, def);
 	size_t at = 0, len;
 	struct conf_word *w;
 
@@ -537,12 +560,14 @@ conf_read_defaults(struct conf_reader *r, struct conf_scope *s)
 {
 	const struct conf_directive *d;
 	const struct conf_node *n;
+	bool mail;
 
 	for (d = s->block->directives; d < s->block->directives + s->block->n; d++) {
 		if (d->def == NULL || s->set[d - s->block->directives] != NULL ||
 		    !conf_schema_belongs(d, s->protocol))
 			continue;
-		if ((n = default_node(r, d)) == NULL)
+		mail = d->mail_def != NULL && (s->protocol & CONF_PROTOCOLS_MAIL) != 0;
+		if ((n = default_node(r, d, mail ? d->mail_def : d->def)) == NULL)
 			return;
 		if (d->type == CONF_T_SPECIAL)
 			d->read(r, s, d, n);

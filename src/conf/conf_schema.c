@@ -39,11 +39,15 @@ static const struct conf_choice choices_switch[] = {
 static const struct conf_choice choices_protocol[] = {
 	{ "line", CONF_PROTOCOL_LINE },
 	{ "exec", CONF_PROTOCOL_EXEC },
+	{ "smtp", CONF_PROTOCOL_SMTP },
+	{ "submission", CONF_PROTOCOL_SUBMISSION },
+	{ "lmtp", CONF_PROTOCOL_LMTP },
 	{ NULL, 0 },
 };
 
 static const struct conf_choice choices_login[] = {
 	{ "certificate", CONF_LOGIN_CERTIFICATE },
+	{ "password", CONF_LOGIN_PASSWORD },
 	{ "none", CONF_LOGIN_NONE },
 	{ NULL, 0 },
 };
@@ -72,6 +76,9 @@ const struct conf_choice conf_choices_map[] = {
 	{ "san-email", CONF_MAP_SAN_EMAIL },
 	{ NULL, 0 },
 };
+
+#define MAIL CONF_PROTOCOLS_MAIL
+#define SUBMISSION (1u << CONF_PROTOCOL_SUBMISSION)
 
 static const struct conf_directive top[] = {
 	{ .name = "hostname",
@@ -459,7 +466,7 @@ static const struct conf_directive service[] = {
 	{ .name = "protocol",
 	  .type = CONF_T_WORD,
 	  .flags = CONF_F_REQUIRED,
-	  .args = "line | exec",
+	  .args = "line | exec | smtp | submission | lmtp",
 	  .help = "What is spoken; see postern-protocols(7).",
 	  .offset = offsetof(struct conf_service, protocol),
 	  .choices = choices_protocol },
@@ -470,8 +477,8 @@ static const struct conf_directive service[] = {
 	  .args = "ADDRESS [starttls | starttls-required | tls | plain]",
 	  .help = "Where the service is offered, and how TLS begins: by the client's STARTTLS, by "
 		  "STARTTLS before anything else works, at once, or never (on loopback and unix "
-		  "addresses only). Without a word the protocol decides; for line and exec it is "
-		  "starttls-required.",
+		  "addresses only). Without a word the protocol decides; for line, exec and submission "
+		  "it is starttls-required, for smtp and lmtp starttls.",
 	  .choices = conf_choices_listen,
 	  .read = conf_read_listen,
 	  .show = conf_show_listen },
@@ -510,6 +517,7 @@ static const struct conf_directive service[] = {
 	{ .name = "after-close",
 	  .type = CONF_T_WORD,
 	  .def = "plaintext",
+	  .mail_def = "disconnect",
 	  .args = "plaintext | disconnect",
 	  .help = "What follows when a client that began TLS with STARTTLS ends it in order "
 		  "(close_notify): plaintext goes back to plaintext on the same connection, with "
@@ -527,11 +535,12 @@ static const struct conf_directive service[] = {
 	  .offset = offsetof(struct conf_service, restarts) },
 	{ .name = "login",
 	  .type = CONF_T_SET,
-	  .protocols = EXEC,
+	  .protocols = EXEC | SUBMISSION,
 	  .def = "certificate",
-	  .args = "certificate | none",
-	  .help = "Who is served inside TLS: with certificate, those whose client certificate maps to a user; "
-		  "with none, everyone.",
+	  .args = "certificate | password ... | none",
+	  .help = "Who is served inside TLS. With certificate, those whose client certificate maps to a user; no "
+		  "command is needed for that. With password, in submission, those too who give AUTH a password of the "
+		  "users file. With none, in exec, everyone.",
 	  .offset = offsetof(struct conf_service, login),
 	  .choices = choices_login },
 	{ .name = "command",
@@ -689,6 +698,61 @@ static const struct conf_directive service[] = {
 	  .help = "How long a program that is told to end (SIGTERM, to its whole process group) may take; "
 		  "then it is killed.",
 	  .offset = offsetof(struct conf_service, exec.stop_timeout_ms) },
+	{ .name = "max-message-size",
+	  .type = CONF_T_SIZE,
+	  .protocols = MAIL,
+	  .min = 64 * 1024,
+	  .max = 1024u * 1024 * 1024,
+	  .def = "50M",
+	  .args = "SIZE",
+	  .help = "The largest message that is taken, as the client sends it. A client that says the size beforehand "
+		  "is refused before it sends anything.",
+	  .offset = offsetof(struct conf_service, mail.max_message_octets) },
+	{ .name = "max-recipients",
+	  .type = CONF_T_NUMBER,
+	  .protocols = MAIL,
+	  .min = 1,
+	  .max = 1000,
+	  .def = "100",
+	  .args = "NUMBER",
+	  .help = "The recipients of one message. Clients send it again for the others.",
+	  .offset = offsetof(struct conf_service, mail.max_recipients) },
+	{ .name = "max-errors",
+	  .type = CONF_T_NUMBER,
+	  .protocols = MAIL,
+	  .min = 1,
+	  .max = 1000000,
+	  .def = "20",
+	  .args = "NUMBER",
+	  .help = "Commands of one connection that are refused as mistakes; the last one ends it.",
+	  .offset = offsetof(struct conf_service, mail.max_errors) },
+	{ .name = "max-unknown-recipients",
+	  .type = CONF_T_NUMBER,
+	  .protocols = MAIL,
+	  .min = 1,
+	  .max = 1000000,
+	  .def = "10",
+	  .args = "NUMBER",
+	  .help = "Recipients of one connection that do not exist here; the last one ends it.",
+	  .offset = offsetof(struct conf_service, mail.max_unknown) },
+	{ .name = "max-commands",
+	  .type = CONF_T_NUMBER,
+	  .protocols = MAIL,
+	  .min = 10,
+	  .max = 1000000000,
+	  .def = "10000",
+	  .args = "NUMBER",
+	  .help = "Commands between two messages of a connection where nobody is logged in; one more ends it.",
+	  .offset = offsetof(struct conf_service, mail.max_commands) },
+	{ .name = "greeting-delay",
+	  .type = CONF_T_DURATION,
+	  .protocols = 1u << CONF_PROTOCOL_SMTP,
+	  .max = 60 * 1000,
+	  .def = "0s",
+	  .args = "TIME",
+	  .help = "How long a new client waits for the greeting in plaintext. Mail servers wait; a client that speaks "
+		  "before is sent away.",
+	  .offset = offsetof(struct conf_service, mail.greeting_delay_ms) },
 };
 const struct conf_block conf_schema_service = { "a service block", service, PT_COUNT(service) };
 
@@ -734,9 +798,13 @@ enum conf_listen_mode
 conf_schema_listen_mode(enum conf_protocol protocol)
 {
 	switch (protocol) {
+	case CONF_PROTOCOL_SMTP: /* public senders may lack TLS */
+	case CONF_PROTOCOL_LMTP:
+		return CONF_LISTEN_STARTTLS;
 	case CONF_PROTOCOL_LINE:
 	case CONF_PROTOCOL_EXEC:
-		return CONF_LISTEN_STARTTLS_REQUIRED;
+	case CONF_PROTOCOL_SUBMISSION:
+		break;
 	}
 	return CONF_LISTEN_STARTTLS_REQUIRED;
 }

@@ -24,6 +24,7 @@ enum conf_type {
 	CONF_T_STRING,   /* char * */
 	CONF_T_PATH,     /* absolute when stored, char * */
 	CONF_T_NUMBER,   /* uint32_t */
+	CONF_T_SIZE,     /* uint32_t, in octets */
 	CONF_T_DURATION, /* uint32_t, in ms */
 	CONF_T_RATE,     /* struct conf_rate; min and max are of the count */
 	CONF_T_SPECIAL,  /* has its own functions */
@@ -58,6 +59,7 @@ struct conf_directive {
 	unsigned flags;
 	uint32_t min, max; /* of the number, of the time in ms, of the octets of a string */
 	const char *def;   /* as one would write it; NULL: none */
+	const char *mail_def; /* the same for a service with a mail protocol, where it differs */
 	const char *unit;  /* what a number counts, or what a default means; NULL: plain */
 	const char *args;  /* of the manual, in its own words: FILE, NAME, TIME */
 	const char *help;  /* one sentence for the manual */
@@ -76,6 +78,9 @@ struct conf_block {
 };
 
 #define CONF_DIRECTIVES_MAX 32
+
+#define CONF_PROTOCOLS_MAIL                                                                        \
+	(1u << CONF_PROTOCOL_SMTP | 1u << CONF_PROTOCOL_SUBMISSION | 1u << CONF_PROTOCOL_LMTP)
 
 extern const struct conf_block conf_schema_top;
 extern const struct conf_block conf_schema_control;

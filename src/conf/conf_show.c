@@ -126,6 +126,7 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 	case CONF_T_WORD:
 	case CONF_T_SET:
 	case CONF_T_NUMBER:
+	case CONF_T_SIZE:
 	case CONF_T_DURATION:
 		memcpy(&number, (const char *)base + d->offset, sizeof number);
 		if (d->type == CONF_T_SET)
@@ -134,6 +135,8 @@ show_value(struct conf_shower *sh, const struct conf_directive *d, const void *b
 			word = conf_choice_word(d->choices, number);
 		else if (d->type == CONF_T_DURATION)
 			conf_value_duration_print(number, text);
+		else if (d->type == CONF_T_SIZE)
+			conf_value_size_print(number, text);
 		else
 			snprintf(text, sizeof text, "%u", (unsigned)number);
 		break;

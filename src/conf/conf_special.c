@@ -548,6 +548,7 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 {
 	const struct conf_node *n = ss->tls_node;
 	const struct conf_word *w = NULL;
+	int mode = conf_schema_find(&conf_schema_tls, "client-certificate");
 	struct conf_tls *tls;
 	size_t i;
 
@@ -574,6 +575,12 @@ finish_service(struct conf_reader *r, struct conf_service_scope *ss, struct conf
 	for (i = 0; i < conf_schema_tls.n; i++)
 		if (ss->tls.set[i] != NULL)
 			tls->overridden |= 1u << i;
+	/* public senders may break when they are asked for a certificate: only where somebody said so */
+	if (sv->protocol == CONF_PROTOCOL_SMTP && ss->tls_base != NULL && ss->tls.set[mode] == NULL &&
+	    r->tls[ss->tls_base - r->conf->tls].set[mode] == NULL) {
+		tls->client_certificate = CONF_CC_NONE;
+		tls->overridden |= 1u << mode;
+	}
 	conf_read_finish_names(r, tls);
 	sv->tls = tls;
 }

@@ -47,6 +47,40 @@ conf_value_number(struct span s, uint64_t *out)
 	return __builtin_mul_overflow(n, factor, out) ? CONF_V_LARGE : CONF_V_OK;
 }
 
+static const char size_units[] = "KMG";
+
+enum conf_value
+conf_value_size(struct span s, uint64_t *octets_out)
+{
+	enum conf_value v;
+	struct span unit;
+	const char *u;
+	uint64_t n;
+
+	if ((v = split(s, &n, &unit)) != CONF_V_OK)
+		return v;
+	if (unit.n == 0) {
+		*octets_out = n;
+		return CONF_V_OK;
+	}
+	if (unit.n != 1 || (u = memchr(size_units, unit.p[0], strlen(size_units))) == NULL)
+		return CONF_V_BAD;
+	return __builtin_mul_overflow(n, UINT64_C(1) << (10 * (u - size_units + 1)), octets_out) ? CONF_V_LARGE
+												   : CONF_V_OK;
+}
+
+const char *
+conf_value_size_print(uint64_t octets, char *out)
+{
+	size_t unit = 0;
+
+	for (; octets > 0 && octets % 1024 == 0 && unit < strlen(size_units); unit++)
+		octets /= 1024;
+	snprintf(out, CONF_VALUE_TEXT_MAX, "%llu%.1s", (unsigned long long)octets,
+		 unit == 0 ? "" : &size_units[unit - 1]);
+	return out;
+}
+
 enum conf_value
 conf_value_duration(struct span s, uint64_t *ms_out)
 {

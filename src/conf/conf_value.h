@@ -28,6 +28,12 @@ enum conf_value {
 /* A count: decimal digits, then nothing, "k" (thousand) or "m" (million). */
 enum conf_value conf_value_number(struct span s, uint64_t *out);
 
+/* A size in octets: decimal digits, then nothing, "K", "M" or "G" (powers of 1024). */
+enum conf_value conf_value_size(struct span s, uint64_t *octets_out);
+
+/* The shortest form that reads back as octets: "50M". out has CONF_VALUE_TEXT_MAX octets; returns it. */
+const char *conf_value_size_print(uint64_t octets, char *out);
+
 /* A time, in milliseconds: decimal digits and ms, s, m, h or d. */
 enum conf_value conf_value_duration(struct span s, uint64_t *ms_out);
 

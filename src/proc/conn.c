@@ -6,25 +6,41 @@
  * files of their own: conn_plain.c, conn_handshake.c, conn_secure.c, conn_close.c. */
 #include "proc/conn_impl.h"
 
+#include "proc/conn_mail.h"
+
 #include "util/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-const struct engine_peer conn_in_plaintext = { .tls = false };
-
 static void run(struct conn *c, bool readable);
 
 /* --- states ----------------------------------------------------------------------------------- */
+
+/* An engine that ends in the middle of a message has something for the log, also where nothing can be said. */
+static void
+last_notes(struct conn *c)
+{
+	struct engine_event ev;
+
+	if (c->engine == NULL || c->mail == NULL)
+		return;
+	engine_end_of_input(c->engine);
+	while (engine_event(c->engine, &ev))
+		if (ev.type == ENGINE_EV_NOTE)
+			conn_mail_note(c, ev.note);
+}
 
 /* drops: CONN_F_HAS. The engine first: it borrows the facts, which borrow from the session. */
 static void
 drop(struct conn *c, unsigned drops)
 {
 	if (drops & CONN_F_ENGINE) {
+		last_notes(c);
 		conn_program_free(&c->program);
-		engine_free(&c->engine);
+		engine_free(&c->engine); /* it drops what it holds of a message */
+		conn_mail_forget(c);
 	}
 	if (drops & CONN_F_INSIDE)
 		c->inside = false;
@@ -110,14 +126,14 @@ check(const struct conn *c)
 /* --- engines ---------------------------------------------------------------------------------- */
 
 bool
-conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
-	   const struct engine_peer *peer)
+conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer)
 {
+	const struct engine_peer *peer = c->secure != NULL ? &c->secure->peer : &c->plain_peer;
 	struct service *svc = c->service;
 
 	PT_ASSERT(c->engine == NULL); /* one for each session */
 	c->engine = svc->protocol->new(&svc->engine_conf, start, offer, peer, ev_now_ms());
-	c->inside = peer != &conn_in_plaintext;
+	c->inside = c->secure != NULL;
 	if (c->engine != NULL)
 		return true;
 	conn_fault(c, REC_CAUSE_NO_MEMORY);
@@ -204,8 +220,11 @@ conn_events(struct conn *c)
 			engine_closed(c, ev.why);
 			break;
 		case ENGINE_EV_ASK:
+			conn_mail_ask(c, ev.ask);
+			break;
 		case ENGINE_EV_NOTE:
-			PT_ASSERT(!"a question: no engine that asks can be configured");
+			conn_mail_note(c, ev.note);
+			break;
 		}
 	}
 	return asked;
@@ -250,6 +269,8 @@ tick(struct conn *c, uint64_t now_ms)
 	switch (conn_state_clock(c->at.state)) {
 	case CONN_CLOCK_ENGINE:
 		c->deadline_ms = engine_tick(c->engine, now_ms);
+		if (c->deadline_ms == UINT64_MAX) /* it waits for an answer, which is sure to come */
+			c->deadline_ms = now_ms + CONN_PARKED_MS;
 		break;
 	case CONN_CLOCK_HANDSHAKE:
 		c->deadline_ms = conn_handshake_deadline(c);
@@ -377,6 +398,7 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 	 uint64_t key)
 {
 	struct conn *c = calloc(1, sizeof *c);
+	char host[ADDR_TEXT_MAX];
 
 	if (c == NULL || table_addr_add(w->table, key) != 0) {
 		free(c);
@@ -388,6 +410,9 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 	c->listen = l->conf;
 	c->key = key;
 	memcpy(c->peer, peer, peer_len < sizeof c->peer ? peer_len : sizeof c->peer);
+	if (peer->sa.sa_family != AF_UNIX)
+		c->address = strdup(addr_host_text(peer, peer_len, host));
+	c->plain_peer.address = c->address;
 	stream_init(&c->stream, fd, &w->scratch);
 	buf_init(&c->plain, TLS_RECORD_MAX);
 	ev_io_init(&c->io, w->child.loop, fd, ready, c);
@@ -402,7 +427,7 @@ conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, s
 		conn_rec_step(c, REC_STEP_TLS_BEGINS, REC_WAY_NONE);
 		conn_open_session(c);
 	} else {
-		(void)conn_new_engine(c, ENGINE_GREET, conn_offer(l->conf->mode), &conn_in_plaintext);
+		(void)conn_new_engine(c, ENGINE_GREET, conn_offer(l->conf->mode));
 	}
 	run(c, l->conf->mode == CONF_LISTEN_TLS); /* elsewhere we speak first */
 	return c;
@@ -428,6 +453,7 @@ conn_free(struct conn *c)
 	if (w->judge_next == c)
 		w->judge_next = TAILQ_NEXT(c, all);
 	TAILQ_REMOVE(&w->conns, c, all);
+	free(c->address);
 	free(c);
 	worker_conn_gone(w);
 }

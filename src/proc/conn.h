@@ -9,6 +9,8 @@
 #define CONN_LINGER_OCTETS (256 * 1024) /* discarded at most from a peer that we have said goodbye to */
 #define CONN_TURNS_MAX 64               /* steps in one wake-up; then the others get their turn */
 
+#define CONN_PARKED_MS (60 * 1000)      /* a connection that waits for auth or the store is looked at that often */
+
 /* Key updates that one connection may send; more is no use of them but work for us. (A record of TLS 1.3 takes
  * 2^24 GiB before a key is worn out; GnuTLS itself refuses more than 8 in a second.) */
 #define CONN_KEY_UPDATES_MAX 10

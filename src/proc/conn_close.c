@@ -53,7 +53,7 @@ restart(struct conn *c)
 	COUNT(c, restarts, 1);
 	c->rec.restarts++;
 	conn_rec_step(c, REC_STEP_RESTART, REC_WAY_NONE);
-	(void)conn_new_engine(c, ENGINE_RESTARTED, conn_offer(c->listen->mode), &conn_in_plaintext);
+	(void)conn_new_engine(c, ENGINE_RESTARTED, conn_offer(c->listen->mode));
 }
 
 /* The engine knows that its input has ended; until it closes, it may speak. */

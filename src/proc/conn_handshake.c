@@ -79,6 +79,15 @@ conn_begin_handshake(struct conn *c)
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
+/* Whether a password login in this session may be bound to it. */
+static bool
+binds(const struct conn *c)
+{
+	uint8_t binding[TLS_BINDING_SIZE];
+
+	return (c->service->conf->login & CONF_LOGIN_PASSWORD) != 0 && tls_session_binding(c->tls, binding);
+}
+
 /* The handshake is done and judged: facts for the engine, a new engine for the session. */
 static bool
 begin_secure(struct conn *c)
@@ -111,9 +120,10 @@ begin_secure(struct conn *c)
 		.tls_group = facts->group, .subject = facts->subject,
 		/* where none was asked for nothing was concluded */
 		.verdict = facts->asked ? tls_verdict_name(verdict) : NULL,
-		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity };
+		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity,
+		.tls_suite = facts->suite, .binds = binds(c), .address = c->address };
 	return conn_new_engine(c, c->listen->mode == CONF_LISTEN_TLS ? ENGINE_GREET : ENGINE_UPGRADED,
-		ENGINE_OFFER_NONE, &s->peer);
+		ENGINE_OFFER_NONE);
 }
 
 static bool

@@ -18,6 +18,8 @@ struct secure {
 	char *identity;
 };
 
+struct mail;
+
 struct conn {
 	TAILQ_ENTRY(conn) all;
 	TAILQ_ENTRY(conn) handshakes;
@@ -38,6 +40,9 @@ struct conn {
 	size_t discarded;
 	struct engine *engine;
 	struct conn_program *program; /* of the engine; NULL: none asked for */
+	struct mail *mail;    /* owned: of an engine that asks; NULL: it has not */
+	struct engine_peer plain_peer; /* what is known of it in plaintext */
+	char *address;        /* owned: "192.0.2.1"; NULL: a unix socket */
 	struct tls_session *tls;
 	struct secure *secure;
 	struct buf plain; /* decrypted and not taken by the engine */
@@ -50,8 +55,6 @@ struct conn {
 };
 
 /* --- what the files of a connection ask of each other ------------------------------------------ */
-
-extern const struct engine_peer conn_in_plaintext;
 
 /* What to do once the engine's output is on its way. Each is told once, so that output must go. */
 struct conn_asked {
@@ -70,9 +73,9 @@ void conn_give_up(struct conn *c);
 /* The transport broke under it: told to the recorder. */
 void conn_reset(struct conn *c);
 
-/* An engine for the session that begins; false: out of memory, given up. */
-bool conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer,
-		     const struct engine_peer *peer);
+/* An engine for the session that begins, within TLS or (c->secure is NULL) in plaintext; false: out of memory,
+ * given up. */
+bool conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer);
 enum engine_offer conn_offer(enum conf_listen_mode mode);
 
 /* The peer does not read what we have for it: true where it may go on sending all the same, because what it sends is
@@ -119,6 +122,7 @@ void conn_judge_late(struct conn *c);
 void conn_begin_close(struct conn *c);
 
 /* --- conn_say.c: one line in the log that is about no failure; code is a stable word for machines --- */
+const char *conn_peer_text(const struct conn *c, char out[ADDR_TEXT_MAX]);
 void conn_say(const struct conn *c, enum log_level level, const char *code, const char *what);
 
 #endif

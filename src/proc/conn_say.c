@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static const char *
-peer_text(const struct conn *c, char out[ADDR_TEXT_MAX])
+const char *
+conn_peer_text(const struct conn *c, char out[ADDR_TEXT_MAX])
 {
 	union addr a = { .sa.sa_family = AF_UNSPEC };
 
@@ -20,7 +20,7 @@ conn_say(const struct conn *c, enum log_level level, const char *code, const cha
 	const char *name = c->tls != NULL ? tls_session_name(c->tls) : NULL;
 	const struct log_field f[] = {
 		{ "service", c->service->conf->name },
-		{ "peer", peer_text(c, peer) },
+		{ "peer", conn_peer_text(c, peer) },
 		{ "code", code },
 		{ "name", name },
 	};

@@ -42,6 +42,13 @@
 	X(key_update_floods, "connections ended because of too many key updates")                  \
 	X(programs_started, "programs started")                                                    \
 	X(programs_refused, "sessions that got no program")                                        \
+	X(messages, "messages accepted")                                                           \
+	X(messages_refused, "messages refused, cut off or given up after they had begun")          \
+	X(recipients_refused, "recipients refused")                                                \
+	X(senders_refused, "senders that were not the user's")                                     \
+	X(logins, "logins by AUTH")                                                                \
+	X(logins_failed, "logins by AUTH that failed")                                             \
+	X(early_talkers, "clients that spoke before the greeting")                                 \
 	X(octets_in, "octets received")                                                            \
 	X(octets_out, "octets sent")
 

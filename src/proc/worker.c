@@ -12,6 +12,7 @@
 #include "proc/worker_main.h"
 #include "proto/exec/exec_engine.h"
 #include "proto/line/line_engine.h"
+#include "proto/smtp/smtp_engine.h"
 #include "util/log.h"
 
 #include <malloc.h>
@@ -28,6 +29,9 @@ _Static_assert(TICKET_KEY_SIZE == TLS_TICKET_MASTER_SIZE, "the parent's file is 
 static const struct engine_protocol *const protocols[] = {
 	[CONF_PROTOCOL_LINE] = &line_protocol,
 	[CONF_PROTOCOL_EXEC] = &exec_protocol,
+	[CONF_PROTOCOL_SMTP] = &smtp_protocol,
+	[CONF_PROTOCOL_SUBMISSION] = &submission_protocol,
+	[CONF_PROTOCOL_LMTP] = &lmtp_protocol,
 };
 
 static void
@@ -114,6 +118,19 @@ set_up_exec(struct service *s, uint32_t linger_ms)
 	s->engine_conf.exec = &s->exec;
 }
 
+static struct smtp_conf
+smtp_conf(const struct conf_service *s)
+{
+	const struct conf_mail *m = &s->mail;
+
+	return (struct smtp_conf){ .max_message_octets = m->max_message_octets,
+		.max_recipients = m->max_recipients, .max_errors = m->max_errors,
+		.max_unknown = m->max_unknown, .max_commands = m->max_commands,
+		.greeting_delay_ms = m->greeting_delay_ms,
+		.login = ((s->login & CONF_LOGIN_CERTIFICATE) != 0 ? SMTP_LOGIN_CERTIFICATE : 0) |
+			((s->login & CONF_LOGIN_PASSWORD) != 0 ? SMTP_LOGIN_PASSWORD : 0) };
+}
+
 static void
 set_up_services(struct worker *w)
 {
@@ -125,7 +142,8 @@ set_up_services(struct worker *w)
 		s = &w->services[i];
 		s->conf = &conf->services[i];
 		s->protocol = protocols[s->conf->protocol];
-		s->engine_conf = (struct engine_conf){ .hostname = conf->hostname,
+		s->smtp = smtp_conf(s->conf);
+		s->engine_conf = (struct engine_conf){ .hostname = conf->hostname, .smtp = &s->smtp,
 			.service = s->conf->name, .idle_timeout_ms = s->conf->idle_timeout_ms };
 		PT_ASSERT(domains_init(&s->domains, s->conf->tls) == 0);
 		if (s->conf->protocol == CONF_PROTOCOL_EXEC)
@@ -262,10 +280,10 @@ on_channel(void *self, void *peer, struct frame *f)
 		signer_set(&w->signer, frame_take_fd(f));
 	else if (m.role == ROLE_SPAWN)
 		spawner_set(w, frame_take_fd(f));
-	else if (m.role == ROLE_AUTH)
-		auth_client_set(w->auth, frame_take_fd(f));
 	else if (m.role == ROLE_STORE)
 		worker_store_attach(w->store, frame_take_fd(f));
+	else if (m.role == ROLE_AUTH)
+		auth_client_set(w->auth, frame_take_fd(f));
 	else
 		return PT_EPROTO;
 	return 0;
@@ -407,6 +425,7 @@ worker_main(int argc, char **argv)
 	judge_init(w);
 	PT_ASSERT((w->auth = auth_client_new(&w->child)) != NULL);
 	PT_ASSERT((w->store = worker_store_new(w->child.loop)) != NULL);
+	arc4random_buf(&w->message_seed, sizeof w->message_seed);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);
 	ev_timer_init(&w->stop_timer, w->child.loop, on_stop_timer, w);
 	setproctitle("worker: %s", proc_state_name(PROC_STARTING));

@@ -14,6 +14,7 @@
 #include "proc/worker_store.h"
 #include "proto/engine.h"
 #include "proto/exec/exec_engine.h"
+#include "proto/smtp/smtp_engine.h"
 #include "rec/rec_ring.h"
 #include "rec/why_limit.h"
 #include "tls/tls_cred.h"
@@ -32,6 +33,7 @@ struct service {
 	struct engine_conf engine_conf;
 	struct exec_conf exec; /* of protocol exec; borrows from conf and the two arrays */
 	struct exec_capability capabilities[EXEC_CAPABILITIES_MAX];
+	struct smtp_conf smtp;       /* of the mail protocols */
 	struct domains domains;      /* none when it has no TLS */
 	struct table_service *count; /* our own counters */
 };
@@ -112,6 +114,7 @@ struct worker {
 	struct ev_timer judge_timer;
 	int64_t judge_s; /* when the clock makes it necessary, seconds since 1970 */
 	TAILQ_HEAD(, conn) handshakes; /* in the order in which they began */
+	uint64_t message_seed, messages; /* of ids: where they begin, and how many there were */
 	struct stream_scratch scratch;
 	uint8_t plain[TLS_RECORD_MAX]; /* one decrypted record */
 };

@@ -692,6 +692,7 @@ judge_again(struct tls_session *s)
 	if (memcmp(leaf, s->leaf, sizeof leaf) != 0 || s->verdict != s->facts.verdict)
 		return fail(s, GNUTLS_E_SESSION_USER_ID_CHANGED);
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
+	s->facts.suite = gnutls_ciphersuite_get(s->g);
 	s->facts.group = gnutls_group_get_name(gnutls_group_get(s->g));
 	return TLS_OK;
 }
@@ -725,6 +726,7 @@ judge(struct tls_session *s)
 		return fail(s, GNUTLS_E_MEMORY_ERROR);
 	s->facts.version = gnutls_protocol_get_name(gnutls_protocol_get_version(s->g));
 	s->facts.cipher = gnutls_cipher_get_name(gnutls_cipher_get(s->g));
+	s->facts.suite = gnutls_ciphersuite_get(s->g);
 	s->facts.group = group;
 	if (!resumed)
 		s->facts.signature = gnutls_sign_get_name(

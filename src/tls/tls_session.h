@@ -137,6 +137,7 @@ struct tls_facts {
 	const char *version; /* "TLS1.3" */
 	const char *cipher;  /* "AES-128-GCM" */
 	const char *group;   /* "X25519"; NULL if none */
+	const char *suite;   /* as IANA names it: "TLS_AES_128_GCM_SHA256" */
 	const char *name;    /* of the domain; NULL: none */
 	const char *signature; /* with which the server proved its key; NULL if it was resumed */
 	bool resumed;

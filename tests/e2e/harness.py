@@ -238,6 +238,7 @@ ISSUES = [
     Issue('books', 'server', 'DNS:xn--bcher-kva.example'),
     Issue('alice', 'client', 'email:alice@example.test'),
     Issue('bob', 'client', 'email:bob@example.test'),
+    Issue('dave', 'client', 'email:dave@example.test'),
     Issue('stranger', 'client', 'email:alice@example.test', 'stranger-ca'),
     Issue('expired', 'client', 'email:alice@example.test', 'ca', ('20200101000000Z', '20200201000000Z')),
     Issue('future', 'client', 'email:alice@example.test', 'ca', ('20480101000000Z', '20490101000000Z')),

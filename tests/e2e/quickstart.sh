@@ -76,6 +76,29 @@ pasted() {
 	done
 }
 lines() { sed -n "s/^  \($2 .*\)/\1/p" "$tmp/log/$1"; } # NAME PROGRAM
+# mail NAME - each line that sends a message, and after them the line that shows it
+mail() {
+	local line
+	for name in SMTP_PORT SUBMISSION_PORT LMTP_PORT; do
+		check "$1: $name answers" says '220 localhost' bash -c 'exec 7<>"/dev/tcp/127.0.0.1/$1" && head -n 1 <&7' - "${!name}"
+	done
+	while IFS= read -r line; do
+		check "$1: $line" "${as[@]}" sh -c "cd / && $line"
+	done < <(lines "$1" swaks && lines "$1" printf | grep Subject)
+	check "$1: three messages of bob" arrived "$MAIL_DIR/$USER_B" 3
+	check "$1: one of alice" arrived "$MAIL_DIR/$USER_A" 1
+	while IFS= read -r line; do
+		check "$1: $line" says 'Received: from ' "${as[@]}" sh -c "$line"
+	done < <(lines "$1" cat)
+}
+arrived() { # MAILBOX COUNT
+	local n=0
+	until [ "$(find "$1/Maildir/new" -type f 2>/dev/null | wc -l)" -ge "$2" ] || [ "$n" = 200 ]; do
+		sleep 0.1
+		n=$((n + 1))
+	done
+	[ "$(find "$1/Maildir/new" -type f | wc -l)" = "$2" ]
+}
 nothing_left() { # FOLDER - no server, no env, no socket
 	[ ! -e "$1/env" ] && [ ! -e "$1/run/control" ] && [ ! -e "$1/run/posternd.pid" ]
 }
@@ -91,7 +114,7 @@ one_user() {
 	# shellcheck disable=SC1091
 	. "$dir/env"
 	check "$who: POSTERN_PID is the server" [ "$(cat "/proc/$POSTERN_PID/comm")" = posternd ]
-	for name in POSTERN_CONF POSTERN POSTERND CA_CERT CA_DIR/ca.key CLIENT_CERT CLIENT_KEY STATE_DIR; do
+	for name in POSTERN_CONF POSTERN POSTERND MAIL_DIR CA_CERT CA_DIR/ca.key CLIENT_CERT CLIENT_KEY STATE_DIR; do
 		line=${name%%/*}
 		check "$who: $name is there" [ -e "${!line}${name#"$line"}" ]
 	done
@@ -106,7 +129,8 @@ one_user() {
 	while IFS= read -r line; do
 		check "$who: $line" pasted "$line" '"IDENTITY" "alice@example.test"' Goodbye
 	done < <(lines "$who" gnutls-cli)
-	line=$(lines "$who" printf)
+	mail "$who"
+	line=$(lines "$who" printf | grep -v Subject)
 	check "$who: $line" says 18446744073709551616 sh -c "$line"
 	line=$(sed -n 's/^  \(.*postern -f .* status\)$/\1/p' "$tmp/log/$who")
 	check "$who: $line" says "127.0.0.1:$LINE_PORT starttls-required" "${as[@]}" sh -c "cd / && $line"

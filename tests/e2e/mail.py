@@ -1,0 +1,375 @@
+"""mail.py - messages over SMTP, submission and LMTP until they stand in a Maildir, octet for octet; what is refused, and
+what the log says of it."""
+import os
+import re
+import signal
+import socket
+import ssl
+import time
+
+import harness as h
+import maildrop as m
+
+BIG = 12 * 1024 * 1024
+
+
+def by_certificate(site):
+    with m.server(site) as server:
+        sent = m.letter('by certificate')
+        with m.secure(server) as client:
+            h.check('AUTH EXTERNAL SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN' in client.capabilities,
+                    f'what is offered: {client.capabilities}')
+            code, text = client.message(sent)
+            h.equal(code, 250, f'the reply, {text}')
+            client.expect('QUIT', 221)
+        sender, trace, body = m.split(m.delivered(server, 'bob@example.test'))
+        h.equal((sender, body), ('alice@example.test', sent), 'sender and message')
+        mid = re.search(r'kept as ([0-9a-f-]+)\.', text).group(1)
+        want = (rf'from client\.example \(\[127\.0\.0\.1\]\) \(authenticated: alice@example\.test by certificate\) '
+                rf'by localhost \(Postern\) with ESMTPSA id {mid} for <bob@example\.test> '
+                r'tls TLS_AES_128_GCM_SHA256 group x25519; \w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000')
+        h.check(re.fullmatch(want, trace), f'Received is {trace!r}')
+        server.wait_log(f'message {mid}: accepted from <alice@example.test> to <bob@example.test>')
+        h.equal(m.box(server, 'alice@example.test'), [], 'messages of somebody else')
+
+
+def by_password(site):
+    with m.server(site) as server:
+        with m.secure(server, cert=None) as client:
+            h.check('AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN' in client.capabilities,
+                    f'what is offered: {client.capabilities}')
+            client.expect('MAIL FROM:<bob@example.test>', 530, '5.7.0 Log in first: no client certificate came.')
+            client.expect('AUTH PLAIN ' + m.plain('bob@example.test', 'wrong'), 535, '5.7.8')
+            client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 235, '2.7.0 You are logged in as bob@example.test.')
+            sent = m.letter('by password', 'bob@example.test')
+            h.equal(client.message(sent, 'bob@example.test', ['alice@example.test'])[0], 250, 'the reply')
+        h.equal(m.split(m.delivered(server, 'alice@example.test'))[2], sent, 'the message')
+        server.wait_log('bob@example.test logged in by PLAIN')
+        server.wait_log('a login by PLAIN failed')
+        counted = server.service('submission')
+        h.equal([counted[name] for name in ('messages', 'logins', 'logins_failed')], [1, 1, 1], 'what was counted')
+        # a session that belongs to a certificate is nobody else's
+        with m.secure(server, 'alice') as client:
+            client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 535, '5.7.8')
+            client.expect('AUTH EXTERNAL =', 235, '2.7.0 You are logged in as alice@example.test.')
+
+
+def bad_certificates(site):
+    with m.server(site, m.SERVICES.replace('login certificate password', 'login certificate')) as server:
+        for name, why in (('expired', 'has expired'), ('stranger', 'does not trust'), ('nameless', 'belongs to no user'),
+                          ('dave', 'belongs to no user')):
+            with m.secure(server, name) as client:
+                h.check(not any(c.startswith('AUTH') for c in client.capabilities), f'{name} is offered a login')
+                text = client.expect('MAIL FROM:<alice@example.test>', 530, '5.7.0 Log in first: ')
+                h.check(why in text, f'{name}: {text}')
+
+
+def senders(site):
+    with m.server(site) as server, m.secure(server) as client:
+        client.expect('MAIL FROM:<bob@example.test>', 550, '5.7.1 That is no address of yours. Send from: alice')
+        code, text = client.message(m.letter('forged', 'bob@example.test'))
+        h.check(code == 550 and text.startswith('5.7.1 The From field holds an address that is none of yours'), text)
+        h.equal(client.message(m.letter('alias', 'alice.alias@example.test'), 'alice.alias@example.test')[0], 250,
+                'an address that is listed')
+        h.equal(client.message(b'hello\r\n')[0], 250, 'a message without a header')
+        body = m.split(m.delivered(server, 'bob@example.test', 2))[2]
+        h.check(re.fullmatch(rb'From: alice@example\.test\r\nDate: [^\r]+\r\nMessage-ID: <[^>]+@localhost>\r\n\r\nhello\r\n',
+                             body), f'what was added: {body!r}')
+        server.wait_log('sender <bob@example.test> refused')
+
+
+def mx(site):
+    with m.server(site) as server:
+        sent = m.letter('from outside', 'x@elsewhere.example')
+        with m.connect(server, 'mx') as client:
+            h.check('STARTTLS' in client.hello(), 'STARTTLS is not offered')
+            client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+            client.expect('RCPT TO:<nobody@example.test>', 550, '5.1.1')
+            client.expect('RCPT TO:<x@elsewhere.example>', 550, '5.7.1')
+            client.expect('AUTH PLAIN =', 502)
+            client.expect('RSET', 250)
+            to = ['Alice@Example.Test', 'bob.alias@example.test', 'bob+lists@example.test', 'postmaster',
+                  'postmaster@example.org', 'carol@example.test']
+            h.equal(client.message(sent, 'x@elsewhere.example', to)[0], 250, 'the reply')
+            client.starttls(site.certs.context())
+            client.hello()
+            h.equal(client.message(m.letter('null'), '', ['carol@example.test'])[0], 250, 'a report')
+        for user in m.USERS:
+            want = 2 if user.startswith('carol') else 1
+            sender, trace, body = m.split(m.delivered(server, user, want))
+            if want == 1:
+                h.equal((sender, body), ('x@elsewhere.example', sent), f'the message of {user}')
+                h.check('for' not in trace, f'recipients told: {trace}')
+        h.equal(m.split(m.box(server, 'carol@example.test')[1])[0], '', 'the null sender')
+        server.wait_log('recipient <nobody@example.test> refused')
+
+
+def lmtp(site):
+    users = m.users_text().replace('100M carol', '1K carol')
+    with m.server(site, users=users) as server:
+        for address in (server.address('lmtp'), server.folder / 'run' / 'lmtp'):
+            with m.Client(address) as client:
+                h.equal(client.reply()[0], 220, 'the greeting')
+                client.expect('EHLO x', 500)
+                client.hello('LHLO')
+                client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+                client.expect('RCPT TO:<alice@example.test>', 250)
+                client.expect('RCPT TO:<nobody@example.test>', 550)
+                client.expect('RCPT TO:<carol@example.test>', 250)
+                client.expect('RCPT TO:<bob@example.test>', 250)
+                client.expect('DATA', 354)
+                client.send(m.stuffed(m.letter('lmtp', octets=4000)))
+                codes = [client.reply() for _ in range(3)]
+                h.equal([c[0] for c in codes], [250, 552, 250], f'the replies {codes}')
+        m.delivered(server, 'alice@example.test', 2)
+        trace = m.split(m.delivered(server, 'bob@example.test', 2))[1]
+        h.check(' with LMTP id ' in trace and '[127' not in trace, f'the trace: {trace}')
+        h.equal(m.box(server, 'carol@example.test'), [], 'messages beyond a quota')
+
+
+def large(site):
+    """Above what goes by memory; in one piece and in chunks."""
+    with m.server(site) as server, m.secure(server) as client:
+        for n, octets in enumerate((32 * 1024 - 800, 32 * 1024, 64 * 1024, BIG)):
+            sent = m.letter(f'large {octets}', octets=octets)
+            h.equal(client.message(sent)[0], 250, f'{octets} octets')
+            h.check(m.split(m.delivered(server, 'bob@example.test', n + 1))[2] == sent, f'{octets} octets differ')
+        sent = m.letter('chunks', octets=BIG)
+        client.expect(f'MAIL FROM:<alice@example.test> SIZE={len(sent)}', 250)
+        client.expect('RCPT TO:<carol@example.test>', 250)
+        for at in range(0, len(sent), 1000003):
+            client.send(b'BDAT %d\r\n' % len(sent[at:at + 1000003]) + sent[at:at + 1000003])
+        client.send(b'BDAT 0 LAST\r\n')
+        while (reply := client.reply())[1].endswith('octets taken.'):
+            pass
+        h.equal(reply[0], 250, f'{reply}')
+        h.check(m.split(m.delivered(server, 'carol@example.test'))[2] == sent, 'what came in chunks differs')
+
+
+def sizes(site):
+    services = m.SERVICES.replace('login cert', 'max-message-size 64K\n    login cert')
+    with m.server(site, services) as server, m.secure(server) as client:
+        h.check('SIZE 65536' in client.hello(), 'SIZE is not told')
+        client.expect('MAIL FROM:<alice@example.test> SIZE=65537', 552, '5.3.4')
+        code, text = client.message(m.letter('too big', octets=70000))
+        h.equal((code, text[:5]), (552, '5.3.4'), 'the reply')
+        h.equal(client.message(m.letter('fits', octets=60000))[0], 250, 'the reply')
+        m.delivered(server, 'bob@example.test')
+
+
+def cut_off(site):
+    """A message that does not end in order is no message."""
+    with m.server(site) as server:
+        for close_notify in (True, False):
+            with m.secure(server) as client:
+                client.expect('MAIL FROM:<alice@example.test>', 250)
+                client.expect('RCPT TO:<bob@example.test>', 250)
+                client.expect('DATA', 354)
+                client.send(m.letter('cut off')[:-2])
+                if close_notify:
+                    client.sock.unwrap()
+        server.wait_log('not accepted from <alice@example.test>.*the connection ended first', 2)
+        with m.secure(server) as client:
+            h.equal(client.message(m.letter('whole'))[0], 250, 'the reply')
+        m.delivered(server, 'bob@example.test')
+
+
+def smuggling(site):
+    inner = b'MAIL FROM:<alice@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\n.\r\n'
+    with m.server(site) as server:
+        for end in (b'\n.\n', b'\n.\r\n', b'\r\n.\n', b'\r\n.\r', b'\r.\r'):
+            with m.connect(server, 'mx') as client:
+                client.hello()
+                client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+                client.expect('RCPT TO:<bob@example.test>', 250)
+                client.expect('DATA', 354)
+                client.send(b'Subject: x\r\n\r\nx' + end + inner)
+                h.equal(client.reply()[0], 554, f'{end!r}')
+                client.expect_end()
+        with m.connect(server, 'mx') as client:
+            client.hello()
+            client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+            client.send(b'Subject: x\r\n\r\na\nb\r\n.\r\n')
+            h.equal(client.reply()[0], 554, 'a LF alone')
+            client.expect('NOOP', 250)
+        h.equal(m.box(server, 'bob@example.test'), [], 'what was kept')
+
+
+def boundary(site):
+    """Nothing of plaintext is known inside TLS; nothing behind STARTTLS is run."""
+    with m.server(site, allowed='octets behind STARTTLS') as server:
+        with m.connect(server, 'submission') as client:
+            for command in ('HELO x', 'MAIL FROM:<alice@example.test>', 'RCPT TO:<bob@example.test>', 'DATA', 'RSET',
+                            'AUTH PLAIN =', 'VRFY x', 'HELP'):
+                client.expect(command, 530, '5.7.0')
+            client.send(b'STARTTLS\r\nEHLO x\r\nMAIL FROM:<alice@example.test>\r\n')
+            h.equal(client.reply()[0], 554, 'the reply')
+            client.expect_end()
+        with m.connect(server, 'mx') as client:
+            client.hello()
+            client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+            client.expect('STARTTLS', 503)
+            client.expect('RSET', 250)
+            client.starttls(site.certs.context())
+            client.expect('MAIL FROM:<x@elsewhere.example>', 503)
+            client.expect('STARTTLS', 503)
+        # octets that come behind the go-ahead are the handshake's, where they fail
+        with m.connect(server, 'submission') as client:
+            client.expect('STARTTLS', 220)
+            client.send(b'MAIL FROM:<alice@example.test>\r\n')
+            try:
+                got = client.sock.recv(1024)
+            except ConnectionResetError:
+                got = b''
+            h.check(b'250' not in got, f'plaintext was answered: {got!r}')
+
+
+def away(site):
+    with m.server(site, allowed='signal 9|is away|was ended') as server:
+        with m.secure(server) as client, m.connect(server, 'mx') as other:
+            other.hello()
+            os.kill(server.pids('auth')[0], signal.SIGKILL)
+            codes = set()
+            for _ in range(200):
+                other.expect('MAIL FROM:<x@elsewhere.example>', 250)
+                codes.add(other.command('RCPT TO:<bob@example.test>')[0])
+                other.expect('RSET', 250)
+                if codes >= {250}:
+                    break
+                time.sleep(0.05)
+            h.check(codes <= {250, 451}, f'replies while auth is away: {codes}')
+            h.within(h.TIMEOUT, lambda: client.command('MAIL FROM:<alice@example.test>')[0] == 250, 'auth is back')
+            client.expect('RSET', 250)
+            os.kill(server.pids('store')[0], signal.SIGKILL)
+            h.within(h.TIMEOUT, lambda: client.message(m.letter('after'))[0] == 250, 'the store is back')
+        m.delivered(server, 'bob@example.test')
+
+
+def stops(site):
+    """SIGTERM in the middle of a message: its end is waited for, and then it is goodbye."""
+    with m.server(site) as server:
+        with m.secure(server) as client, m.secure(server, 'bob') as idle:
+            client.expect('MAIL FROM:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+            sent = m.letter('at the end')
+            client.send(sent[:20])
+            server.signal(signal.SIGTERM)
+            h.equal(idle.reply()[0], 421, 'the goodbye of a session that does nothing')
+            client.send(m.stuffed(sent)[20:])
+            h.equal(client.reply()[0], 250, 'the reply')
+            h.equal(client.reply()[0], 421, 'the goodbye')
+        server.wait()
+        m.delivered(server, 'bob@example.test')
+
+
+def reloads(site):
+    with m.server(site) as server:
+        with m.secure(server) as client:
+            client.expect('MAIL FROM:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+            sent = m.letter('across a reload')
+            client.send(sent[:20])
+            server.reload()
+            client.send(m.stuffed(sent)[20:])
+            h.equal(client.reply()[0], 250, 'the reply')
+        h.equal(m.split(m.delivered(server, 'bob@example.test'))[2], sent, 'the message')
+
+
+def limits(site):
+    services = m.SERVICES.replace('protocol smtp', 'protocol smtp\n    max-per-address 1\n    greeting-delay 1s\n'
+                                  '    max-unknown-recipients 2\n    max-recipients 2')
+    with m.server(site, services) as server:
+        with m.connect(server, 'mx') as client:
+            with m.Client(server.address('mx')) as second:
+                h.equal(second.reply()[0], 421, 'one too many')
+            client.hello()
+            client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+            client.expect('RCPT TO:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('RCPT TO:<carol@example.test>', 452, '4.5.3')
+            client.expect('RSET', 250)
+            client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+            client.expect('RCPT TO:<a@example.test>', 550)
+            client.expect('RCPT TO:<b@example.test>', 550)
+            h.equal(client.reply()[0], 421, 'the goodbye')
+        h.within(h.TIMEOUT, lambda: server.service('mx')['connections'] == 0, 'the connection is gone')
+        with m.Client(server.address('mx')) as client:
+            client.send(b'EHLO x\r\n')
+            h.equal(client.reply()[0], 554, 'the greeting of an early talker')
+            client.expect_end()
+        server.wait_log('spoke before the greeting')
+
+
+def back_pressure(site):
+    """A store that stands still stops who sends messages and nobody else, and costs no memory."""
+    with m.server(site, workers=1) as server:
+        worker, store = server.pids('worker')[0], server.pids('store')[0]
+        clients = [m.secure(server) for _ in range(20)]
+        sent = m.letter('slow', octets=4 * 1024 * 1024)
+        for client in clients:
+            client.expect('MAIL FROM:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+        before = h.rss_kib(worker)
+        os.kill(store, signal.SIGSTOP)
+        try:
+            left = [m.stuffed(sent)] * len(clients)
+            for client in clients:
+                client.sock.settimeout(0.2)
+            for _ in range(3):  # until nothing goes any more
+                for n, client in enumerate(clients):
+                    try:
+                        while left[n]:
+                            left[n] = left[n][client.sock.send(left[n][:65536]):]
+                    except (TimeoutError, ssl.SSLWantWriteError):
+                        pass
+            h.check(all(left), 'a message was taken whole')
+            h.check(h.rss_kib(worker) - before < 8 * 1024, f'the worker has grown by {h.rss_kib(worker) - before} KiB')
+            with m.connect(server, 'mx') as other:
+                other.expect('NOOP', 250)
+        finally:
+            os.kill(store, signal.SIGCONT)
+        for n, client in enumerate(clients):
+            client.sock.settimeout(h.TIMEOUT * 3)
+            client.sock.sendall(left[n])
+        for client in clients:
+            h.equal(client.reply()[0], 250, 'the reply')
+            client.close()
+        m.delivered(server, 'bob@example.test', len(clients))
+        h.check(all(m.split(message)[2] == sent for message in m.box(server, 'bob@example.test')), 'messages differ')
+
+
+CASES = (
+    ('a certificate is the login', by_certificate),
+    ('a password is one', by_password),
+    ('certificates that are none', bad_certificates),
+    ('sender and From are the user\'s', senders),
+    ('mail from outside', mx),
+    ('LMTP, on a port and a unix socket', lmtp),
+    ('large messages, in one piece and in chunks', large),
+    ('messages that are too large', sizes),
+    ('messages that are cut off', cut_off),
+    ('smuggling', smuggling),
+    ('STARTTLS is a boundary', boundary),
+    ('auth and the store are away, and come back', away),
+    ('a stop in the middle of a message', stops),
+    ('a reload in the middle of a message', reloads),
+    ('limits', limits),
+    ('a store that stands still', back_pressure),
+)
+
+
+def main():
+    topic = h.Topic()
+    site = h.Site(topic)
+    for name, test in CASES:
+        topic.case(name, test, site)
+    topic.done()
+
+
+if __name__ == '__main__':
+    main()
