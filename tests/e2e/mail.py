@@ -242,8 +242,16 @@ def away(site):
             h.check(codes <= {250, 451}, f'replies while auth is away: {codes}')
             h.within(h.TIMEOUT, lambda: client.command('MAIL FROM:<alice@example.test>')[0] == 250, 'auth is back')
             client.expect('RSET', 250)
+            client.expect('MAIL FROM:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
             os.kill(server.pids('store')[0], signal.SIGKILL)
-            h.within(h.TIMEOUT, lambda: client.message(m.letter('after'))[0] == 250, 'the store is back')
+            answers = [client.command('DATA')]
+            while answers[-1][0] == 451:  # the recipients stay
+                time.sleep(0.05)
+                answers.append(client.command('DATA'))
+            h.equal(answers[-1][0], 354, f'DATA when the store is back, after {len(answers)} times')
+            client.send(m.stuffed(m.letter('after')))
+            h.equal(client.reply()[0], 250, 'the reply')
         m.delivered(server, 'bob@example.test')
 
 
