@@ -457,6 +457,8 @@ pickup_proc_gone(struct parent *p, const struct proc *proc)
 		return;
 	if (p->pickup.g == g && g != p->current && supervise_count(p, ROLE_WORKER, g->number) == 0)
 		forget(p, true); /* the generation goes with its last worker */
+	else if (proc->loading) /* perhaps of these very files, and so would the others, one by one */
+		failed(p, p->pickup.g, "a worker has ended while it loaded them");
 	else if (!p->pickup.keys_asked)
 		commit_if_loaded(p);
 }

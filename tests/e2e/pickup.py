@@ -297,6 +297,19 @@ def hung(site):
         h.within(h.TIMEOUT, lambda: used(server), 'one credential generation everywhere')
 
 
+def dies_of_it(site):
+    """A worker that ends while it loads a set may have ended of it: nobody gets that one, and it is tried anew."""
+    with started(site, 'dies', allowed='was ended by signal 9') as server:
+        number = h.within(h.TIMEOUT, lambda: used(server), 'one credential generation everywhere')
+        pid = server.pids('worker')[0]
+        os.kill(pid, signal.SIGSTOP)
+        server.files.pair('server-2')
+        time.sleep(2)
+        os.kill(pid, signal.SIGKILL)
+        shows(server, 'server-2')
+        h.within(h.TIMEOUT, lambda: (used(server) or 0) > number + 1, 'a generation that is not the first one tried')
+
+
 def mixed(site, step):
     """A reload or an upgrade in the middle: in the end all have what lies on the disk."""
     with started(site, step) as server:
@@ -421,6 +434,7 @@ def main():
     topic.case('the keyholder dies', keyholder_dies, site)
     topic.case('workers die', workers_die, site)
     topic.case('a worker that does not answer', hung, site)
+    topic.case('a worker that ends of it', dies_of_it, site)
     for step in ('reload', 'upgrade'):
         topic.case(f'in the middle of a {step}', mixed, site, step)
         topic.case(f'broken when a {step} comes', broken_from_the_start, site, step)
