@@ -88,7 +88,8 @@ site_certificates
 check 'with a new CA all are new' openssl verify -CAfile "$dir/ca/ca.pem" "$dir/tls/server.pem" "$dir/clients/alice.pem" "$dir/clients/bob.pem"
 
 # shellcheck disable=SC2034  # site_conf reads them
-LINE_PORT=24700 LINES_PORT=24701 EXEC_PORT=24702
+LINE_PORT=24700 LINES_PORT=24701 EXEC_PORT=24702 SMTP_PORT=24703 SUBMISSION_PORT=24704
+SUBMISSIONS_PORT=24705 LMTP_PORT=24706
 site_conf >"$dir/postern.conf"
 check 'the configuration of a site passes' "${top_builddir:?}/src/postern" -f "$dir/postern.conf" config show
 

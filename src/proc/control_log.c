@@ -20,9 +20,18 @@
 
 #define RATE_PER_SECOND 100 /* messages of one sender in the long run */
 #define RATE_BURST 1000
+/* Of accepted messages each must have its line, and who sends them pays with what they take in a mailbox. */
+#define ACCOUNT_PER_SECOND 20000
+#define ACCOUNT_BURST 40000
 #define STOP_WAIT_MS 1500 /* for senders to go over to the next control */
 #define REPORT_MS 5000      /* how often what was dropped is said */
 #define SYSLOG_DAEMON (3 << 3) /* facility, RFC 5424 §6.2.1 */
+
+/* What may be said at once, and when it was last filled up. */
+struct log_bucket {
+	unsigned tokens;
+	uint64_t filled_ms;
+};
 
 struct log_sender {
 	TAILQ_ENTRY(log_sender) next;
@@ -30,8 +39,7 @@ struct log_sender {
 	struct link *link;
 	uint8_t role;
 	uint32_t pid;
-	unsigned tokens;
-	uint64_t filled_ms;
+	struct log_bucket all, accounts;
 	uint64_t dropped; /* since the last report */
 };
 
@@ -227,18 +235,36 @@ sink(void *arg, enum log_level level, const char *text, const struct log_field *
 }
 
 static bool
-take_token(struct log_sender *s)
+take_token(struct log_bucket *b, unsigned per_second, unsigned burst)
 {
-	uint64_t now = ev_now_ms(), more = (now - s->filled_ms) * RATE_PER_SECOND / 1000;
+	uint64_t now = ev_now_ms(), more = (now - b->filled_ms) * per_second / 1000;
 
 	if (more > 0) {
-		s->filled_ms = now;
-		s->tokens = more + s->tokens > RATE_BURST ? RATE_BURST : s->tokens + (unsigned)more;
+		b->filled_ms = now;
+		b->tokens = more + b->tokens > burst ? burst : b->tokens + (unsigned)more;
 	}
-	if (s->tokens == 0)
+	if (b->tokens == 0)
 		return false;
-	s->tokens--;
+	b->tokens--;
 	return true;
+}
+
+/* Whether the fields, each a name and a value with a NUL behind, have this one. */
+static bool
+has_field(struct span fields, const char *name, const char *value)
+{
+	char want[64];
+	int n = snprintf(want, sizeof want, "%s%c%s%c", name, '\0', value, '\0');
+
+	return fields.n > 0 && memmem(fields.p, fields.n, want, (size_t)n) != NULL;
+}
+
+static bool
+may_say(struct log_sender *s, const struct msg_log *l)
+{
+	if (s->role == ROLE_WORKER && l->level == LOG_L_INFO && has_field(l->fields, "code", "message"))
+		return take_token(&s->accounts, ACCOUNT_PER_SECOND, ACCOUNT_BURST);
+	return take_token(&s->all, RATE_PER_SECOND, RATE_BURST);
 }
 
 static void
@@ -273,7 +299,7 @@ on_log(void *self, void *peer, struct frame *f)
 	(void)peer;
 	if (msg_log_decode(f, &l) != 0 || !is_plain(l.fields))
 		return PT_EPROTO;
-	if (!take_token(s)) {
+	if (!may_say(s, &l)) {
 		s->dropped++;
 		s->control->log_dropped++;
 		return 0;
@@ -324,8 +350,8 @@ control_on_log_sender(void *self, void *peer, struct frame *f)
 	if (msg_log_sender_decode(f, &m) != 0 || m.role >= ROLE_COUNT)
 		return PT_EPROTO;
 	PT_ASSERT((s = calloc(1, sizeof *s)) != NULL);
-	*s = (struct log_sender){ .control = c, .role = m.role, .pid = m.pid, .tokens = RATE_BURST,
-		.filled_ms = ev_now_ms() };
+	*s = (struct log_sender){ .control = c, .role = m.role, .pid = m.pid,
+		.all = { RATE_BURST, ev_now_ms() }, .accounts = { ACCOUNT_BURST, ev_now_ms() } };
 	s->link = link_new(&c->child, frame_take_fd(f), m.role, sender_rules, PT_COUNT(sender_rules), s,
 		sender_gone);
 	PT_ASSERT(s->link != NULL);

@@ -351,6 +351,21 @@ def back_pressure(site):
         h.check(all(m.split(message)[2] == sent for message in m.box(server, 'bob@example.test')), 'messages differ')
 
 
+def each_has_its_line(site):
+    """Faster than anything else may be said."""
+    count, step = 3000, 100
+    with m.server(site, users=m.users_text().replace(' 100M ', ' - ')) as server, m.connect(server, 'mx') as client:
+        client.hello()
+        one = (b'MAIL FROM:<x@elsewhere.example>\r\nRCPT TO:<bob@example.test>\r\nBDAT 12 LAST\r\nSubject: x\r\n')
+        for _ in range(count // step):
+            client.send(one * step)
+            h.check(all(client.reply()[0] == 250 for _ in range(3 * step)), 'a message was refused')
+        server.wait_log(r'message [0-9a-f-]+: accepted from <x@elsewhere.example> to <bob@example.test>', count)
+        ids = re.findall(r' id=(\S+) ', server.log())
+        h.equal((len(ids), len(set(ids))), (count, count), 'lines, and ids in them')
+        h.check('left out' not in server.log(), 'lines were left out')
+
+
 CASES = (
     ('a certificate is the login', by_certificate),
     ('a password is one', by_password),
@@ -367,6 +382,7 @@ CASES = (
     ('a stop in the middle of a message', stops),
     ('a reload in the middle of a message', reloads),
     ('limits', limits),
+    ('each message has its line in the log', each_has_its_line),
     ('a store that stands still', back_pressure),
 )
 

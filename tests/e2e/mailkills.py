@@ -112,7 +112,8 @@ def kill_one(server, role):
 
 
 def kills(site):
-    with m.server(site, SERVICES, allowed='signal 9|is away|was ended|Killed|the store says') as server:
+    users = m.users_text().replace(' 100M ', ' - ')
+    with m.server(site, SERVICES, users=users, allowed='signal 9|is away|was ended|Killed|the store says') as server:
         load = Load(server)
         for n in range(ROUNDS):
             time.sleep(random.uniform(0.1, 0.4))
