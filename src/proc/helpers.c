@@ -371,7 +371,7 @@ helpers_give_set(struct parent *p, const struct generation *g, const struct cred
 }
 
 int
-helper_start(struct parent *p, enum role role)
+helper_start(struct parent *p, enum role role, struct diag *diag)
 {
 	struct generation *g;
 	struct proc *proc;
@@ -379,7 +379,7 @@ helper_start(struct parent *p, enum role role)
 
 	if (p->helpers[role] != NULL)
 		return 0;
-	if ((rc = launch(p, role, SLOT_NONE, 0, &proc)) != 0)
+	if ((rc = launch(p, role, SLOT_NONE, 0, &proc, diag)) != 0)
 		return rc;
 	p->helpers[role] = proc;
 	if (table[role].begin != NULL)
@@ -395,12 +395,21 @@ helper_start(struct parent *p, enum role role)
 }
 
 static int
-stage(struct parent *p, struct generation *g, enum role role)
+stage(struct parent *p, struct generation *g, enum role role, struct diag *diag)
 {
+	int rc;
+
 	if (!needs(g, role))
 		return 0;
-	if (p->helpers[role] == NULL)
-		return helper_start(p, role);
+	if (p->helpers[role] == NULL) {
+		if ((rc = helper_start(p, role, diag)) != 0) {
+			if (diag->text[0] == '\0')
+				diag_set(diag, rc, "%s", pt_strerror(rc));
+			diag_prefix(diag, "the %s cannot be started", role_name(role));
+			return rc;
+		}
+		return 0;
+	}
 	give(p, p->helpers[role], g);
 	return 0;
 }
@@ -412,12 +421,12 @@ helpers_stage(struct parent *p, struct generation *g, struct diag *diag)
 	int rc;
 
 	/* control first: it has the log of all others */
-	if ((rc = stage(p, g, ROLE_CONTROL)) != 0)
-		return diag_set(diag, rc, "the %s cannot be started", role_name(ROLE_CONTROL));
+	if ((rc = stage(p, g, ROLE_CONTROL, diag)) != 0)
+		return rc;
 	for (role = 0; role < ROLE_COUNT; role++)
 		if (helper_of(role) != NULL && role != ROLE_CONTROL &&
-		    (rc = stage(p, g, (enum role)role)) != 0)
-			return diag_set(diag, rc, "the %s cannot be started", role_name(role));
+		    (rc = stage(p, g, (enum role)role, diag)) != 0)
+			return rc;
 	return 0;
 }
 
@@ -426,16 +435,17 @@ helpers_stage(struct parent *p, struct generation *g, struct diag *diag)
 void
 helpers_replace(struct parent *p)
 {
+	struct diag diag = { "" };
 	struct proc *proc;
 	unsigned role;
 	bool ok;
 
-	ok = helper_start(p, ROLE_CONTROL) == 0;
+	ok = helper_start(p, ROLE_CONTROL, &diag) == 0;
 	for (role = 0; role < ROLE_COUNT; role++)
 		if (helper_of(role) != NULL && helper_needed(p, (enum role)role))
-			ok &= helper_start(p, (enum role)role) == 0;
+			ok &= helper_start(p, (enum role)role, &diag) == 0;
 	if (!ok)
-		log_msg(LOG_L_ERROR, "upgrade: a helper process cannot be started");
+		log_msg(LOG_L_ERROR, "upgrade: a helper process cannot be started: %s", diag.text);
 	TAILQ_FOREACH(proc, &p->procs, next)
 		if (helper_of(proc->role) != NULL && proc != p->helpers[proc->role] &&
 		    (p->helpers[proc->role] == NULL || table[proc->role].alone))

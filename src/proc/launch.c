@@ -89,21 +89,18 @@ launch_log_end(struct parent *p, int *control_end)
 }
 
 static int
-open_folders(const struct parent *p, uid_t uid, gid_t gid, int fds[STORAGE_FOLDERS])
+open_folders(const struct parent *p, uid_t uid, gid_t gid, int fds[STORAGE_FOLDERS], struct diag *diag)
 {
 	const struct generation *g = p->staging != NULL ? p->staging : p->current;
-	struct diag diag = { "" };
-	int rc;
 
 	if (g == NULL || g->conf == NULL || g->conf->mail == NULL)
 		return PT_EUNAVAIL;
-	if ((rc = storage_open(g->conf, uid, gid, fds, &diag)) != 0)
-		log_msg(LOG_L_ERROR, "%s", diag.text);
-	return rc;
+	return storage_open(g->conf, uid, gid, fds, diag);
 }
 
 int
-launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, struct proc **proc_out)
+launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, struct proc **proc_out,
+       struct diag *diag)
 {
 	int fds[2] = { -1, -1 }, null = -1, log_end = -1, control_end = -1, rc;
 	int want[ROLE_FD_MAX - ROLE_FD_PARENT] = { -1, -1, -1, -1, -1, -1 }, nwant = 3;
@@ -119,7 +116,7 @@ launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, str
 		rc = PT_EIO;
 		goto out;
 	}
-	if (role_folders(role) > 0 && (rc = open_folders(p, uid, gid, want + nwant)) != 0)
+	if (role_folders(role) > 0 && (rc = open_folders(p, uid, gid, want + nwant, diag)) != 0)
 		goto out;
 	nwant += (int)role_folders(role);
 	if (role != ROLE_CONTROL)
@@ -128,8 +125,7 @@ launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, str
 	want[1] = log_end >= 0 ? log_end : null;
 	want[2] = p->root_fd >= 0 ? p->root_fd : null;
 	if ((pid = fork()) < 0) {
-		log_msg(LOG_L_ERROR, "cannot fork: %s", strerror(errno));
-		rc = PT_EIO;
+		rc = diag_set(diag, PT_EIO, "cannot fork: %s", strerror(errno));
 		goto out;
 	}
 	if (pid == 0)

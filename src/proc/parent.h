@@ -164,9 +164,10 @@ struct parent {
 	pid_t probe_pid;
 };
 
-/* launch.c: a child of that role; its channel is there, and nothing was sent yet */
-int launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation,
-	   struct proc **proc_out) PT_MUST_USE;
+/* launch.c: a child of that role; its channel is there, and nothing was sent yet. On error diag has a sentence where
+ * there is one; it is not logged, since a start that fails says it as its last word. */
+int launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, struct proc **proc_out,
+	   struct diag *diag) PT_MUST_USE;
 
 /* A new end of the log for a process, the other in *control_end_out; -1 when there is no control. */
 int launch_log_end(struct parent *p, int *control_end_out);
@@ -208,7 +209,7 @@ bool helpers_agreed(const struct generation *g);
 bool helpers_ready(const struct parent *p);
 
 /* Starts the present one of its role, unless there is one. It gets all generations, staging too. */
-int helper_start(struct parent *p, enum role role) PT_MUST_USE;
+int helper_start(struct parent *p, enum role role, struct diag *diag) PT_MUST_USE;
 void helper_ready(struct parent *p, struct proc *proc); /* confined */
 void helper_agrees(struct parent *p, struct proc *proc, uint64_t number); /* CRED_ACK; it may be of nothing */
 void helpers_serving(struct parent *p); /* a generation serves: so do they */

@@ -406,6 +406,7 @@ respawn_now(void *arg)
 {
 	struct respawn *r = arg;
 	struct parent *p = r->parent;
+	struct diag diag = { "" };
 	int rc = 0;
 
 	if (p->state >= PROC_STOPPING || p->current == NULL)
@@ -413,7 +414,9 @@ respawn_now(void *arg)
 	if (r->role == ROLE_WORKER)
 		rc = respawn_worker(p, r);
 	else if (helper_needed(p, r->role))
-		rc = helper_start(p, r->role);
+		rc = helper_start(p, r->role, &diag);
+	if (diag.text[0] != '\0')
+		log_msg(LOG_L_ERROR, "the %s cannot be started: %s", role_name(r->role), diag.text);
 	if (rc != 0)
 		ev_timer_set(&r->timer, RESPAWN_MAX_MS);
 }

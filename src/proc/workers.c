@@ -119,12 +119,15 @@ send_ticket_key(const struct generation *g, struct proc *proc)
 int
 workers_start(struct parent *p, struct generation *g, uint32_t slot)
 {
+	struct diag diag = { "" };
 	struct proc *proc;
 	size_t i;
 	int rc;
 
 	if ((rc = workers_prepare_table(p, slot)) != 0 ||
-	    (rc = launch(p, ROLE_WORKER, slot, g->number, &proc)) != 0) {
+	    (rc = launch(p, ROLE_WORKER, slot, g->number, &proc, &diag)) != 0) {
+		if (diag.text[0] != '\0')
+			log_msg(LOG_L_ERROR, "a worker cannot be started: %s", diag.text);
 		p->tables[slot].taken = false;
 		return rc;
 	}
