@@ -2,6 +2,7 @@
 #include "tls/tls_judge.h"
 
 #include "tls/tls_der.h"
+#include "tls/tls_plain.h"
 #include "util/utf8.h"
 
 #include <arpa/inet.h>
@@ -285,11 +286,17 @@ read_subject(struct span name, struct tls_peer *peer)
 {
 	const gnutls_datum_t der = datum_of(name);
 	gnutls_datum_t dn = { NULL, 0 };
+	char plain[TLS_NAME_MAX];
+	size_t n;
 
-	if (gnutls_x509_rdn_get2(&der, &dn, 0) != 0)
+	if (plain_dn(name, plain, sizeof plain, &n)) {
+		peer->subject = printable("", (struct span){ (const uint8_t *)plain, n });
+	} else if (gnutls_x509_rdn_get2(&der, &dn, 0) == 0) {
+		peer->subject = printable("", utf8_cut((struct span){ dn.data, dn.size }, TLS_NAME_MAX));
+		gnutls_free(dn.data);
+	} else {
 		return 0; /* a certificate may have no subject */
-	peer->subject = printable("", utf8_cut((struct span){ dn.data, dn.size }, TLS_NAME_MAX));
-	gnutls_free(dn.data);
+	}
 	return peer->subject != NULL ? 0 : PT_ENOMEM;
 }
 
@@ -329,44 +336,57 @@ name_text(int type, struct span name, int *rc)
 }
 
 static int
-add_sans(gnutls_subject_alt_names_t names, struct tls_peer *peer)
+add_san(struct tls_peer *peer, int type, struct span name)
 {
-	gnutls_datum_t name;
-	unsigned i, type;
 	char *s;
 	int rc = 0;
 
-	for (i = 0; i < TLS_SANS_MAX && rc == 0; i++) {
-		if (gnutls_subject_alt_names_get(names, i, &type, &name, NULL) != 0)
-			break;
-		if (name.size > TLS_NAME_MAX)
-			continue;
-		if (peer->sans == NULL &&
-		    (peer->sans = calloc(TLS_SANS_MAX, sizeof *peer->sans)) == NULL)
-			return PT_ENOMEM;
-		if ((s = name_text((int)type, span_of(&name), &rc)) != NULL)
-			peer->sans[peer->nsans++] = s;
-	}
+	if (name.n > TLS_NAME_MAX)
+		return 0;
+	if (peer->sans == NULL && (peer->sans = calloc(TLS_SANS_MAX, sizeof *peer->sans)) == NULL)
+		return PT_ENOMEM;
+	if ((s = name_text(type, name, &rc)) != NULL)
+		peer->sans[peer->nsans++] = s;
 	return rc;
 }
 
 static int
-read_sans(struct span extension, struct tls_peer *peer)
+read_odd_sans(struct span value, struct tls_peer *peer)
 {
-	const gnutls_datum_t der = datum_of(extension);
+	const gnutls_datum_t der = datum_of(value);
 	gnutls_subject_alt_names_t names;
+	gnutls_datum_t name;
+	unsigned i, type;
 	int rc = 0;
 
 	if (gnutls_subject_alt_names_init(&names) != 0)
 		return PT_ENOMEM;
 	if (gnutls_x509_ext_import_subject_alt_names(&der, names, 0) == 0)
-		rc = add_sans(names, peer);
+		for (i = 0; i < TLS_SANS_MAX && rc == 0; i++) {
+			if (gnutls_subject_alt_names_get(names, i, &type, &name, NULL) != 0)
+				break;
+			rc = add_san(peer, (int)type, span_of(&name));
+		}
 	gnutls_subject_alt_names_deinit(names);
 	return rc;
 }
 
+static int
+read_sans(struct span value, struct tls_peer *peer)
+{
+	struct plain_san sans[TLS_SANS_MAX];
+	size_t n, i;
+	int rc = 0;
+
+	if (!plain_sans(value, sans, PT_COUNT(sans), &n))
+		return read_odd_sans(value, peer);
+	for (i = 0; i < n && rc == 0; i++)
+		rc = add_san(peer, sans[i].type, sans[i].name);
+	return rc;
+}
+
 /* GnuTLS has read the whole certificate in the handshake. That costs more than all the rest of this, so it is not asked
- * to do it once more: it gets the two parts that names are in. */
+ * to do it once more: it gets the two parts that names are in, and only where they are not plain. */
 int
 tls_peer_read(gnutls_session_t g, struct tls_peer *peer)
 {
