@@ -77,6 +77,13 @@ flush(struct stream *s)
 	}
 }
 
+void
+stream_flush(struct stream *s)
+{
+	PT_ASSERT(s->scratch->owner == s);
+	flush(s);
+}
+
 int
 stream_leave(struct stream *s)
 {

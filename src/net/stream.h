@@ -53,6 +53,10 @@ void stream_enter(struct stream *s, bool readable);
  * 0, or PT_ENOMEM: then the connection cannot go on (broken is set). */
 int stream_leave(struct stream *s) PT_MUST_USE;
 
+/* Writes what was gathered so far, before the caller waits for somebody else. What the kernel does not take goes
+ * with the rest. */
+void stream_flush(struct stream *s);
+
 /* Octets read and not taken yet. Borrowed until the next call that takes s. */
 struct span stream_pending(const struct stream *s);
 

@@ -74,6 +74,7 @@ void
 conn_begin_handshake(struct conn *c)
 {
 	conn_enter(c, CONN_EV_UPGRADE); /* what the engine learnt in plaintext goes with it (RFC 3207 §4.2) */
+	stream_flush(&c->stream);       /* the go-ahead: the client makes its ClientHello while we make a session */
 	conn_open_session(c);
 }
 
