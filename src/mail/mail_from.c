@@ -174,20 +174,31 @@ addr_spec(struct span *s, struct mail_addr *out)
 			      out) == MAIL_ADDR_OK;
 }
 
-/* Behind '<': a route, which means nothing any more, the address, '>'. */
+/* A route (RFC 5322 §4.4 obs-route), which means nothing any more. Domains and nothing else: whatever was skipped
+ * unread up to the ':' would be an address to those who do not know routes. */
+static bool
+skip_route(struct span *s)
+{
+	struct parts p;
+
+	if (!at(s, '@') && !at(s, ','))
+		return true;
+	for (;;) {
+		p.ndomain = 0;
+		if ((take(s, '@') && !domain(s, &p)) || !skip_blanks(s))
+			return false;
+		if (take(s, ':'))
+			return true;
+		if (!take(s, ',') || !skip_blanks(s))
+			return false;
+	}
+}
+
+/* Behind '<': a route, the address, '>'. */
 static bool
 angle(struct span *s, struct mail_addr *out)
 {
-	const uint8_t *colon;
-
-	if (!skip_blanks(s))
-		return false;
-	if (at(s, '@') || at(s, ',')) {
-		if ((colon = memchr(s->p, ':', s->n)) == NULL)
-			return false;
-		step(s, (size_t)(colon - s->p) + 1);
-	}
-	return addr_spec(s, out) && take(s, '>') && skip_blanks(s);
+	return skip_blanks(s) && skip_route(s) && addr_spec(s, out) && take(s, '>') && skip_blanks(s);
 }
 
 /* Words in front of '<' or ':'. What cannot stand in them is left. */
