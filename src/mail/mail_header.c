@@ -174,6 +174,12 @@ mail_header_walk(struct mail_header *h, struct span in, struct span *held, struc
 	return h->over;
 }
 
+bool
+mail_header_open(const struct mail_header *h)
+{
+	return h->at == AT_VALUE;
+}
+
 struct span
 mail_header_rest(const struct mail_header *h)
 {

@@ -52,6 +52,9 @@ void mail_header_init(struct mail_header *h, bool keeps_from);
 bool mail_header_walk(struct mail_header *h, struct span in, struct span *held, struct span *text,
 		      size_t *used);
 
+/* Whether the last line is of a field and has no end yet: a message may end there. */
+bool mail_header_open(const struct mail_header *h);
+
 /* What is held back when the header is over, or the message with it. */
 struct span mail_header_rest(const struct mail_header *h);
 

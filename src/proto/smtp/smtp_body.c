@@ -171,12 +171,23 @@ smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply)
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
-/* One reply for the message; in LMTP one for each recipient that was taken (RFC 2033 §4.2). */
+/* One reply for the message; in LMTP one for each recipient that was taken (RFC 2033 §4.2), and as many as there
+ * are have room at once. */
+static void
+room_for(struct smtp_engine *e, size_t replies)
+{
+	size_t max = ENGINE_OUTPUT_MAX + replies * SMTP_REPLY_MAX;
+
+	if (max > e->out.max)
+		e->out.max = max;
+}
+
 static void
 say_result(struct smtp_engine *e, const enum smtp_text *texts, size_t n)
 {
 	size_t i;
 
+	room_for(e, n);
 	for (i = 0; i < n; i++)
 		smtp_say_about(e, texts[i], span_str(e->tx->body->id));
 }
@@ -187,6 +198,7 @@ refuse_message(struct smtp_engine *e, enum smtp_text why, bool each)
 	size_t i, n = each && e->tx->envelope.each ? e->tx->envelope.nrecipients : 1;
 	struct note *note = smtp_note(e, NOTE_DISCARDED, why);
 
+	room_for(e, n);
 	sink_drop(e->tx->body);
 	note->id = e->tx->body->id;
 	note->envelope = &e->tx->envelope;
@@ -294,11 +306,14 @@ from_ask(struct smtp_engine *e)
 		switch (mail_from_next(&b->from_rest, &b->from)) {
 		case MAIL_FROM_END:
 			b->from_done = true;
+			if (!b->from_any) /* a name or a comment alone: who it is would be a claim */
+				spoil(b, SMTP_TX_FROM_SYNTAX);
 			return false;
 		case MAIL_FROM_BAD:
 			spoil(b, SMTP_TX_FROM_SYNTAX);
 			return false;
 		case MAIL_FROM_ADDR:
+			b->from_any = true;
 			break;
 		}
 		if (span_equal(mail_addr_text(&b->from), e->tx->envelope.sender))
@@ -335,7 +350,7 @@ missing(struct smtp_engine *e, struct buf *out)
 }
 
 static int
-empty_line(struct smtp_engine *e, struct buf *out)
+line_end(struct smtp_engine *e, struct buf *out)
 {
 	(void)e;
 	return buf_append_str(out, "\r\n");
@@ -354,11 +369,16 @@ header_end(struct smtp_engine *e, uint8_t next)
 		spoil(b, SMTP_TX_LOOP);
 	if (e->kind != SMTP_KIND_SUBMISSION)
 		return;
+	/* which one a reader shows is its own choice (RFC 5322 §3.6) */
+	if (b->header.count[MAIL_FIELD_FROM] > 1)
+		spoil(b, SMTP_TX_FROM_TWICE);
 	if (b->header.from_long)
 		spoil(b, SMTP_TX_FROM_SYNTAX);
+	if (mail_header_open(&b->header)) /* what we add is no part of that field */
+		put_made(e, line_end);
 	put_made(e, missing);
 	if (next != '\r')
-		put_made(e, empty_line);
+		put_made(e, line_end);
 }
 
 /* Text of the message, without dots; it does not end in a CR. */

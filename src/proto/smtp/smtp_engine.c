@@ -419,7 +419,11 @@ smtp_input(struct engine *base, const uint8_t *buf, size_t len, uint64_t now_ms)
 static struct span
 smtp_output(const struct engine *base)
 {
-	return buf_span(&((const struct smtp_engine *)base)->out);
+	struct span s = buf_span(&((const struct smtp_engine *)base)->out);
+
+	if (s.n > ENGINE_OUTPUT_MAX) /* LMTP's replies for many recipients: in pieces */
+		s.n = ENGINE_OUTPUT_MAX;
+	return s;
 }
 
 static void

@@ -28,6 +28,7 @@ struct smtp_body {
 	bool chunks;            /* BDAT */
 	bool complete;          /* its last octet has come */
 	bool from_done;         /* each address of From may be used, or it is not asked */
+	bool from_any;          /* From has an address */
 	uint8_t nfrom;          /* addresses asked about */
 	struct span from_rest;  /* of header.from */
 	struct mail_addr from;  /* the one that is asked about */

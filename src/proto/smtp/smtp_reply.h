@@ -8,6 +8,7 @@
 #include "proto/engine.h"
 #include "util/buf.h"
 
+#define SMTP_REPLY_MAX 512 /* octets of a line with its CRLF (RFC 5321 §4.5.3.1.5) */
 #define SMTP_VALUE_MAX 320 /* octets of a name within a reply; longer is cut */
 
 /* X(name, code, enhanced code, text). '%' stands where a name goes in. A text tells a person what happened
@@ -113,6 +114,7 @@
 	X(FROM_DENIED, "550", "5.7.1",                                                             \
 	  "The From field holds an address that is none of yours. Use: %.")                        \
 	X(FROM_SYNTAX, "554", "5.6.0", "The From field cannot be read: it must be addresses.")     \
+	X(FROM_TWICE, "554", "5.6.0", "The message has more than one From field: it must be one.") \
 	X(ASK_LATER, "451", "4.3.0", "That cannot be found out at present. Try again later.")      \
 	X(USER_UNKNOWN, "550", "5.1.1", "There is no such user here.")                             \
 	X(NO_RELAY, "550", "5.7.1", "That is no domain of ours, and we do not relay.")             \
