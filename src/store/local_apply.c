@@ -377,25 +377,13 @@ place_body(struct run *r, const struct index_line *x, const char *path)
 	tmp[4 + x->text.n] = '\0';
 	if ((rc = write_body(r, tmp, false)) != 0)
 		return rc;
-	if (renameat(r->box->dir_fd, tmp, r->box->dir_fd, path) != 0)
-		return maildir_error(errno);
-	return 0;
-}
-
-static int
-link_at(int from_fd, const char *from, int to_fd, const char *to)
-{
-	if (linkat(from_fd, from, to_fd, to, 0) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return maildir_error(errno);
-	return 0;
+	return maildir_rename(r->box->dir_fd, tmp, path);
 }
 
 static int
 place_file(struct run *r, const struct index_line *x, const char *path)
 {
-	int rc = link_at(r->l->tmp_fd, r->file, r->box->dir_fd, path);
+	int rc = maildir_link(r->l->tmp_fd, r->file, r->box->dir_fd, path);
 
 	/* replay: the checkpoint that removed it was the last thing that happened */
 	if (rc == PT_ENOENT && r->replay && r->box->names != NULL &&
@@ -463,21 +451,20 @@ place_copy(struct run *r, const char *path)
 	if (rc != 0)
 		return rc;
 	if (r->replay)
-		(void)unlinkat(r->box->dir_fd, path, 0); /* the source is right by now, a copy may not be */
-	return link_at(r->from->dir_fd, from, r->box->dir_fd, path);
+		(void)!maildir_unlink(r->box->dir_fd, path); /* the source is right by now, a copy may not be */
+	return maildir_link(r->from->dir_fd, from, r->box->dir_fd, path);
 }
 
 static int
 set_date(struct run *r, const struct index_line *x, const char *path)
 {
-	struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = (time_t)x->date } };
 	struct span s = x->text;
 	uint64_t sec = 0;
 
 	for (; s.n > 0 && s.p[0] >= '0' && s.p[0] <= '9' && sec < UINT32_MAX; s.p++, s.n--)
 		sec = sec * 10 + (uint64_t)(s.p[0] - '0');
 	if (sec != (uint64_t)x->date) /* else the name says it */
-		(void)utimensat(r->box->dir_fd, path, t, AT_SYMLINK_NOFOLLOW);
+		(void)!maildir_set_time(r->box->dir_fd, path, x->date);
 	return 0;
 }
 
@@ -521,9 +508,8 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 
 	if (rc == 0) {
 		box_path(span_str(base), flags, 0, to);
-		if (strcmp(from, to) != 0 &&
-		    renameat(r->box->dir_fd, from, r->box->dir_fd, to) != 0)
-			rc = maildir_error(errno);
+		if (strcmp(from, to) != 0)
+			rc = maildir_rename(r->box->dir_fd, from, to);
 		if (r->box->names != NULL && (e = names_find(r->box->names, span_str(base))) != NULL) {
 			e->flags = flags;
 			e->where = 0;
@@ -541,8 +527,8 @@ remove_message(struct run *r, uint32_t uid)
 	int rc = find_path(r, r->box, uid, h, base, path);
 
 	names_forget(r->box, r->replay);
-	if (rc == 0 && unlinkat(r->box->dir_fd, path, 0) != 0)
-		rc = maildir_error(errno);
+	if (rc == 0)
+		rc = maildir_unlink(r->box->dir_fd, path);
 	return rc == PT_ENOENT ? 0 : rc;
 }
 
@@ -675,6 +661,9 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 		names_free(&r->box->names);
 	r->box->clean = false;
 	rc = box_open(r->l, r->box, make);
+	/* somebody took cur/, new/ or tmp/ away, which must not keep the journal full for all others */
+	if (rc == 0 && r->aj->tries > 0)
+		rc = maildir_box_mend(r->box->dir_fd);
 	r->skip = r->files_only = false;
 	if (!r->replay)
 		return rc;

@@ -406,6 +406,88 @@ maildir_open(int dir_fd, const char *path, int flags)
 	return fd;
 }
 
+/* The folder that a file stands in; *leaf is its name there. The calls that have no openat2(2) of their own get these.
+ * A descriptor, also where path is only a name. */
+static int
+open_folder_of(int dir_fd, const char *path, const char **leaf)
+{
+	const char *slash = strrchr(path, '/');
+	char folder[STORE_BOX_MAX + 16];
+
+	*leaf = slash == NULL ? path : slash + 1;
+	if (slash != NULL && (size_t)(slash - path) >= sizeof folder)
+		return PT_ENOENT;
+	snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - path), slash == NULL ? "." : path);
+	return open_beneath(dir_fd, folder, O_PATH | O_DIRECTORY);
+}
+
+int
+maildir_rename(int dir_fd, const char *from, const char *to)
+{
+	const char *old, *new;
+	int a, b, rc = 0;
+
+	if ((a = open_folder_of(dir_fd, from, &old)) < 0)
+		return a;
+	if ((b = open_folder_of(dir_fd, to, &new)) < 0) {
+		close(a);
+		return b;
+	}
+	if (renameat(a, old, b, new) != 0)
+		rc = maildir_error(errno);
+	close(a);
+	close(b);
+	return rc;
+}
+
+int
+maildir_link(int from_fd, const char *from, int to_fd, const char *to)
+{
+	const char *old, *new;
+	int a, b, rc = 0;
+
+	if ((a = open_folder_of(from_fd, from, &old)) < 0)
+		return a;
+	if ((b = open_folder_of(to_fd, to, &new)) < 0) {
+		close(a);
+		return b;
+	}
+	if (linkat(a, old, b, new, 0) != 0 && errno != EEXIST)
+		rc = maildir_error(errno);
+	close(a);
+	close(b);
+	return rc;
+}
+
+int
+maildir_unlink(int dir_fd, const char *path)
+{
+	const char *leaf;
+	int fd = open_folder_of(dir_fd, path, &leaf), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	if (unlinkat(fd, leaf, 0) != 0)
+		rc = maildir_error(errno);
+	close(fd);
+	return rc;
+}
+
+int
+maildir_set_time(int dir_fd, const char *path, int64_t sec)
+{
+	const struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = (time_t)sec } };
+	const char *leaf;
+	int fd = open_folder_of(dir_fd, path, &leaf), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	if (utimensat(fd, leaf, t, AT_SYMLINK_NOFOLLOW) != 0)
+		rc = maildir_error(errno);
+	close(fd);
+	return rc;
+}
+
 static int
 make_folder(int dir_fd, const char *name)
 {
@@ -414,15 +496,34 @@ make_folder(int dir_fd, const char *name)
 	return maildir_error(errno);
 }
 
+/* What stands where a folder must be and is none, a link above all, goes. */
 static int
-make_parts(int fd)
+make_part(int fd, const char *part)
+{
+	int rc = make_folder(fd, part), part_fd;
+
+	if (rc != 0)
+		return rc;
+	if ((part_fd = open_beneath(fd, part, O_PATH | O_DIRECTORY)) >= 0) {
+		close(part_fd);
+		return 0;
+	}
+	if (part_fd != PT_ENOENT)
+		return part_fd;
+	if (unlinkat(fd, part, 0) != 0)
+		return maildir_error(errno);
+	return make_folder(fd, part);
+}
+
+int
+maildir_box_mend(int box_fd)
 {
 	static const char *const parts[] = { "tmp", "new", "cur" };
 	size_t i;
 	int rc = 0;
 
 	for (i = 0; i < PT_COUNT(parts) && rc == 0; i++)
-		rc = make_folder(fd, parts[i]);
+		rc = make_part(box_fd, parts[i]);
 	return rc;
 }
 
@@ -466,7 +567,7 @@ maildir_box_open(int user_fd, const char *key, bool make)
 		return rc;
 	if ((fd = open_beneath(user_fd, folder, O_RDONLY | O_DIRECTORY)) < 0)
 		return fd;
-	if (make && (rc = make_parts(fd)) != 0) {
+	if (make && (rc = maildir_box_mend(fd)) != 0) {
 		close(fd);
 		return rc;
 	}

@@ -77,9 +77,20 @@ int maildir_user_open(int mail_fd, const char *user, bool make) PT_MUST_USE;
 /* A mailbox's folder below the user's Maildir, with its cur, new and tmp when make is set. */
 int maildir_box_open(int user_fd, const char *key, bool make) PT_MUST_USE;
 
+/* Makes the three folders of a mailbox where they are not; a file or link that has the name of one is removed. */
+int maildir_box_mend(int box_fd) PT_MUST_USE;
+
 /* Opens a file below dir_fd without following any link and without waiting for anything; regular files only.
  * flags as for open(2). A descriptor or PT_ENOENT, PT_EFULL, PT_EIO. */
 int maildir_open(int dir_fd, const char *path, int flags) PT_MUST_USE;
+
+/* rename(2), link(2), unlink(2) and a new time of change (seconds since 1970) for files below dir_fd. No folder on the way
+ * may be a link: a cur/ that points into another mailbox would lead us there. A link that has its new name already is
+ * no error. 0 or PT_ENOENT, PT_EFULL, PT_EIO. */
+int maildir_rename(int dir_fd, const char *from, const char *to) PT_MUST_USE;
+int maildir_link(int from_fd, const char *from, int to_fd, const char *to) PT_MUST_USE;
+int maildir_unlink(int dir_fd, const char *path) PT_MUST_USE;
+int maildir_set_time(int dir_fd, const char *path, int64_t sec) PT_MUST_USE;
 
 /* "INBOX" -> ".", "Sent" -> ".Sent". out has STORE_BOX_MAX + 2 octets. */
 void maildir_folder(const char *key, char *out);

@@ -3,8 +3,10 @@
 
 #include "test.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define USER "alice@example.test"
 
@@ -386,6 +388,38 @@ test_lost_files(void)
 	}
 }
 
+/* Folders of a mailbox that point elsewhere: nothing is put there and nothing taken from there. */
+static void
+test_links(void)
+{
+	struct rig r = { .kind = RIG_LOCAL };
+	struct stat st;
+	int i;
+
+	rig_open(&r, RIG_LOCAL);
+	add_two(&r);
+	rig_settle(&r);
+	rig_shell(&r, "mkdir elsewhere && cd mail/" USER "/Maildir && mv cur ../gone && ln -s ../../../elsewhere cur");
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, STORE_OK);
+	rig_settle(&r);
+	rig_shell(&r, "test -z \"$(ls elsewhere)\"");
+	rig_shell(&r, "cd mail/" USER "/Maildir && mv new/* ../../../elsewhere && rmdir new && ln -s ../../../elsewhere new");
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "INBOX", "2")).rc, STORE_OK);
+	rig_settle(&r);
+	rig_shell(&r, "test $(ls elsewhere | wc -l) = 2");
+	/* what is accepted gets its place all the same, a second later */
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_OK);
+	for (i = 1; i < 100 && fstatat(r.mail_fd, USER "/Maildir/new", &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	     !S_ISDIR(st.st_mode); i++) {
+		(void)r.be->ops->tick(r.be, (uint64_t)i * 1000);
+		rig_settle(&r);
+	}
+	rig_settle(&r);
+	rig_shell(&r, "test $(ls elsewhere | wc -l) = 2 -a ! -L mail/" USER "/Maildir/new");
+	rig_shell(&r, "grep -q three mail/" USER "/Maildir/new/*");
+	rig_close(&r);
+}
+
 static const struct test_row tests[] = {
 	{ "add", test_add },
 	{ "flags", test_flags },
@@ -397,6 +431,7 @@ static const struct test_row tests[] = {
 	{ "quota", test_quota },
 	{ "failures", test_failures },
 	{ "what did not reach the files", test_lost_files },
+	{ "links in a mailbox", test_links },
 };
 
 TEST_MAIN("store/mailbox", tests)
