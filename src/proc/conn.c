@@ -128,7 +128,9 @@ check(const struct conn *c)
 bool
 conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer)
 {
-	const struct engine_peer *peer = c->secure != NULL ? &c->secure->peer : &c->plain_peer;
+	static const struct engine_peer in_plaintext = { .tls = false };
+	const struct engine_peer *peer = c->secure != NULL ? &c->secure->peer
+					 : c->known != NULL ? &c->known->plain : &in_plaintext;
 	struct service *svc = c->service;
 
 	PT_ASSERT(c->engine == NULL); /* one for each session */
@@ -393,26 +395,44 @@ ready(void *arg, unsigned what)
 
 /* --- begin and end ---------------------------------------------------------------------------- */
 
+/* Engines that ask put the peer's address into what they take. false: out of memory. */
+static bool
+know(struct conn *c, const union addr *peer, socklen_t peer_len)
+{
+	switch (c->service->conf->protocol) {
+	case CONF_PROTOCOL_SMTP:
+	case CONF_PROTOCOL_SUBMISSION:
+	case CONF_PROTOCOL_LMTP:
+		break;
+	default:
+		return true;
+	}
+	if ((c->known = calloc(1, sizeof *c->known)) == NULL)
+		return false;
+	if (peer->sa.sa_family != AF_UNIX)
+		c->known->plain.address = addr_host_text(peer, peer_len, c->known->address);
+	return true;
+}
+
 struct conn *
 conn_new(struct worker *w, struct listener *l, int fd, const union addr *peer, socklen_t peer_len,
 	 uint64_t key)
 {
 	struct conn *c = calloc(1, sizeof *c);
-	char host[ADDR_TEXT_MAX];
 
-	if (c == NULL || table_addr_add(w->table, key) != 0) {
+	if (c != NULL)
+		c->service = l->service;
+	if (c == NULL || !know(c, peer, peer_len) || table_addr_add(w->table, key) != 0) {
+		if (c != NULL)
+			free(c->known);
 		free(c);
 		close(fd);
 		return NULL;
 	}
 	c->worker = w;
-	c->service = l->service;
 	c->listen = l->conf;
 	c->key = key;
 	memcpy(c->peer, peer, peer_len < sizeof c->peer ? peer_len : sizeof c->peer);
-	if (peer->sa.sa_family != AF_UNIX)
-		c->address = strdup(addr_host_text(peer, peer_len, host));
-	c->plain_peer.address = c->address;
 	stream_init(&c->stream, fd, &w->scratch);
 	buf_init(&c->plain, TLS_RECORD_MAX);
 	ev_io_init(&c->io, w->child.loop, fd, ready, c);
@@ -453,7 +473,7 @@ conn_free(struct conn *c)
 	if (w->judge_next == c)
 		w->judge_next = TAILQ_NEXT(c, all);
 	TAILQ_REMOVE(&w->conns, c, all);
-	free(c->address);
+	free(c->known);
 	free(c);
 	worker_conn_gone(w);
 }

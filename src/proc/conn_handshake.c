@@ -122,7 +122,8 @@ begin_secure(struct conn *c)
 		/* where none was asked for nothing was concluded */
 		.verdict = facts->asked ? tls_verdict_name(verdict) : NULL,
 		.sans = facts->sans, .nsans = facts->nsans, .identity = s->identity,
-		.tls_suite = facts->suite, .binds = binds(c), .address = c->address };
+		.tls_suite = facts->suite, .binds = binds(c),
+		.address = c->known != NULL ? c->known->plain.address : NULL };
 	return conn_new_engine(c, c->listen->mode == CONF_LISTEN_TLS ? ENGINE_GREET : ENGINE_UPGRADED,
 		ENGINE_OFFER_NONE);
 }

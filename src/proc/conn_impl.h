@@ -20,6 +20,12 @@ struct secure {
 
 struct mail;
 
+/* What such an engine is told of its peer, also in plaintext. */
+struct known {
+	struct engine_peer plain;
+	char address[ADDR_TEXT_MAX]; /* "192.0.2.1"; "" for a unix socket */
+};
+
 struct conn {
 	TAILQ_ENTRY(conn) all;
 	TAILQ_ENTRY(conn) handshakes;
@@ -41,8 +47,7 @@ struct conn {
 	struct engine *engine;
 	struct conn_program *program; /* of the engine; NULL: none asked for */
 	struct mail *mail;    /* owned: of an engine that asks; NULL: it has not */
-	struct engine_peer plain_peer; /* what is known of it in plaintext */
-	char *address;        /* owned: "192.0.2.1"; NULL: a unix socket */
+	struct known *known;  /* owned: of a service whose engines ask; else NULL */
 	struct tls_session *tls;
 	struct secure *secure;
 	struct buf plain; /* decrypted and not taken by the engine */
