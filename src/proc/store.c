@@ -22,6 +22,7 @@
 
 #define LOCK_RETRY_MS 20
 #define TICK_MAX_MS 1000
+#define TICK_BUSY_MS 10
 #define MARGIN_OCTETS (64ull << 20) /* free space that is left alone: what is accepted must be able to be written */
 #define MARGIN_INODES 1000
 #define SEGMENTS 4
@@ -46,6 +47,7 @@ struct store_proc {
 	struct replayed *replayed;
 	struct ev_io io;
 	struct ev_timer tick, retry;
+	uint64_t ticked_ms;
 	bool stopping;
 	bool failed;
 };
@@ -75,6 +77,8 @@ look_for_the_end(struct store_proc *s)
 	exit(0);
 }
 
+static void on_tick(void *arg);
+
 static void
 on_ready(void *arg, unsigned what)
 {
@@ -83,6 +87,8 @@ on_ready(void *arg, unsigned what)
 	(void)what;
 	server_dispatch(s->server);
 	look_for_the_end(s);
+	if (ev_now_ms() - s->ticked_ms >= TICK_BUSY_MS) /* who is busy fills the journal, and must empty it */
+		on_tick(s);
 }
 
 static void
@@ -91,6 +97,7 @@ on_tick(void *arg)
 	struct store_proc *s = arg;
 	uint64_t now = ev_now_ms(), next = mailboxes_tick(s->mbs, now);
 
+	s->ticked_ms = now;
 	mailboxes_flush(s->mbs);
 	look_for_the_end(s);
 	ev_timer_set(&s->tick, next <= now ? 1 : next - now < TICK_MAX_MS ? next - now : TICK_MAX_MS);

@@ -182,6 +182,7 @@ parse_body(struct span s, struct index_line *l)
 		l->uid = (uint32_t)v;
 		return true;
 	case 'L':
+	case 'm':
 		return number(s, INT64_MAX, &l->modseq);
 	default:
 		return false;
@@ -335,7 +336,7 @@ static int
 take(struct index *x, const struct index_line *l, index_change_f *f, void *arg)
 {
 	/* a compaction writes messages by UID: the MODSEQ of "+" goes up and down there */
-	bool ordered = l->kind == '=' || l->kind == '-' || l->kind == 'k';
+	bool ordered = l->kind == '=' || l->kind == '-' || l->kind == 'k' || l->kind == 'm';
 
 	if ((x->uidvalidity == 0) != (l->kind == 'P') || (ordered && l->modseq < x->modseq))
 		return PT_EPROTO;
@@ -360,6 +361,9 @@ take(struct index *x, const struct index_line *l, index_change_f *f, void *arg)
 		x->modseq = l->modseq;
 		memcpy(x->keywords[l->uid], l->text.p, l->text.n);
 		x->keywords[l->uid][l->text.n] = '\0';
+		return 0;
+	case 'm':
+		x->modseq = l->modseq;
 		return 0;
 	case 'U':
 		x->uidnext = l->uid > x->uidnext ? l->uid : x->uidnext;
@@ -519,6 +523,14 @@ index_put_keyword(struct buf *out, uint64_t modseq, unsigned n, const char *name
 	size_t from = buf_size(out);
 
 	return finish(out, from, buf_printf(out, "k %llu %u %s", (unsigned long long)modseq, n, name));
+}
+
+int
+index_put_moved(struct buf *out, uint64_t modseq)
+{
+	size_t from = buf_size(out);
+
+	return finish(out, from, buf_printf(out, "m %llu", (unsigned long long)modseq));
 }
 
 int

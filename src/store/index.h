@@ -9,6 +9,7 @@
  *     = modseq uid-set flags                          flags afterwards; from now on in cur/
  *     - modseq uid-set                                gone
  *     k modseq n keyword                              keyword n (0 to 25) has that name
+ *     m modseq                                        it had another name until then
  *     U uidnext                                       no UID below is given again (written by a compaction)
  *     L modseq                                        what vanished up to here is no longer told
  *
@@ -96,6 +97,7 @@ int index_put_add(struct buf *out, const struct index_add *a) PT_MUST_USE;
 int index_put_flags(struct buf *out, uint64_t modseq, struct span set, uint32_t flags) PT_MUST_USE;
 int index_put_gone(struct buf *out, uint64_t modseq, struct span set) PT_MUST_USE;
 int index_put_keyword(struct buf *out, uint64_t modseq, unsigned n, const char *name) PT_MUST_USE;
+int index_put_moved(struct buf *out, uint64_t modseq) PT_MUST_USE;
 int index_put_next(struct buf *out, uint32_t uidnext) PT_MUST_USE;
 int index_put_floor(struct buf *out, uint64_t modseq) PT_MUST_USE;
 

@@ -307,6 +307,7 @@ apply_start(struct local *l, struct apply *a, struct span text)
 
 	TAILQ_INSERT_TAIL(&l->applying, a, next);
 	a->jobs = 1; /* until apply_started() */
+	a->whole = text.p;
 	while (record_next(&text, &line, &bad)) {
 		if (strchr("BSDRsVv", line.kind) != NULL && (aj == NULL || (!joint && line.kind != 'S'))) {
 			if (aj != NULL)

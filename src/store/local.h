@@ -50,6 +50,7 @@ struct apply {
 	struct journal_place at;
 	struct store_commit *commit; /* NULL: from the replay */
 	struct buf text;             /* of a replayed one */
+	const uint8_t *whole;        /* where its text begins */
 	const struct store_hint *hints;
 	size_t nhints;
 	unsigned jobs;               /* that are not done */

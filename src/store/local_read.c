@@ -575,7 +575,7 @@ local_sweep(struct local *l)
 	/* what the journal names is applied again in a moment, and the file is a link by then or soon: only those that
 	 * have been linked already or were never finished may be gone, and those are old */
 	while ((e = readdir(dir)) != NULL)
-		if (strncmp(e->d_name, "body-", 5) == 0 &&
+		if ((strncmp(e->d_name, "body-", 5) == 0 || strncmp(e->d_name, "new-", 4) == 0) &&
 		    fstatat(l->tmp_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime < old)
 			local_file_drop(&l->be, e->d_name);
 	closedir(dir);

@@ -455,7 +455,8 @@ copy_one(struct writing *w, struct mailbox *from, const struct store_msg *m, str
 	a.guid = guid;
 	snprintf(uid, sizeof uid, "%u", m->uid);
 	writing_say(w);
-	writing_line(w, 'S', 3, (struct span[]){ span_str(from->user), span_str(from->key), span_str(uid) });
+	writing_line(w, 'S', 4, (struct span[]){ span_str(from->user), span_str(from->key), span_str(uid),
+		span_str(from->x.id) });
 	writing_hint(w, m);
 	note_uid(w, uids, writing_add(w, &a));
 }
@@ -609,7 +610,7 @@ is_renamed(const struct mb_txn *t, const char *key)
 static void
 rename_one(struct writing *w, const char *user, const char *key, const char *old, const char *new)
 {
-	char to[STORE_BOX_MAX * 2 + 2];
+	char to[STORE_BOX_MAX * 2 + 2], modseq[24];
 	struct mailbox *mb;
 
 	snprintf(to, sizeof to, "%s%s", new, key + strlen(old));
@@ -617,8 +618,9 @@ rename_one(struct writing *w, const char *user, const char *key, const char *old
 		return; /* a child that would have too long a name stays */
 	if ((mb = mailbox_find(w->mbs, user, key)) == NULL || mb->state != MB_READY)
 		return;
-	writing_line(w, 'R', 4, (struct span[]){ span_str(user), span_str(key), span_str(to),
-		span_str(mb->x.id) });
+	snprintf(modseq, sizeof modseq, "%llu", (unsigned long long)mb->x.modseq + 1);
+	writing_line(w, 'R', 5, (struct span[]){ span_str(user), span_str(key), span_str(to),
+		span_str(mb->x.id), span_str(modseq) });
 	touch_gone(w, mb);
 	if ((mb = mailbox_get(w->mbs, user, to)) != NULL) {
 		struct mb_touched *td;

@@ -422,14 +422,14 @@ open_folder_of(int dir_fd, const char *path, const char **leaf)
 }
 
 int
-maildir_rename(int dir_fd, const char *from, const char *to)
+maildir_rename(int from_fd, const char *from, int to_fd, const char *to)
 {
 	const char *old, *new;
 	int a, b, rc = 0;
 
-	if ((a = open_folder_of(dir_fd, from, &old)) < 0)
+	if ((a = open_folder_of(from_fd, from, &old)) < 0)
 		return a;
-	if ((b = open_folder_of(dir_fd, to, &new)) < 0) {
+	if ((b = open_folder_of(to_fd, to, &new)) < 0) {
 		close(a);
 		return b;
 	}

@@ -87,7 +87,7 @@ int maildir_open(int dir_fd, const char *path, int flags) PT_MUST_USE;
 /* rename(2), link(2), unlink(2) and a new time of change (seconds since 1970) for files below dir_fd. No folder on the way
  * may be a link: a cur/ that points into another mailbox would lead us there. A link that has its new name already is
  * no error. 0 or PT_ENOENT, PT_EFULL, PT_EIO. */
-int maildir_rename(int dir_fd, const char *from, const char *to) PT_MUST_USE;
+int maildir_rename(int from_fd, const char *from, int to_fd, const char *to) PT_MUST_USE;
 int maildir_link(int from_fd, const char *from, int to_fd, const char *to) PT_MUST_USE;
 int maildir_unlink(int dir_fd, const char *path) PT_MUST_USE;
 int maildir_set_time(int dir_fd, const char *path, int64_t sec) PT_MUST_USE;

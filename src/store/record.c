@@ -20,12 +20,12 @@ words_of(char kind)
 		return 2;
 	case 'B':
 	case 'D':
-	case 'S':
 	case 's':
 	case 'v':
 		return 3;
-	case 'R':
+	case 'S':
 		return 4;
+	case 'R':
 	case 'V':
 		return 5;
 	case 'P':

@@ -6,10 +6,10 @@
  *     B <user> <key> <mailbox id>     the mailbox that index lines below belong to (store/index.h); "P1" makes it
  *     I <offset> <octets>             the next "+" has that part of the record's body
  *     F <name> <octets>               the next "+" has that file of <mail>/.tmp
- *     S <user> <key> <uid>            the next "+" is a copy of that message
+ *     S <user> <key> <uid> <mailbox id>               the next "+" is a copy of that message
  *     X                               the next "+" is a file that is there already
  *     D <user> <key> <mailbox id>     the mailbox goes, with its messages
- *     R <user> <key> <new key> <mailbox id>           it gets another name
+ *     R <user> <key> <new key> <mailbox id> <modseq>  it gets another name; modseq: of this transaction in it
  *     s <user> <key> <0 or 1>         subscribed or not
  *     V <space> <key> <version> <expires> <value>     a key's value; expires: seconds since 1970, 0: never
  *     v <space> <key> <version>                       it goes

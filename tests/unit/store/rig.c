@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static void
@@ -99,10 +100,12 @@ rig_open(struct rig *r, enum rig_kind kind)
 {
 	unsigned segments = r->segments;
 	uint64_t octets = r->segment_octets;
+	bool no_checkpoints = r->no_checkpoints;
 
 	memset(r, 0, sizeof *r);
 	r->segments = segments;
 	r->segment_octets = octets;
+	r->no_checkpoints = no_checkpoints;
 	r->kind = kind;
 	r->dir_fd = r->journal_fd = r->kv_fd = r->mail_fd = -1;
 	if (kind == RIG_LOCAL) {
@@ -155,7 +158,11 @@ static void
 turn(struct rig *r, int timeout_ms)
 {
 	struct pollfd p = { .fd = r->be->ops->fd(r->be), .events = POLLIN };
+	struct timespec now;
 
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!r->no_checkpoints)
+		(void)mailboxes_tick(r->mbs, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
 	mailboxes_flush(r->mbs);
 	if (p.fd >= 0 && poll(&p, 1, timeout_ms) > 0)
 		r->be->ops->dispatch(r->be);

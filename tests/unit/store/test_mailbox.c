@@ -364,6 +364,7 @@ test_lost_files(void)
 
 	for (i = 0; i < PT_COUNT(losses); i++) {
 		memset(&r, 0, sizeof r);
+		r.no_checkpoints = true;
 		rig_open(&r, RIG_LOCAL);
 		add_two(&r);
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);

@@ -1,0 +1,71 @@
+/* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker sends them: it may be shown the door, and that is all.
+ *
+ * The input is a sequence of frames: type, id, whether a body goes along, length, payload; over a real channel, in front of the
+ * engine in memory. */
+#include "ipc/chan.h"
+#include "store/server.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static int
+body(void)
+{
+	int fd = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	PT_ASSERT(fd >= 0 && write(fd, "hello", 5) == 5);
+	PT_ASSERT(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
+	return fd;
+}
+
+static void
+send_frames(struct chan *c, struct server *s, const uint8_t *p, size_t n)
+{
+	static struct frame f;
+	int fd;
+
+	while (n >= 4) {
+		f.type = (uint16_t)(150 + p[0] % 40);
+		f.id = p[1] % 4;
+		f.len = p[3];
+		if (f.len > n - 4)
+			f.len = (uint32_t)(n - 4);
+		memcpy(f.octets + FRAME_HEADER, p + 4, f.len);
+		fd = p[2] & 1 ? body() : -1;
+		if (chan_send(c, &f, fd) != 0)
+			n = 4 + f.len;
+		if (fd >= 0)
+			close(fd);
+		p += 4 + f.len;
+		n -= 4 + f.len;
+		server_dispatch(s);
+	}
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct mailboxes_conf mc = { .host = "fuzz" };
+	struct store_backend *be = memory_open();
+	struct kv *kv = kv_new();
+	struct mailboxes *mbs = mailboxes_new(be, kv, &mc);
+	struct server *s = server_new(be, mbs, kv);
+	struct chan *c;
+	int fds[2];
+
+	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], STORE_CLASS_WORKER) == 0);
+	PT_ASSERT((c = chan_new(fds[1])) != NULL);
+	send_frames(c, s, data, size);
+	server_dispatch(s);
+	chan_free(&c);
+	server_dispatch(s);
+	server_free(&s);
+	be->ops->close(be);
+	mailboxes_free(&mbs);
+	kv_free(&kv);
+	return 0;
+}

@@ -1,0 +1,399 @@
+/* unit/store/test_journal.c - the journal against what disks and people do to it: torn records, segments that are exchanged, lost
+ * or old, failed flushes, no room. */
+#include "store/crc32c.h"
+#include "store/journal.h"
+
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEGMENT 8192
+
+static char dir[64];
+static int dir_fd;
+
+/* --- faults ---------------------------------------------------------------------------------------------------- */
+
+static int fail_write, fail_flush; /* errno for the next one, 0: none */
+static unsigned flushes;
+
+ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t off);
+ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t off);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+ssize_t
+__wrap_pwrite(int fd, const void *p, size_t n, off_t off)
+{
+	if (fail_write != 0) {
+		errno = fail_write;
+		fail_write = 0;
+		return -1;
+	}
+	/* never more than a piece: the caller must go on */
+	return __real_pwrite(fd, p, n > 1000 ? 1000 : n, off);
+}
+
+int
+__wrap_fdatasync(int fd)
+{
+	flushes++;
+	if (fail_flush != 0) {
+		errno = fail_flush;
+		fail_flush = 0;
+		return -1;
+	}
+	return __real_fdatasync(fd);
+}
+
+/* --- helpers --------------------------------------------------------------------------------------------------- */
+
+static void
+folder_new(void)
+{
+	snprintf(dir, sizeof dir, "/tmp/postern-journal-XXXXXX");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void
+folder_end(void)
+{
+	char command[128];
+
+	close(dir_fd);
+	snprintf(command, sizeof command, "rm -rf %s", dir);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+struct seen {
+	unsigned n;
+	uint64_t first, last;
+	uint32_t crc; /* of all texts and bodies */
+};
+
+static int
+see(void *arg, const struct journal_record *r, const struct journal_place *at)
+{
+	struct seen *s = arg;
+
+	(void)at;
+	if (s->n++ == 0)
+		s->first = r->lsn;
+	s->last = r->lsn;
+	s->crc = crc32c(s->crc, r->text.p, r->text.n);
+	s->crc = crc32c(s->crc, r->body.p, r->body.n);
+	return 0;
+}
+
+static struct journal *
+open_journal(unsigned segments, struct seen *s, uint64_t *gaps)
+{
+	struct journal_conf conf = { .segment_octets = SEGMENT, .segments = segments };
+	struct journal *j;
+	struct diag diag = { "" };
+
+	memset(s, 0, sizeof *s);
+	if (journal_open(dir_fd, &conf, &j, &diag) != 0) {
+		fprintf(stderr, "%s\n", diag.text);
+		CU_FAIL_FATAL("cannot open");
+	}
+	CU_ASSERT_EQUAL_FATAL(journal_replay(j, see, s, gaps, &diag), 0);
+	return j;
+}
+
+static int
+put(struct journal *j, const char *text, size_t body)
+{
+	static uint8_t octets[SEGMENT];
+	struct span s = { octets, body };
+	struct journal_place at;
+	size_t i;
+
+	for (i = 0; i < body; i++)
+		octets[i] = (uint8_t)(i * 7 + body);
+	return journal_append(j, span_str(text), &s, 1, &at);
+}
+
+static void
+damage(const char *name, off_t off, const void *p, size_t n)
+{
+	int fd = openat(dir_fd, name, O_WRONLY);
+
+	CU_ASSERT_FATAL(fd >= 0 && __real_pwrite(fd, p, n, off) == (ssize_t)n);
+	close(fd);
+}
+
+#define FIRST "0000000000000001.pj"
+
+/* --- tests ----------------------------------------------------------------------------------------------------- */
+
+static void
+test_crc(void)
+{
+	uint8_t b[300];
+	size_t i;
+
+	CU_ASSERT_EQUAL(crc32c(0, "123456789", 9), 0xe3069283); /* RFC 3720 appendix B.4's polynomial */
+	CU_ASSERT_EQUAL(crc32c_table(0, "123456789", 9), 0xe3069283);
+	for (i = 0; i < sizeof b; i++)
+		b[i] = (uint8_t)(i * i);
+	for (i = 0; i < sizeof b; i++) {
+		CU_ASSERT_EQUAL(crc32c(0, b, i), crc32c_table(0, b, i));
+		CU_ASSERT_EQUAL(crc32c(crc32c(0, b, i), b + i, sizeof b - i), crc32c(0, b, sizeof b));
+	}
+}
+
+static void
+test_records(void)
+{
+	struct journal_place at;
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	uint8_t back[100];
+	unsigned i;
+
+	folder_new();
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 0);
+	CU_ASSERT_EQUAL(journal_next(j), 1);
+	flushes = 0;
+	for (i = 0; i < 10; i++)
+		CU_ASSERT_EQUAL(put(j, "a line\nanother\n", 500), 0);
+	CU_ASSERT_EQUAL(flushes, 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	CU_ASSERT_EQUAL(flushes, 1); /* all of them with one */
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	CU_ASSERT_EQUAL(flushes, 1);
+	CU_ASSERT_EQUAL(journal_append(j, span_str("T x\n"), (struct span[]){ span_str("body"), span_str("parts") }, 2,
+		&at), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	CU_ASSERT_EQUAL(at.body_len, 9);
+	CU_ASSERT_EQUAL(journal_read(j, at.segment, at.body, back, 9), 0);
+	CU_ASSERT_EQUAL(memcmp(back, "bodyparts", 9), 0);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 11);
+	CU_ASSERT_EQUAL(s.last, 11);
+	CU_ASSERT_EQUAL(gaps, 0);
+	CU_ASSERT_EQUAL(journal_next(j), 12);
+	/* not flushed: not there */
+	CU_ASSERT_EQUAL(put(j, "x\n", 1), 0);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 11);
+	journal_close(&j);
+	folder_end();
+}
+
+/* At the maximum and one beyond; full, and free again. */
+static void
+test_room(void)
+{
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	struct diag diag;
+	unsigned used, spare, max;
+
+	folder_new();
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3 + 1), PT_ETOOBIG);
+	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+	CU_ASSERT_EQUAL(put(j, "x\n", 0), PT_EFULL);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	journal_segments(j, &used, &spare, &max);
+	CU_ASSERT_EQUAL(used, 3);
+	CU_ASSERT_TRUE(journal_recyclable(j, 2));
+	CU_ASSERT_FALSE(journal_recyclable(j, 1));
+	CU_ASSERT_EQUAL(journal_recycle(j, 2, &diag), 0);
+	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	CU_ASSERT_EQUAL(put(j, "y\n", SEGMENT), PT_ETOOBIG);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps); /* what the recycled one held before is behind the new record, and not taken */
+	CU_ASSERT_EQUAL(s.n, 3);
+	CU_ASSERT_EQUAL(s.first, 2);
+	CU_ASSERT_EQUAL(s.last, 4);
+	journal_close(&j);
+	folder_end();
+}
+
+/* The last record cut or changed at every octet: all before it are there, it is not. */
+static void
+test_torn(void)
+{
+	static const uint8_t junk[SEGMENT] = { 0x55 };
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	uint32_t crc;
+	off_t off, start = 3 * (JOURNAL_HEADER + 2 + 1 + 40), end = start + JOURNAL_HEADER + 2 + 1 + 40;
+	uint8_t was, is;
+	unsigned i;
+	int fd;
+
+	folder_new();
+	j = open_journal(4, &s, &gaps);
+	for (i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(put(j, "x\n", 40), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	journal_close(&j);
+	j = open_journal(4, &s, &gaps);
+	crc = s.crc;
+	journal_close(&j);
+	folder_end();
+	for (i = 0; i < 2; i++)
+		for (off = start; off < end; off++) {
+			folder_new();
+			j = open_journal(4, &s, &gaps);
+			CU_ASSERT_EQUAL(put(j, "x\n", 40) | put(j, "x\n", 40) | put(j, "x\n", 40) | put(j, "x\n", 40), 0);
+			CU_ASSERT_EQUAL(journal_flush(j), 0);
+			journal_close(&j);
+			if (i == 0) {
+				damage(FIRST, off, junk, (size_t)(end - off));
+			} else {
+				fd = openat(dir_fd, FIRST, O_RDONLY);
+				CU_ASSERT_EQUAL(pread(fd, &was, 1, off), 1);
+				close(fd);
+				is = was ^ 0x20;
+				damage(FIRST, off, &is, 1);
+			}
+			j = open_journal(4, &s, &gaps);
+			CU_ASSERT_EQUAL(s.n, 3);
+			CU_ASSERT_EQUAL(s.crc, crc);
+			/* and goes on: what comes now is found, and nothing that lay behind */
+			CU_ASSERT_EQUAL(put(j, "y\n", 40), 0);
+			CU_ASSERT_EQUAL(journal_flush(j), 0);
+			journal_close(&j);
+			j = open_journal(4, &s, &gaps);
+			CU_ASSERT_EQUAL(s.n, 4);
+			CU_ASSERT_EQUAL(s.last, 4);
+			CU_ASSERT_EQUAL(gaps, 0);
+			journal_close(&j);
+			folder_end();
+		}
+}
+
+static void
+fill(unsigned records)
+{
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+
+	j = open_journal(6, &s, &gaps);
+	while (records-- > 0) {
+		CU_ASSERT_EQUAL(put(j, "x\n", 3000), 0); /* two in a segment */
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+	}
+	journal_close(&j);
+}
+
+static void
+test_segments(void)
+{
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	uint32_t crc;
+
+	folder_new();
+	fill(8);
+	j = open_journal(6, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 8);
+	crc = s.crc;
+	journal_close(&j);
+	/* two exchanged: their contents say which they are */
+	CU_ASSERT_EQUAL(renameat(dir_fd, FIRST, dir_fd, "x"), 0);
+	CU_ASSERT_EQUAL(renameat(dir_fd, "0000000000000003.pj", dir_fd, FIRST), 0);
+	CU_ASSERT_EQUAL(renameat(dir_fd, "x", dir_fd, "0000000000000003.pj"), 0);
+	j = open_journal(6, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 8);
+	CU_ASSERT_EQUAL(s.crc, crc);
+	CU_ASSERT_EQUAL(gaps, 0);
+	journal_close(&j);
+	/* one lost in the middle: the others count, and it is said */
+	CU_ASSERT_EQUAL(unlinkat(dir_fd, "0000000000000005.pj", 0), 0);
+	j = open_journal(6, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 6);
+	CU_ASSERT_EQUAL(gaps, 2);
+	CU_ASSERT_EQUAL(journal_next(j), 9);
+	journal_close(&j);
+	folder_end();
+}
+
+/* A failed flush is final; the next start has what is on the disk. */
+static void
+test_failed(void)
+{
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		folder_new();
+		j = open_journal(3, &s, &gaps);
+		CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+		CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+		*(i == 0 ? &fail_flush : &fail_write) = EIO;
+		CU_ASSERT_EQUAL(journal_flush(j), PT_EIO);
+		flushes = 0;
+		CU_ASSERT_EQUAL(journal_flush(j), PT_EIO);
+		CU_ASSERT_EQUAL(put(j, "x\n", 10), PT_EIO);
+		CU_ASSERT_EQUAL(flushes, 0);
+		journal_close(&j);
+		j = open_journal(3, &s, &gaps);
+		CU_ASSERT(s.n == 1 || s.n == 2);
+		CU_ASSERT_EQUAL(put(j, "y\n", 10), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+		journal_close(&j);
+		folder_end();
+	}
+}
+
+static void
+test_locked(void)
+{
+	struct journal_conf conf = { .segment_octets = SEGMENT, .segments = 2 };
+	struct seen s;
+	struct journal *j, *other;
+	struct diag diag;
+	uint64_t gaps;
+
+	folder_new();
+	j = open_journal(2, &s, &gaps);
+	CU_ASSERT_EQUAL(journal_open(dir_fd, &conf, &other, &diag), PT_EBUSY);
+	CU_ASSERT_PTR_NULL(other);
+	journal_close(&j);
+	CU_ASSERT_EQUAL(journal_open(dir_fd, &conf, &other, &diag), 0);
+	journal_close(&other);
+	/* another size: free ones are made anew, used ones are read as they are */
+	conf.segment_octets = 2 * SEGMENT;
+	CU_ASSERT_EQUAL(journal_open(dir_fd, &conf, &other, &diag), 0);
+	journal_close(&other);
+	folder_end();
+}
+
+static const struct test_row rows[] = {
+	{ "CRC-32C", test_crc },
+	{ "records", test_records },
+	{ "room", test_room },
+	{ "torn at every octet", test_torn },
+	{ "segments exchanged and lost", test_segments },
+	{ "a flush that failed", test_failed },
+	{ "one at a time", test_locked },
+};
+
+TEST_MAIN("store/journal", rows)

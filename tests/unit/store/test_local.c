@@ -1,0 +1,409 @@
+/* unit/store/test_local.c - the local engine among others: programs that change the same Maildirs, indexes that are lost, disks that
+ * fail or are full. */
+#include "store/rig.h"
+
+#include "store/maildir.h"
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define USER "alice@example.test"
+#define INBOX "mail/" USER "/Maildir"
+
+/* --- faults ---------------------------------------------------------------------------------------------------- */
+
+static int fail_flush, fail_rename; /* errno for the next */
+static bool full, read_only;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+int __real_renameat(int a, const char *from, int b, const char *to);
+int __wrap_renameat(int a, const char *from, int b, const char *to);
+int __real_fstatvfs(int fd, struct statvfs *v);
+int __wrap_fstatvfs(int fd, struct statvfs *v);
+
+int
+__wrap_fdatasync(int fd)
+{
+	int e = fail_flush;
+
+	fail_flush = 0;
+	if (e != 0)
+		errno = e;
+	return e != 0 ? -1 : __real_fdatasync(fd);
+}
+
+int
+__wrap_renameat(int a, const char *from, int b, const char *to)
+{
+	int e = fail_rename;
+
+	fail_rename = 0;
+	if (e != 0)
+		errno = e;
+	return e != 0 ? -1 : __real_renameat(a, from, b, to);
+}
+
+int
+__wrap_fstatvfs(int fd, struct statvfs *v)
+{
+	int rc = __real_fstatvfs(fd, v);
+
+	if (full)
+		v->f_bavail = 0;
+	if (read_only)
+		v->f_flag |= ST_RDONLY;
+	return rc;
+}
+
+/* --- helpers --------------------------------------------------------------------------------------------------- */
+
+static void
+is(struct rig *r, const char *key, const char *want)
+{
+	const char *got = rig_dump(r, USER, key);
+
+	if (strcmp(got, want) != 0)
+		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
+	CU_ASSERT_STRING_EQUAL(got, want);
+}
+
+static void
+begin(struct rig *r)
+{
+	memset(r, 0, sizeof *r);
+	rig_open(r, RIG_LOCAL);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "one\r\n")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "two\r\n")).rc, STORE_OK);
+}
+
+struct rescan {
+	bool done;
+	enum store_rc rc;
+};
+
+static void
+on_rescan(void *arg, enum store_rc rc)
+{
+	struct rescan *s = arg;
+
+	s->done = true;
+	s->rc = rc;
+}
+
+static void
+rescan(struct rig *r)
+{
+	struct rescan s = { false, STORE_OK };
+	int i;
+
+	mb_rescan(r->mbs, USER, "INBOX", on_rescan, &s);
+	for (i = 0; i < 500 && !s.done; i++)
+		rig_settle(r);
+	CU_ASSERT_TRUE(s.done);
+	CU_ASSERT_EQUAL(s.rc, STORE_OK);
+	rig_settle(r);
+}
+
+/* --- other programs --------------------------------------------------------------------------------------------- */
+
+static void
+test_python(void)
+{
+	struct rig r;
+
+	begin(&r);
+	/* what we wrote is a Maildir to others, and they change it as they do */
+	rig_shell(&r, "python3 -B -c '\n"
+		"import mailbox\n"
+		"m = mailbox.Maildir(\"" INBOX "\", create=False)\n"
+		"import os\n"
+		"assert len(m) == 2, m.keys()\n"
+		"k = [k for k in m.keys() if b\"one\" in m.get_bytes(k)][0]\n"
+		"assert m[k].get_subdir() == \"new\"\n"
+		"os.rename(\"" INBOX "/new/\" + k, \"" INBOX "/cur/\" + k + \":2,S\")\n"
+		"m.add(\"From: x\\n\\nthree\\n\")\n'");
+	rescan(&r);
+	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:From: x\r\n\r\nthree\r\n");
+	rig_shell(&r, "python3 -B -c '\n"
+		"import mailbox\n"
+		"m = mailbox.Maildir(\"" INBOX "\", create=False)\n"
+		"m.remove([k for k in m.keys() if b\"two\" in m.get_bytes(k)][0])\n'");
+	rescan(&r);
+	is(&r, "INBOX", "1 S:one\r\n 3 N:From: x\r\n\r\nthree\r\n");
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "3", STORE_FLAGS_ADD, STORE_FLAGGED)).text, "");
+	is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
+	rig_restart(&r);
+	is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "4")).uids, "4");
+	rig_close(&r);
+}
+
+static void
+test_renamed_under_us(void)
+{
+	struct rig r;
+
+	begin(&r);
+	rig_settle(&r);
+	/* before it is noticed: found all the same */
+	rig_shell(&r, "cd " INBOX " && for f in new/*U=1; do mv $f cur/${f#new/}:2,F; done");
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, STORE_OK);
+	rig_settle(&r);
+	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n");
+	rig_shell(&r, "cd " INBOX " && ls cur | grep -q ':2,S$'");
+	/* and what is gone is no failure */
+	rig_shell(&r, "rm " INBOX "/cur/*U=1:2,S");
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_DELETED)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "INBOX", "1")).rc, STORE_OK);
+	rescan(&r);
+	is(&r, "INBOX", "2 N:two\r\n");
+	rig_close(&r);
+}
+
+/* A view hears of it by itself, and quickly. */
+struct watching {
+	struct mb_view *v;
+	unsigned events;
+};
+
+static void
+on_event(void *arg, enum mb_event what, uint64_t octets)
+{
+	struct watching *w = arg;
+
+	(void)octets;
+	CU_ASSERT_EQUAL(what, MB_GREW);
+	w->events++;
+}
+
+static void
+on_view(void *arg, enum store_rc rc, struct mb_view *v, int fd, uint64_t octets)
+{
+	struct watching *w = arg;
+
+	(void)octets;
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	w->v = v;
+	close(fd);
+}
+
+static void
+test_watched(void)
+{
+	struct watching w = { NULL, 0 };
+	struct rig r;
+	unsigned before;
+	int i;
+
+	begin(&r);
+	mb_view_open(r.mbs, USER, "INBOX", on_event, &w, on_view, &w);
+	for (i = 0; i < 100 && w.v == NULL; i++)
+		rig_settle(&r);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(w.v);
+	rig_settle(&r);
+	before = w.events;
+	rig_shell(&r, "printf 'new\\r\\n' > " INBOX "/tmp/x && mv " INBOX "/tmp/x " INBOX "/new/123.x.host");
+	for (i = 0; i < 100 && w.events == before; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(w.events, before + 1);
+	/* our own changes are no reason to look */
+	before = w.events;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "ours")).rc, STORE_OK);
+	for (i = 0; i < 10; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(w.events, before + 1);
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:new\r\n 4 N:ours");
+	mb_view_close(&w.v);
+	rig_close(&r);
+}
+
+/* UIDs survive the loss of the index; UIDVALIDITY is another. */
+static void
+test_lost_index(void)
+{
+	struct rig_reply before, after;
+	struct rig r;
+
+	begin(&r);
+	before = rig_commit(&r, rig_add(NULL, USER, "INBOX", "three"));
+	rig_commit(&r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_DELETED));
+	rig_commit(&r, rig_expunge(USER, "INBOX", "2"));
+	rig_commit(&r, rig_flags(USER, "INBOX", "3", STORE_FLAGS_ADD, STORE_FLAGGED));
+	rig_stop(&r);
+	rig_shell(&r, "rm -rf journal/* " INBOX "/postern-index");
+	rig_start(&r);
+	after = rig_commit(&r, rig_add(NULL, USER, "INBOX", "four"));
+	CU_ASSERT_STRING_EQUAL(after.uids, "4");
+	CU_ASSERT(after.uidvalidity > before.uidvalidity);
+	CU_ASSERT(after.modseq > before.modseq + 1000000);
+	is(&r, "INBOX", "1 N:one\r\n 3 F:three 4 N:four");
+	rig_close(&r);
+}
+
+/* A Maildir of Dovecot's moves in place: UIDs, UIDVALIDITY, keywords. */
+static void
+test_dovecot(void)
+{
+	struct rig_reply p;
+	struct index x;
+	struct rig r;
+
+	memset(&r, 0, sizeof r);
+	rig_open(&r, RIG_LOCAL);
+	rig_shell(&r, "mkdir -p " INBOX "/cur " INBOX "/new " INBOX "/tmp && cd " INBOX " && "
+		"printf 'a\\r\\n' > cur/1.M1P1.h,S=3,W=3:2,Sa && printf 'b\\n' > cur/2.M1P1.h,S=2,W=3:2, && "
+		"printf 'c\\r\\n' > new/3.M1P1.h && "
+		"printf '3 V1234 N50 G0011\\n7 :1.M1P1.h,S=3,W=3\\n41 W3 :2.M1P1.h,S=2,W=3:2,S\\n' > dovecot-uidlist && "
+		"printf '0 $Work\\n' > dovecot-keywords");
+	p = rig_commit(&r, rig_add(NULL, USER, "INBOX", "ours"));
+	CU_ASSERT_EQUAL(p.uidvalidity, 1234);
+	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 42 N:c\r\n 50 N:ours");
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT_STRING_EQUAL(x.keywords[0], "$Work");
+	CU_ASSERT_EQUAL(x.msgs[1].size, 3); /* with CRLF */
+	index_fini(&x);
+	rig_close(&r);
+}
+
+/* What people put into a Maildir that is no message. */
+static void
+test_strange_files(void)
+{
+	struct rig r;
+
+	begin(&r);
+	rig_shell(&r, "cd " INBOX " && mkdir new/folder && ln -s /etc/passwd new/link && mkfifo new/fifo && "
+		"ln -s /etc .Evil && touch \"new/a\nb\" && printf 'ok' > 'new/with space' && chmod 0 new/fifo");
+	rescan(&r);
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:ok");
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "Evil", "x")).rc, STORE_NOTFOUND);
+	rig_close(&r);
+}
+
+/* --- disks ------------------------------------------------------------------------------------------------------- */
+
+static void
+test_flush_fails(void)
+{
+	struct rig r;
+
+	begin(&r);
+	rig_settle(&r);
+	fail_flush = EIO;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_TEMP);
+	CU_ASSERT_TRUE(r.failed); /* the process must end now */
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_TEMP);
+	rig_restart(&r);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
+	rig_close(&r);
+}
+
+/* Durable already: it is done later, not lost. */
+static void
+test_apply_fails(void)
+{
+	struct rig r;
+	int i;
+
+	begin(&r);
+	rig_settle(&r);
+	fail_rename = ENOSPC;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_OK);
+	for (i = 0; i < 5; i++)
+		rig_settle(&r);
+	usleep(1100000); /* the engine tries again after a second */
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "four")).rc, STORE_OK);
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
+	rig_close(&r);
+}
+
+static void
+test_full(void)
+{
+	struct rig r;
+
+	begin(&r);
+	full = true;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_FULL);
+	/* what makes room is possible */
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_DELETED)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "INBOX", "1")).rc, STORE_OK);
+	full = false;
+	read_only = true;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_TEMP);
+	read_only = false;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_OK);
+	is(&r, "INBOX", "2 N:two\r\n 3 N:three");
+	rig_close(&r);
+}
+
+/* More than the journal holds, by far: it is emptied on the way. */
+static void
+test_many(void)
+{
+	static char body[30000];
+	struct rig r;
+	unsigned i;
+
+	memset(&r, 0, sizeof r);
+	r.segments = 3;
+	r.segment_octets = 100000;
+	rig_open(&r, RIG_LOCAL);
+	memset(body, 'x', sizeof body - 1);
+	for (i = 0; i < 100; i++) {
+		CU_ASSERT_EQUAL_FATAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", body)).rc, STORE_OK);
+	}
+	rig_restart(&r);
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "last")).uids, "101");
+	rig_close(&r);
+}
+
+/* A log that has grown is written anew, and nothing is missing. */
+static void
+test_compaction(void)
+{
+	struct index x;
+	struct rig r;
+	int i;
+
+	begin(&r);
+	for (i = 0; i < 3000; i++)
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1:2", i % 2 ? STORE_FLAGS_ADD
+			: STORE_FLAGS_REMOVE, STORE_SEEN | STORE_FLAGGED)).rc, STORE_OK);
+	for (i = 0; i < 5; i++)
+		rig_settle(&r);
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT(x.lines < 3000);
+	CU_ASSERT_NOT_EQUAL(x.floor, 0);
+	index_fini(&x);
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
+	is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
+	rig_restart(&r);
+	is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
+	rig_close(&r);
+}
+
+static const struct test_row rows[] = {
+	{ "python's mailbox", test_python },
+	{ "renamed under us", test_renamed_under_us },
+	{ "watched", test_watched },
+	{ "a lost index", test_lost_index },
+	{ "a Maildir of Dovecot's", test_dovecot },
+	{ "strange files", test_strange_files },
+	{ "a flush that fails", test_flush_fails },
+	{ "a mailbox that cannot be written", test_apply_fails },
+	{ "a full disk, and one that is read only", test_full },
+	{ "more than the journal holds", test_many },
+	{ "a log is written anew", test_compaction },
+};
+
+TEST_MAIN("store/local", rows)
