@@ -843,11 +843,10 @@ try(struct mb_txn *t)
 		return;
 	}
 	for (i = 0; i < t->nops && l == LOOK_ON; i++) {
-		l = look(t, &t->ops[i]);
+		if ((l = look(t, &t->ops[i])) == LOOK_WAIT)
+			return; /* it may have come to its end already: an engine may answer at once */
 		octets += t->ops[i].kind == MB_ADD ? t->ops[i].octets : t->ops[i].kind == MB_PUT ? 1 : 0;
 	}
-	if (l == LOOK_WAIT)
-		return;
 	if (l == LOOK_ON && octets > 0 && (rc = t->mbs->be->ops->room(t->mbs->be, octets)) != STORE_OK)
 		l = no(t, rc, rc == STORE_FULL ? "the disk is full" : "");
 	if (l == LOOK_NO)
