@@ -68,7 +68,7 @@ struct peer {
 	uint32_t tid;
 	size_t toctets;
 	bool tbad;   /* a part was wrong: refused whole */
-	bool tearly; /* its mailbox is still being opened (again) */
+	bool tlater; /* not its fault: a mailbox that is still being opened, a body that went with the last process */
 };
 
 struct server {

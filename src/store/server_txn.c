@@ -143,7 +143,7 @@ arriving(struct peer *p, const struct frame *f, int *rc)
 		p->t = mb_txn_new();
 		p->tid = f->id;
 		p->toctets = 0;
-		p->tbad = p->tearly = false;
+		p->tbad = p->tlater = false;
 	}
 	if (p->t == NULL)
 		*rc = PT_ENOMEM;
@@ -234,7 +234,7 @@ take_view(struct peer *p, struct mb_op *op, uint32_t id)
 
 	if (v == NULL || v->v == NULL || mb_view_user(v->v) == NULL) {
 		p->tbad = true;
-		p->tearly = v != NULL && v->v == NULL;
+		p->tlater = p->tlater || (v != NULL && v->v == NULL);
 		return;
 	}
 	snprintf(op->user, sizeof op->user, "%s", mb_view_user(v->v));
@@ -316,9 +316,9 @@ on_add(void *self, void *peer, struct frame *f)
 		op->octets = p->t->bodies[m.body].n;
 		return 0;
 	}
-	if ((file = peer_file_find(p, m.body)) == NULL || file->name[0] == '\0')
-		p->tbad = true; /* it was the last store process's */
-	else {
+	if ((file = peer_file_find(p, m.body)) == NULL || file->name[0] == '\0') {
+		p->tbad = p->tlater = true; /* it was the last store process's */
+	} else {
 		p->tfiles[p->t->nops - 1] = file;
 		file->refs++;
 		snprintf(op->file, sizeof op->file, "%s", file->name);
@@ -561,7 +561,7 @@ on_commit(void *self, void *peer, struct frame *f)
 	hex_put((uint8_t *)p->t->id + 16, 16, id[1]);
 	if ((p->tbad && !mailboxes_knows(p->s->mbs, p->t->id)) || p->t->nops == 0 ||
 	    (q = request_new(p, f->id)) == NULL) {
-		reply_rc(p, f->id, (p->tbad && !p->tearly) || p->t->nops == 0 ? STORE_INVALID : STORE_TEMP,
+		reply_rc(p, f->id, (p->tbad && !p->tlater) || p->t->nops == 0 ? STORE_INVALID : STORE_TEMP,
 			p->tbad ? "a part of it is wrong or gone" : "");
 		peer_txn_drop(p);
 		return 0;
