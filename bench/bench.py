@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-ROWS = "cycle sockets cert known resumed noop latency storm pickup exec idle mutual plain".split()
+ROWS = "cycle sockets cert known resumed noop latency storm pickup exec recorder idle mutual plain".split()
 TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
@@ -96,7 +96,7 @@ def free_port():
 
 
 class Server:
-    def __init__(self, posternd, folder, meter, workers, tls="", programs=False):
+    def __init__(self, posternd, folder, meter, workers, tls="", programs=False, top=""):
         self.port, self.cat_port, self.echo_port = free_port(), free_port(), free_port()
         self.folder = tempfile.mkdtemp(prefix="server.", dir=folder)
         os.mkdir(os.path.join(self.folder, "run"))
@@ -107,7 +107,7 @@ class Server:
 state "{self.folder}/state"
 pid-file "{self.folder}/run/posternd.pid"
 log file "{self.folder}/log"
-workers {workers}
+{top}workers {workers}
 max-connections 100000
 control {{ socket "{self.folder}/run/control" }}
 tls main {{
@@ -442,6 +442,45 @@ class Bench:
         return [Line(f"{name} ({few:,} to {many:,} connections)", slopes, "KiB PSS each",
                      None, None, bar)]
 
+    def instructions(self, recorder, case, handshakes=100):
+        """Of the server's side of one handshake, in user space; None without valgrind."""
+        if shutil.which("valgrind") is None:
+            return None
+        r = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
+                            "--collect-atstart=no", "--toggle-collect=server_share",
+                            os.path.join(self.o.tools, "recorder"), self.folder, recorder, case,
+                            str(handshakes)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        collected = [line.split()[-1] for line in r.stdout.splitlines() if "Collected :" in line]
+        if r.returncode != 0 or not collected:
+            sys.exit("bench: recorder under callgrind: " + r.stdout[-500:])
+        return int(collected[0]) / handshakes
+
+    def recorder_rows(self):
+        """Two servers, one without the recorder, in turns: a pair in each round."""
+        servers = {top: Server(self.o.posternd, self.folder, self.meter, "auto", top=f"recorder {top}\n")
+                   for top in ("on", "off")}
+        few = ["--pki", self.folder, "--certs", 64]
+        lines = []
+        for name, more in (("STARTTLS cycle, recorder on", []),
+                           ("the same, certificates seen before", few)):
+            cpu, ratios = [], []
+            for n in range(max(15, self.o.rounds)):
+                got = {top: self.timed(servers[top], "cycle", 64, *more)["cpu_us_op"]
+                       for top in (("on", "off") if n % 2 else ("off", "on"))}
+                cpu.append(got["on"])
+                ratios.append(got["on"] / got["off"])
+            lines.append(Line(name, cpu, "µs CPU", "off", ratios, 1.05))
+        for server in servers.values():
+            server.stop()
+        for name, case in (("one handshake's instructions, recorder on", "full"),
+                           ("the same, certificate seen before", "cert")):
+            on, off = self.instructions("on", case), self.instructions("off", case)
+            if on is None:
+                self.notes.append("valgrind is not here: instructions are not counted")
+                break
+            lines.append(Line(name, [on / 1000], "thousand", "off", [on / off], 1.03))
+        return lines
+
     def run(self):
         rows, lines = self.o.rows, []
         if set(rows) & set(TIMED):
@@ -452,6 +491,8 @@ class Bench:
             lines += self.pickup_rows()
         if "exec" in rows:
             lines += self.exec_rows()
+        if "recorder" in rows:
+            lines += self.recorder_rows()
         if "idle" in rows:
             lines += self.idle_rows("idle TLS connection", 16, "auto", False, False)
         if "mutual" in rows:

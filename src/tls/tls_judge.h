@@ -24,9 +24,9 @@ void tls_judge_prepare(gnutls_session_t g, const struct tls_cred *cred);
 enum tls_verdict tls_judge(gnutls_session_t g, const struct tls_cred *cred, bool *known_out,
 			   unsigned *status_out, int64_t *until_s_out);
 
-/* What the client showed, for people: all but the names; v and status: as judged. */
-void tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, enum tls_verdict v, unsigned status,
-		     struct tls_shown *out);
+/* What the client showed, for people: all but the names; peer: as read; v and status: as judged. */
+void tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, const struct tls_peer *peer, enum tls_verdict v,
+		     unsigned status, struct tls_shown *out);
 
 /* For a trusted chain: it ends in a CA of that rule's file. */
 bool tls_judge_chain_from(gnutls_session_t g, const struct tls_cred *cred, size_t from);

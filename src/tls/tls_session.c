@@ -792,7 +792,7 @@ tls_session_shown(struct tls_session *s, struct tls_shown *out)
 	/* of a handshake that failed nobody has read the names yet */
 	if (!s->done && s->peer.subject == NULL && s->peer.sans == NULL && tls_peer_read(s->g, &s->peer) != 0)
 		tls_peer_fini(&s->peer);
-	tls_judge_shown(s->g, trust_of(s), s->done ? s->facts.verdict : s->verdict, s->status, out);
+	tls_judge_shown(s->g, trust_of(s), &s->peer, s->done ? s->facts.verdict : s->verdict, s->status, out);
 	out->sans = (const char *const *)s->peer.sans;
 	out->nsans = s->peer.nsans;
 }

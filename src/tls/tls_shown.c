@@ -64,6 +64,29 @@ put_name(struct span name, char out[TLS_SHOWN_NAME_MAX])
 			out[i] = '?';
 }
 
+static void
+put_text(const char *text, char out[TLS_SHOWN_NAME_MAX])
+{
+	struct span s = utf8_cut(span_str(text != NULL ? text : ""), TLS_SHOWN_NAME_MAX - 1);
+
+	memcpy(out, s.p, s.n);
+	out[s.n] = '\0';
+}
+
+/* Making a text of a name costs GnuTLS more than all the rest of this. */
+static void
+put_issuer(const struct tls_cred *cred, struct span name, char out[TLS_SHOWN_NAME_MAX])
+{
+	const char *text = tls_vcache_issuer(cred->known, name);
+
+	if (text != NULL) {
+		put_text(text, out);
+		return;
+	}
+	put_name(name, out);
+	tls_vcache_set_issuer(cred->known, name, out);
+}
+
 /* From the leaf up as far as the client's certificates lead: the one at the top. */
 static unsigned
 top_of(const struct parts *p)
@@ -157,8 +180,8 @@ reason_of(const struct tls_cred *cred, const struct parts *p, enum tls_verdict v
 }
 
 void
-tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, enum tls_verdict v, unsigned status,
-		struct tls_shown *out)
+tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, const struct tls_peer *peer, enum tls_verdict v,
+		unsigned status, struct tls_shown *out)
 {
 	const gnutls_datum_t *raw;
 	const struct der_crt *leaf;
@@ -173,8 +196,8 @@ tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, enum tls_verdic
 	if (p.n == 0)
 		return;
 	leaf = &p.crt[0];
-	put_name(leaf->subject, out->subject);
-	put_name(leaf->issuer, out->issuer);
+	put_text(peer->subject, out->subject);
+	put_issuer(cred, leaf->issuer, out->issuer);
 	out->nserial = leaf->serial.n <= sizeof out->serial ? leaf->serial.n : 0;
 	memcpy(out->serial, leaf->serial.p, out->nserial);
 	out->not_before = p.from_s[0];
