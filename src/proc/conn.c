@@ -173,6 +173,9 @@ engine_closed(struct conn *c, enum engine_close why)
 		[ENGINE_CLOSE_ERRORS] = REC_CAUSE_ERRORS,
 		[ENGINE_CLOSE_LINE_TOO_LONG] = REC_CAUSE_LINE_TOO_LONG,
 		[ENGINE_CLOSE_NO_MEMORY] = REC_CAUSE_NO_MEMORY,
+		[ENGINE_CLOSE_EARLY_TALKER] = REC_CAUSE_EARLY_TALKER,
+		[ENGINE_CLOSE_LOGINS] = REC_CAUSE_LOGINS,
+		[ENGINE_CLOSE_TOO_MUCH] = REC_CAUSE_TOO_MUCH,
 	};
 
 	/* why nobody was logged in has been said already, or there was no certificate */

@@ -128,9 +128,7 @@ conn_mail_note(const struct conn *c, const struct note *n)
 			n->kind == NOTE_SENDER_REFUSED ? "sender" : "recipient",
 			span_print(n->address, address, sizeof address));
 		break;
-	case NOTE_EARLY_TALKER:
-		snprintf(text, sizeof text, "the client spoke before the greeting");
-		break;
+	case NOTE_EARLY_TALKER: /* the end of the session says so */
 	case NOTE_KIND_COUNT:
 		return;
 	}

@@ -95,6 +95,9 @@ enum rec_phase {
 	X(IDLE)              /* the engine's idle time is over */                                  \
 	X(ERRORS)            /* too many errors */                                                 \
 	X(LINE_TOO_LONG)                                                                           \
+	X(EARLY_TALKER)      /* it spoke before it was greeted */                                  \
+	X(LOGINS)            /* too many logins failed */                                          \
+	X(TOO_MUCH)          /* more than the limits of a service allow */                         \
 	X(INJECTION)                                                                               \
 	X(GOODBYE)           /* the server stops or drains */                                      \
 	X(NO_MEMORY)                                                                               \

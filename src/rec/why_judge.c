@@ -247,6 +247,8 @@ why_judge(const struct rec *r)
 {
 	static const enum why_code causes[REC_CAUSE_COUNT] = {
 		[REC_CAUSE_INJECTION] = WHY_INJECTION,
+		[REC_CAUSE_LOGINS] = WHY_LOGINS,
+		[REC_CAUSE_TOO_MUCH] = WHY_TOO_MUCH,
 		[REC_CAUSE_GOODBYE] = WHY_GOODBYE,
 		[REC_CAUSE_NO_MEMORY] = WHY_NO_MEMORY,
 		[REC_CAUSE_NO_KEYHOLDER] = WHY_NO_KEYHOLDER,
@@ -271,6 +273,8 @@ why_judge(const struct rec *r)
 		return (r->flags & REC_F_OPEN) ? WHY_NOTHING : of_plaintext(r, WHY_NOTHING);
 	case REC_CAUSE_END_OF_FILE:
 		return of_end_of_file(r);
+	case REC_CAUSE_EARLY_TALKER:
+		return of_plaintext(r, WHY_EARLY_TALKER);
 	case REC_CAUSE_IDLE:
 		return of_plaintext(r, WHY_IDLE);
 	case REC_CAUSE_ERRORS:

@@ -318,6 +318,16 @@
 	X(ERRORS, "too-many-errors", CLIENT, FAILED, NOTICE,                                       \
 	  "The client sent one command after another that service {service} does not know or take",      \
 	  "see that the client speaks the protocol of this port")                                  \
+	X(EARLY_TALKER, "early-talker", CLIENT, FAILED, NOTICE,                                    \
+	  "The client spoke before it was greeted, as programs do that send mail nobody asked for", \
+	  "let the client wait for the server's first line; a shorter greeting-delay waits less for such") \
+	X(LOGINS, "too-many-logins", CLIENT, FAILED, NOTICE,                                       \
+	  "The client failed to log in again and again in one session of service {service}",       \
+	  "look at user and password in the client's settings; if it is nobody's client, somebody tries passwords") \
+	X(TOO_MUCH, "too-much", CLIENT, FAILED, NOTICE,                                            \
+	  "The client sent more in one session than service {service} takes: a message, commands, or names that nobody " \
+	  "has",                                                                                   \
+	  "compare what it does with the limits of the service (max-message-size, max-commands, max-unknown-recipients)") \
 	X(LINE_TOO_LONG, "line-too-long", CLIENT, FAILED, NOTICE,                                  \
 	  "The client sent a line that does not end",                                              \
 	  "see that the client speaks the protocol of this port")                                  \

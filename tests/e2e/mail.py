@@ -309,7 +309,7 @@ def limits(site):
             client.send(b'EHLO x\r\n')
             h.equal(client.reply()[0], 554, 'the greeting of an early talker')
             client.expect_end()
-        server.wait_log('spoke before the greeting')
+        server.wait_log('code=early-talker')
 
 
 def back_pressure(site):

@@ -16,6 +16,7 @@ import time
 import distrust
 import harness as h
 import lists
+import maildrop
 import restart
 
 SERVICES = '''
@@ -672,6 +673,42 @@ def in_a_session(site):
     raise h.Failure('no session with a certificate of half a minute')
 
 
+def mail(site):
+    """What only mail services end a session for."""
+    services = maildrop.SERVICES.replace(
+        'protocol smtp', 'protocol smtp\n    greeting-delay 2s\n    max-unknown-recipients 1')
+    with maildrop.server(site, services) as server:
+        early, host, user = new_host(), new_host(), new_host()
+        with server.connect('mx', source=early) as client:
+            client.send(b'EHLO x\r\n')
+            read_to_end(client.sock)
+        SEEN.expect(server, early, 'early-talker')
+        with server.connect('mx', source=host) as client:
+            client.line()
+            client.send(b'HELO x\r\n')
+            client.line()
+            client.send(b'MAIL FROM:<a@b.example>\r\nRCPT TO:<nobody-of-them@example.test>\r\n')
+            read_to_end(client.sock)
+        SEEN.expect(server, host, 'too-much')
+        with server.connect('submissions', source=user) as client:
+            client.wrap(lax(server))
+            client.line()
+            client.send(b'EHLO x\r\n')
+            while not client.line().startswith('250 '):
+                pass
+            for _ in range(3):
+                client.send(b'AUTH PLAIN ' + maildrop.plain('bob@example.test', 'wrong').encode() + b'\r\n')
+                h.check(client.line().startswith(('535', '421')), 'the answer to a wrong password')
+            read_to_end(client.sock)
+        SEEN.expect(server, user, 'too-many-logins')
+        host = new_host()
+        with server.connect('submission', source=host) as client:
+            client.line()
+            client.send(b'HELO x\r\nMAIL FROM:<a@b.example>\r\nQUIT\r\n')
+            read_to_end(client.sock)
+        SEEN.expect(server, host, 'starttls-never')
+
+
 PROGRAMS = '''
 service busy {
     protocol exec
@@ -1007,6 +1044,7 @@ def main():
         topic.case('repeats', repeats, server)
         topic.case('a flood of good ones', a_flood_of_good_ones, server)
         topic.case('what the log left out', left_out, server)
+    topic.case('mail', mail, site)
     topic.case('programs', programs, site)
     topic.case('in a session', in_a_session, site)
     topic.case('max-connections of all', limit_of_all, site)

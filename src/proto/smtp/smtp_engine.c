@@ -132,6 +132,7 @@ void
 smtp_refuse_about(struct smtp_engine *e, enum smtp_text t, struct span value)
 {
 	smtp_say_about(e, t, value);
+	e->needed_tls = e->needed_tls || t == SMTP_TX_TLS_FIRST;
 	if (smtp_reply_is_permanent(t) && ++e->errors == e->smtp->max_errors)
 		smtp_say_and_finish(e, SMTP_TX_ERRORS, ENGINE_CLOSE_ERRORS);
 }
@@ -464,6 +465,7 @@ smtp_event(struct engine *base, struct engine_event *ev_out)
 		ev_out->type = ENGINE_EV_INJECTION;
 	} else if (event_take(e, WANT_CLOSE)) {
 		ev_out->why = (enum engine_close)e->why;
+		ev_out->needed_tls = e->needed_tls;
 	} else {
 		ev_out = NULL;
 	}

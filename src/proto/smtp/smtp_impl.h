@@ -76,6 +76,7 @@ struct smtp_engine {
 	uint8_t why;          /* enum engine_close, of WANT_CLOSE */
 	uint8_t logins;       /* that failed */
 	uint8_t chunk_refusal; /* enum smtp_text: what this chunk is answered with; SMTP_TX_NONE */
+	bool needed_tls;      /* a command was refused because it needs TLS first */
 	bool chunk_last;
 	bool esmtp;           /* EHLO or LHLO, not HELO */
 	bool skipping;        /* within a bad line: drop up to its LF */
