@@ -169,6 +169,16 @@ turn(struct rig *r, int timeout_ms)
 	mailboxes_flush(r->mbs);
 }
 
+static void
+wait_for(struct rig *r, const bool *flag)
+{
+	time_t end = time(NULL) + 120; /* for hangs */
+
+	while (!*flag && time(NULL) < end)
+		turn(r, 10);
+	CU_ASSERT_TRUE_FATAL(*flag);
+}
+
 void
 rig_settle(struct rig *r)
 {
@@ -199,14 +209,11 @@ struct rig_reply
 rig_commit(struct rig *r, struct mb_txn *t)
 {
 	struct rig_reply reply = { .done = false };
-	int i;
 
 	t->done = done;
 	t->arg = &reply;
 	mb_commit(r->mbs, t);
-	for (i = 0; i < 2000 && !reply.done; i++)
-		turn(r, 10);
-	CU_ASSERT_TRUE_FATAL(reply.done);
+	wait_for(r, &reply.done);
 	return reply;
 }
 
@@ -331,16 +338,6 @@ on_fd(void *arg, enum store_rc rc, int fd, uint64_t octets)
 	l->rc = rc;
 	l->fd = fd;
 	l->octets = octets;
-}
-
-static void
-wait_for(struct rig *r, const bool *flag)
-{
-	int i;
-
-	for (i = 0; i < 2000 && !*flag; i++)
-		turn(r, 10);
-	CU_ASSERT_TRUE_FATAL(*flag);
 }
 
 bool
