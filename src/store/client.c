@@ -95,83 +95,13 @@ send_pieces(struct call *c)
 	}
 }
 
-/* --- what is about a view that is being opened again must come behind it -------------------------------------- */
-
-static bool
-is_box(const struct store_view *v, struct span user, struct span box)
-{
-	return span_equal(user, span_str(v->user)) && span_is_nocase(box, v->box);
-}
-
-static bool
-piece_is_about(const struct piece *p, const struct store_view *v)
-{
-	struct msg_store_add add;
-	struct msg_store_copy copy;
-	struct msg_store_flags flags;
-	struct msg_store_expunge expunge;
-	struct msg_store_fetch fetch;
-	struct frame f = { .type = p->type, .len = p->len, .fd = -1 };
-
-	memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
-	switch (p->type) {
-	case MSG_T_STORE_ADD:
-		return msg_store_add_decode(&f, &add) == 0 && is_box(v, add.user, add.box);
-	case MSG_T_STORE_COPY:
-		return msg_store_copy_decode(&f, &copy) == 0 &&
-			(copy.view == v->id || span_is_nocase(copy.box, v->box));
-	case MSG_T_STORE_FLAGS:
-		return msg_store_flags_decode(&f, &flags) == 0 && flags.view == v->id;
-	case MSG_T_STORE_EXPUNGE:
-		return msg_store_expunge_decode(&f, &expunge) == 0 && expunge.view == v->id;
-	case MSG_T_STORE_FETCH:
-		return msg_store_fetch_decode(&f, &fetch) == 0 && fetch.view == v->id;
-	default:
-		return false;
-	}
-}
-
-static const struct store_view *
-must_wait_for(const struct call *c)
-{
-	const struct store_view *v;
-	const struct piece *p;
-
-	TAILQ_FOREACH(v, &c->s->views, next) {
-		if (!v->reopening || c->view == v)
-			continue;
-		STAILQ_FOREACH(p, &c->pieces, next)
-			if (piece_is_about(p, v))
-				return v;
-	}
-	return NULL;
-}
-
-static void
-call_send(struct call *c)
-{
-	c->held = c->s->nreopening > 0 ? must_wait_for(c) : NULL;
-	if (c->held == NULL)
-		send_pieces(c);
-}
-
-void
-calls_release(struct store *s, const struct store_view *v)
-{
-	struct call *c;
-
-	TAILQ_FOREACH(c, &s->calls, next)
-		if (c->held == v && s->chan != NULL)
-			call_send(c);
-}
-
 void
 call_start(struct call *c)
 {
 	TAILQ_INSERT_TAIL(&c->s->calls, c, next);
 	c->s->ncalls++;
 	if (c->s->chan != NULL)
-		call_send(c);
+		send_pieces(c);
 }
 
 void
@@ -211,12 +141,8 @@ answer_view(struct call *c, enum store_rc rc, struct store_reply *r)
 
 	c->view = NULL;
 	if (v->opened) { /* opened again after the store was started anew */
-		struct store *s = c->s;
-
-		view_reopening(v, false);
 		if (rc != STORE_OK)
 			view_event(v, true, 0);
-		calls_release(s, v);
 		call_answer(c, rc, r);
 		return;
 	}
@@ -471,7 +397,7 @@ store_attach(struct store *s, int fd)
 	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, next);
 		if (c->view == NULL || !c->view->opened)
-			call_send(c);
+			send_pieces(c);
 	}
 }
 

@@ -32,7 +32,7 @@ struct call {
 	bool commit;
 	bool bad;  /* a part could not be: answered without being sent */
 	enum store_rc bad_rc;
-	const struct store_view *held; /* not sent: it is about this view, which is being opened again */
+	bool waits; /* for files of its blobs */
 	store_cb *cb; /* NULL: nobody waits */
 	void *arg;
 	struct store_view *view; /* that it opens */
@@ -48,7 +48,6 @@ struct store {
 	size_t ncalls;
 	TAILQ_HEAD(, store_blob) blobs;
 	TAILQ_HEAD(, store_view) views;
-	size_t nreopening; /* views */
 	unsigned attached; /* how often */
 	bool broken; /* its end will be read */
 	bool closing;
@@ -92,7 +91,6 @@ struct store_view {
 	void (*change)(void *arg);
 	void *change_arg;
 	bool opened;       /* its opener has it */
-	bool reopening;    /* by this channel, after the last one */
 	int fd;
 	uint64_t octets;   /* of the log that are there */
 	struct index x;
@@ -109,8 +107,6 @@ struct call *call_new(struct store *s, store_cb *cb, void *arg); /* NULL: out of
 int call_add(struct call *c, const struct frame *f, struct store_blob *blob); /* PT_ENOMEM */
 /* Into the list, and out if there is a channel. */
 void call_start(struct call *c);
-/* A view is open again, or no more: what was held for it goes out. */
-void calls_release(struct store *s, const struct store_view *v);
 void call_free(struct call **c);
 void call_answer(struct call *c, enum store_rc rc, struct store_reply *r); /* frees */
 void store_send(struct store *s, struct frame *f, int fd);
@@ -132,7 +128,6 @@ void txn_wake(struct store_blob *b); /* its file is there, or never will be */
 int view_log(struct store_view *v, int fd, uint64_t octets);
 void view_event(struct store_view *v, bool gone, uint64_t octets);
 void view_reopen(struct store_view *v);
-void view_reopening(struct store_view *v, bool on);
 void view_free(struct store_view *v);
 
 #endif

@@ -474,6 +474,7 @@ def login(server):
 
 def at_once(server):
     """A program in plaintext, which is told little and tells of STARTTLS; and another in TLS."""
+    h.within(h.TIMEOUT, lambda: not children(server), 'the end of earlier programs')
     client = server.connect('mail')
     with client:
         h.equal(client.line(), '220 ready', "the program's greeting")
