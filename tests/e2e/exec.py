@@ -447,6 +447,7 @@ def before_tls(server):
 
 
 def injection(server):
+    no_programs(server)
     before = server.service('cat')['injections']
     with server.connect('cat') as c:
         h.equal(c.line(), 'OK cat', 'the greeting')
@@ -459,6 +460,7 @@ def injection(server):
 
 def login(server):
     """Nobody without an identity gets a program; the line says why."""
+    no_programs(server)
     for cert, want in ((None, b'ERR a client certificate is needed, and none was sent\r\n'),
                        ('expired', b'ERR the client certificate has expired\r\n'),
                        ('nameless', b'ERR this certificate belongs to no user here\r\n'),
@@ -474,7 +476,7 @@ def login(server):
 
 def at_once(server):
     """A program in plaintext, which is told little and tells of STARTTLS; and another in TLS."""
-    h.within(h.TIMEOUT, lambda: not children(server), 'the end of earlier programs')
+    no_programs(server)
     client = server.connect('mail')
     with client:
         h.equal(client.line(), '220 ready', "the program's greeting")
