@@ -224,8 +224,7 @@ struct tls_shown {
 	int64_t when;           /* when what it names happened: a revocation, an expiry; 0: not known */
 };
 
-/* Costs few thousand instructions, some ten times as many for an issuer that was not met last. To be asked while the
- * session lives. */
+/* Costs a few thousand instructions where names are plain. To be asked while the session lives. */
 void tls_session_shown(struct tls_session *s, struct tls_shown *out);
 
 /* The verdict of the handshake under way or done; NONE before there is one. */

@@ -4,6 +4,7 @@
 
 #include "tls/tls_crl.h"
 #include "tls/tls_der.h"
+#include "tls/tls_plain.h"
 #include "util/utf8.h"
 
 #include <string.h>
@@ -50,8 +51,12 @@ put_name(struct span name, char out[TLS_SHOWN_NAME_MAX])
 	const gnutls_datum_t der = { (unsigned char *)(uintptr_t)name.p, (unsigned)name.n };
 	gnutls_datum_t dn = { NULL, 0 };
 	struct span s;
-	size_t i, k;
+	size_t n, i, k;
 
+	if (plain_dn(name, out, TLS_SHOWN_NAME_MAX - 1, &n)) {
+		out[n] = '\0';
+		return;
+	}
 	out[0] = '\0';
 	if (gnutls_x509_rdn_get2(&der, &dn, 0) != 0)
 		return;
@@ -71,20 +76,6 @@ put_text(const char *text, char out[TLS_SHOWN_NAME_MAX])
 
 	memcpy(out, s.p, s.n);
 	out[s.n] = '\0';
-}
-
-/* Making a text of a name costs GnuTLS more than all the rest of this. */
-static void
-put_issuer(const struct tls_cred *cred, struct span name, char out[TLS_SHOWN_NAME_MAX])
-{
-	const char *text = tls_vcache_issuer(cred->known, name);
-
-	if (text != NULL) {
-		put_text(text, out);
-		return;
-	}
-	put_name(name, out);
-	tls_vcache_set_issuer(cred->known, name, out);
 }
 
 /* From the leaf up as far as the client's certificates lead: the one at the top. */
@@ -197,7 +188,7 @@ tls_judge_shown(gnutls_session_t g, const struct tls_cred *cred, const struct tl
 		return;
 	leaf = &p.crt[0];
 	put_text(peer->subject, out->subject);
-	put_issuer(cred, leaf->issuer, out->issuer);
+	put_name(leaf->issuer, out->issuer);
 	out->nserial = leaf->serial.n <= sizeof out->serial ? leaf->serial.n : 0;
 	memcpy(out->serial, leaf->serial.p, out->nserial);
 	out->not_before = p.from_s[0];

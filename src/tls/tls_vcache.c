@@ -22,9 +22,6 @@ struct tls_vcache {
 	size_t count;
 	size_t oldest; /* of a full ring: the next to go */
 	uint16_t buckets[BUCKETS]; /* a place + 1, 0: none */
-	uint8_t issuer[TLS_VCACHE_ISSUER_MAX]; /* its name, DER */
-	size_t nissuer; /* 0: none */
-	char issuer_text[TLS_VCACHE_ISSUER_MAX];
 	unsigned nbetween; /* ever added */
 	uint64_t between[TLS_VCACHE_BETWEEN_MAX];
 	struct entry entries[TLS_VCACHE_MAX];
@@ -157,20 +154,4 @@ tls_vcache_add_between(struct tls_vcache *c, struct span name)
 		c->between[c->nbetween++ % TLS_VCACHE_BETWEEN_MAX] = hash_name(name);
 	if (c->nbetween == 2 * TLS_VCACHE_BETWEEN_MAX)
 		c->nbetween = TLS_VCACHE_BETWEEN_MAX; /* full, and so it stays */
-}
-
-const char *
-tls_vcache_issuer(const struct tls_vcache *c, struct span name)
-{
-	return c->nissuer > 0 && span_equal((struct span){ c->issuer, c->nissuer }, name) ? c->issuer_text : NULL;
-}
-
-void
-tls_vcache_set_issuer(struct tls_vcache *c, struct span name, const char *text)
-{
-	if (name.n > sizeof c->issuer || strlen(text) >= sizeof c->issuer_text)
-		return;
-	memcpy(c->issuer, name.p, name.n);
-	c->nissuer = name.n;
-	memcpy(c->issuer_text, text, strlen(text) + 1);
 }

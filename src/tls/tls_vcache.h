@@ -42,13 +42,6 @@ void tls_vcache_add(struct tls_vcache *c, const uint8_t key[TLS_VCACHE_KEY_SIZE]
 void tls_vcache_add_between(struct tls_vcache *c, struct span name);
 bool tls_vcache_has_between(const struct tls_vcache *c, struct span name);
 
-/* The name of an issuer as text is made once: most clients of a service have the same. NULL: it is another than the
- * last. Borrowed until the next tls_vcache_set_issuer(), which copies; names or texts of more than
- * TLS_VCACHE_ISSUER_MAX octets are not kept. */
-#define TLS_VCACHE_ISSUER_MAX 256
-const char *tls_vcache_issuer(const struct tls_vcache *c, struct span name);
-void tls_vcache_set_issuer(struct tls_vcache *c, struct span name, const char *text);
-
 size_t tls_vcache_count(const struct tls_vcache *c);
 
 #endif
