@@ -386,6 +386,7 @@ conn_program_ended(struct conn_program *p, uint32_t code, uint32_t signal)
 	else
 		snprintf(line, sizeof line, "program %u ended with code %u", p->pid, code);
 	conn_say(c, code != 0 || signal != 0 ? LOG_L_NOTICE : LOG_L_DEBUG, "program-ended", line);
+	conn_rec_program(c, code, signal);
 	p->ended = true;
 	if (p->eof) {
 		ev_timer_clear(&p->timer);

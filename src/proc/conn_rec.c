@@ -299,6 +299,15 @@ conn_rec_step(struct conn *c, enum rec_step_kind kind, enum rec_way way)
 	add_step(c, kind, 0, way, 0);
 }
 
+void
+conn_rec_program(struct conn *c, uint32_t code, uint32_t signal)
+{
+	if (signal != 0)
+		add_step(c, REC_STEP_PROGRAM_SIGNAL, (uint8_t)signal, REC_WAY_NONE, 0);
+	else
+		add_step(c, REC_STEP_PROGRAM_EXIT, (uint8_t)code, REC_WAY_NONE, 0);
+}
+
 /* What it asks for. Of ALPN the first; when it is established, what was chosen stands there. */
 static void
 keep_wishes(struct conn *c, const struct tls_hello *h)

@@ -33,6 +33,9 @@ void conn_rec_close(struct conn *c);
 
 void conn_rec_step(struct conn *c, enum rec_step_kind kind, enum rec_way way);
 
+/* The program behind it has ended: by a signal, or (signal 0) with that exit code. */
+void conn_rec_program(struct conn *c, uint32_t code, uint32_t signal);
+
 /* For struct tls_transport: arg is the connection. */
 void conn_rec_message(void *arg, const struct tls_step *step);
 

@@ -24,7 +24,7 @@
 
 /* --- steps ------------------------------------------------------------------------------------- */
 
-/* X(name, words): number is what the words say behind the colon. */
+/* X(name, words): number is what the words say behind the colon. New ones at the end: records outlive an upgrade. */
 #define REC_STEP_KINDS(X)                                                                          \
 	X(ACCEPTED, "connection accepted")                                                         \
 	X(STARTTLS, "asks for TLS (STARTTLS)")                                                     \
@@ -43,7 +43,9 @@
 	X(NEEDS_TLS, "command refused: it needs TLS")                                              \
 	X(LATE, "time is over")                                                                    \
 	X(GOODBYE, "goodbye of the server")                                                        \
-	X(CLOSED, "connection closed")
+	X(CLOSED, "connection closed")                                                             \
+	X(PROGRAM_EXIT, "program ended with code") /* number: its exit code */                     \
+	X(PROGRAM_SIGNAL, "program ended by signal") /* number: of the signal */
 
 enum rec_step_kind {
 #define REC_STEP_ENUM(name, words) REC_STEP_##name,

@@ -93,9 +93,20 @@ step_text(const struct rec_step *s, char *out, size_t cap)
 		snprintf(out, cap, "certificate judged: %s", s->number < TLS_VERDICT_COUNT
 			? tls_verdict_name((enum tls_verdict)s->number) : "unknown");
 		return;
+	case REC_STEP_PROGRAM_EXIT:
+	case REC_STEP_PROGRAM_SIGNAL:
+		snprintf(out, cap, "%s %u", rec_step_words((enum rec_step_kind)s->kind), s->number);
+		return;
 	default:
 		snprintf(out, cap, "%s", rec_step_words((enum rec_step_kind)s->kind));
 	}
+}
+
+static bool
+has_number(enum rec_step_kind kind)
+{
+	return kind == REC_STEP_HANDSHAKE || kind == REC_STEP_ALERT || kind == REC_STEP_PROGRAM_EXIT ||
+		kind == REC_STEP_PROGRAM_SIGNAL;
 }
 
 static json_t *
@@ -112,7 +123,7 @@ step_json(const struct rec_step *s)
 		*p = *p == '_' ? '-' : *p >= 'A' && *p <= 'Z' ? (char)(*p + ('a' - 'A')) : *p;
 	o = json_pack("{s:I, s:s, s:s, s:s}", "us", (json_int_t)rec_step_us(s), "way", ways[s->way], "kind", word,
 		"text", text);
-	if (o != NULL && (s->kind == REC_STEP_HANDSHAKE || s->kind == REC_STEP_ALERT))
+	if (o != NULL && has_number((enum rec_step_kind)s->kind))
 		put_number(o, "number", s->number);
 	if (o != NULL && s->kind == REC_STEP_HANDSHAKE)
 		put_number(o, "size", s->size);

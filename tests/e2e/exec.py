@@ -1,5 +1,6 @@
 """Programs behind STARTTLS and TLS: any program's standard input and output, its client's identity in its
 environment, and its end, however it comes."""
+import json
 import os
 import pathlib
 import pwd
@@ -518,15 +519,27 @@ def stubborn(server):
     no_programs(server)
 
 
+def recorded(server, kind, number):
+    """The last connection's record has the end of its program."""
+    def steps():
+        run = subprocess.run([str(h.BUILD / 'src' / 'postern'), '-s', str(server.control), 'trace', 'last', '--json'],
+                             stdout=subprocess.PIPE, text=True, timeout=h.TIMEOUT, check=True)
+        connection, = json.loads(run.stdout)['connections']
+        return [s for s in connection['steps'] if (s['kind'], s.get('number')) == (kind, number)]
+    h.within(h.TIMEOUT, steps, f'{kind} {number} in the record')
+
+
 def dead(server):
-    """One that ends at once: its status is in the log, and the session ends in order."""
+    """One that ends at once: its status is in log and record, and the session ends in order."""
     with Session(server, 'dead') as s:
         h.equal(s.rest(), b'', 'octets')
         h.check(s.ended(), 'the connection goes on')
     server.wait_log(r'program \d+ ended with code 3')
+    recorded(server, 'program-exit', 3)
     with Session(server, 'killed') as s:
         h.equal(s.rest(), b'last words\n', 'octets')
     server.wait_log(r'program \d+ was ended by signal 9')
+    recorded(server, 'program-signal', 9)
 
 
 def output_closed(server):

@@ -31,6 +31,8 @@ test_members(void)
 	rec_step_add(&r, REC_STEP_HANDSHAKE, 99, REC_WAY_IN, 1, 1235);
 	rec_step_add(&r, REC_STEP_ALERT, 45, REC_WAY_OUT, 0, 1300);
 	rec_step_add(&r, REC_STEP_VERDICT, 200, REC_WAY_NONE, 0, 1301);
+	rec_step_add(&r, REC_STEP_PROGRAM_EXIT, 3, REC_WAY_NONE, 0, 1302);
+	rec_step_add(&r, REC_STEP_PROGRAM_SIGNAL, 9, REC_WAY_NONE, 0, 1303);
 	o = rec_json(&r, 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(o);
 	CU_ASSERT_STRING_EQUAL(text(o, "id"), "2-9");
@@ -48,20 +50,24 @@ test_members(void)
 	CU_ASSERT_STRING_EQUAL(text(why, "kind"), "login");
 	CU_ASSERT_PTR_NOT_NULL(strstr(text(why, "sentence"), "; renew it"));
 	steps = json_object_get(o, "steps");
-	CU_ASSERT_EQUAL(json_array_size(steps), 5);
+	CU_ASSERT_EQUAL(json_array_size(steps), 7);
 	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 1), "text"), "ClientHello");
 	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 1), "way"), "in");
 	CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_array_get(steps, 1), "size")), 198);
 	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 2), "text"), "handshake message 99");
 	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 3), "text"), "alert certificate_expired (45)");
 	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 4), "text"), "certificate judged: unknown");
+	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 5), "kind"), "program-exit");
+	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 5), "text"), "program ended with code 3");
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_array_get(steps, 5), "number")), 3);
+	CU_ASSERT_STRING_EQUAL(text(json_array_get(steps, 6), "text"), "program ended by signal 9");
 	json_decref(o);
 	r.code = 0;
 	r.chain = 0;
 	o = rec_json(&r, 3);
 	CU_ASSERT_TRUE(json_is_null(json_object_get(o, "why")));
 	CU_ASSERT_PTR_NULL(json_object_get(o, "certificate"));
-	CU_ASSERT_EQUAL(json_array_size(json_object_get(o, "steps")), 2);
+	CU_ASSERT_EQUAL(json_array_size(json_object_get(o, "steps")), 4);
 	json_decref(o);
 }
 
