@@ -328,6 +328,7 @@ keyholder_main(int argc, char **argv)
 {
 	static struct keyholder k;
 
+	tls_key_wipe_freed();
 	TAILQ_INIT(&k.generations);
 	child_init(&k.child, ROLE_KEYHOLDER, argc, argv, rules, PT_COUNT(rules), &k);
 	k.child.state = PROC_SERVING;

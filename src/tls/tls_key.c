@@ -5,6 +5,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/pkcs12.h>
 #include <gnutls/x509.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,35 @@
 struct tls_key {
 	gnutls_privkey_t key;
 };
+
+static void
+wiping_free(void *p)
+{
+	if (p != NULL)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *
+wiping_realloc(void *p, size_t n)
+{
+	size_t had = p != NULL ? malloc_usable_size(p) : 0;
+	void *q = malloc(n);
+
+	if (q == NULL)
+		return NULL;
+	if (had > 0)
+		memcpy(q, p, had < n ? had : n);
+	wiping_free(p);
+	return q;
+}
+
+void
+tls_key_wipe_freed(void)
+{
+	gnutls_free = wiping_free;
+	gnutls_realloc = wiping_realloc;
+}
 
 static gnutls_datum_t
 datum(struct span s)

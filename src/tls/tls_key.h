@@ -15,6 +15,10 @@
 
 struct tls_key;
 
+/* From now on all that GnuTLS gives back to the heap of this process is wiped first: of a key that it reads it leaves the
+ * decoded octets there as they are. Once, before anything else is asked of GnuTLS. */
+void tls_key_wipe_freed(void);
+
 /* Loads a certificate, its chain and its private key, and sees that they belong together. cert: PEM certificates, leaf
  * first, and key: a PEM private key (the same span for a combined file), which may be encrypted (PKCS#8, RFC
  * 5958, or OpenSSL's older form); or cert: PKCS#12 (RFC 7292) in DER, which has all of it, and key: the same
