@@ -95,13 +95,56 @@ send_pieces(struct call *c)
 	}
 }
 
+/* --- what is about a view that is being opened again must come behind it -------------------------------------- */
+
+uint64_t
+client_user(const char *user)
+{
+	uint64_t h = 14695981039346656037ull;
+
+	for (; *user != '\0'; user++)
+		h = (h ^ (uint8_t)*user) * 1099511628211ull;
+	return h == 0 || h == CLIENT_USERS ? 1 : h;
+}
+
+static bool
+must_wait(const struct call *c)
+{
+	const struct store_view *v;
+
+	if (c->user == 0 || c->s->nreopening == 0)
+		return false;
+	TAILQ_FOREACH(v, &c->s->views, next)
+		if (v->reopening && c->view != v && (c->user == v->user_hash || c->user == CLIENT_USERS))
+			return true;
+	return false;
+}
+
+static void
+call_send(struct call *c)
+{
+	c->held = must_wait(c);
+	if (!c->held)
+		send_pieces(c);
+}
+
+void
+calls_release(struct store *s)
+{
+	struct call *c;
+
+	TAILQ_FOREACH(c, &s->calls, next)
+		if (c->held && s->chan != NULL)
+			call_send(c);
+}
+
 void
 call_start(struct call *c)
 {
 	TAILQ_INSERT_TAIL(&c->s->calls, c, next);
 	c->s->ncalls++;
 	if (c->s->chan != NULL)
-		send_pieces(c);
+		call_send(c);
 }
 
 void
@@ -141,8 +184,10 @@ answer_view(struct call *c, enum store_rc rc, struct store_reply *r)
 
 	c->view = NULL;
 	if (v->opened) { /* opened again after the store was started anew */
+		view_reopening(v, false);
 		if (rc != STORE_OK)
 			view_event(v, true, 0);
+		calls_release(c->s);
 		call_answer(c, rc, r);
 		return;
 	}
@@ -397,7 +442,7 @@ store_attach(struct store *s, int fd)
 	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, next);
 		if (c->view == NULL || !c->view->opened)
-			send_pieces(c);
+			call_send(c);
 	}
 }
 
@@ -448,7 +493,7 @@ store_dispatch(struct store *s)
 
 /* f was encoded with rc: a call of that one frame. */
 static void
-ask(struct store *s, int rc, const struct frame *f, store_cb *cb, void *arg)
+ask(struct store *s, uint64_t user, int rc, const struct frame *f, store_cb *cb, void *arg)
 {
 	struct store_reply none = { .fd = -1 };
 	struct call *c = rc == 0 ? call_new(s, cb, arg) : NULL;
@@ -458,6 +503,7 @@ ask(struct store *s, int rc, const struct frame *f, store_cb *cb, void *arg)
 		cb(arg, rc != 0 ? STORE_INVALID : STORE_TEMP, &none);
 		return;
 	}
+	c->user = user;
 	call_start(c);
 }
 
@@ -467,7 +513,7 @@ store_boxes(struct store *s, const char *user, store_cb *cb, void *arg)
 	struct msg_store_boxes m = { .user = span_str(user) };
 	struct frame f;
 
-	ask(s, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
+	ask(s, 0, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void
@@ -476,7 +522,7 @@ store_get(struct store *s, const char *space, const char *key, store_cb *cb, voi
 	struct msg_store_get m = { .space = span_str(space), .key = span_str(key) };
 	struct frame f;
 
-	ask(s, msg_store_get_encode(&m, 0, &f), &f, cb, arg);
+	ask(s, 0, msg_store_get_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void
@@ -489,5 +535,5 @@ store_fetch(struct store_view *v, uint32_t uid, store_cb *cb, void *arg)
 	if (v->s == NULL || v->gone)
 		cb(arg, STORE_NOTFOUND, &none);
 	else
-		ask(v->s, msg_store_fetch_encode(&m, 0, &f), &f, cb, arg);
+		ask(v->s, v->user_hash, msg_store_fetch_encode(&m, 0, &f), &f, cb, arg);
 }

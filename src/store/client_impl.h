@@ -32,7 +32,8 @@ struct call {
 	bool commit;
 	bool bad;  /* a part could not be: answered without being sent */
 	enum store_rc bad_rc;
-	bool waits; /* for files of its blobs */
+	uint64_t user; /* whose mailboxes it is about: client_user(); 0: nobody's */
+	bool held;     /* not sent: a view of that user is being opened again, and it must come behind that */
 	store_cb *cb; /* NULL: nobody waits */
 	void *arg;
 	struct store_view *view; /* that it opens */
@@ -48,6 +49,7 @@ struct store {
 	size_t ncalls;
 	TAILQ_HEAD(, store_blob) blobs;
 	TAILQ_HEAD(, store_view) views;
+	size_t nreopening; /* views */
 	unsigned attached; /* how often */
 	bool broken; /* its end will be read */
 	bool closing;
@@ -78,6 +80,7 @@ struct store_txn {
 	uint8_t id[16];
 	unsigned nops;
 	size_t octets;
+	uint64_t user; /* as in a call; CLIENT_USERS: of several */
 	int bad;
 	store_cb *cb;
 	void *arg;
@@ -88,9 +91,11 @@ struct store_view {
 	struct store *s;
 	uint32_t id;
 	char *user, *box; /* owned */
+	uint64_t user_hash;
 	void (*change)(void *arg);
 	void *change_arg;
 	bool opened;       /* its opener has it */
+	bool reopening;    /* by this channel, after the last one */
 	int fd;
 	uint64_t octets;   /* of the log that are there */
 	struct index x;
@@ -107,6 +112,12 @@ struct call *call_new(struct store *s, store_cb *cb, void *arg); /* NULL: out of
 int call_add(struct call *c, const struct frame *f, struct store_blob *blob); /* PT_ENOMEM */
 /* Into the list, and out if there is a channel. */
 void call_start(struct call *c);
+/* A view is open again, or no more: what was held for it goes out. */
+void calls_release(struct store *s);
+
+#define CLIENT_USERS UINT64_MAX
+/* A number for a user's name, neither 0 nor CLIENT_USERS. Two users may have the same: requests wait a moment longer then. */
+uint64_t client_user(const char *user);
 void call_free(struct call **c);
 void call_answer(struct call *c, enum store_rc rc, struct store_reply *r); /* frees */
 void store_send(struct store *s, struct frame *f, int fd);
@@ -128,6 +139,7 @@ void txn_wake(struct store_blob *b); /* its file is there, or never will be */
 int view_log(struct store_view *v, int fd, uint64_t octets);
 void view_event(struct store_view *v, bool gone, uint64_t octets);
 void view_reopen(struct store_view *v);
+void view_reopening(struct store_view *v, bool on);
 void view_free(struct store_view *v);
 
 #endif

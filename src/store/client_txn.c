@@ -77,6 +77,13 @@ add(struct store_txn *t, int rc, const struct frame *f, struct store_blob *blob)
 	return 0;
 }
 
+/* It is about that user's mailboxes. */
+static void
+about(struct store_txn *t, uint64_t user)
+{
+	t->user = t->user == 0 || t->user == user ? user : CLIENT_USERS;
+}
+
 static bool
 names_ok(const char *user, const char *box)
 {
@@ -113,6 +120,7 @@ store_txn_add(struct store_txn *t, const char *user, const char *box, struct sto
 	struct buf keywords;
 	int rc = flags_text(flags, &keywords);
 
+	about(t, client_user(user));
 	m.keywords = buf_span(&keywords);
 	if (rc == 0 && !names_ok(user, box == NULL ? "INBOX" : box))
 		rc = PT_EINVAL;
@@ -144,6 +152,7 @@ set_cut(struct span *rest)
 static int
 view_check(struct store_txn *t, const struct store_view *v, struct span uids)
 {
+	about(t, v->user_hash);
 	if (!uidset_valid(uids) || v->s == NULL)
 		return bad(t, PT_EINVAL);
 	return 0;
@@ -329,6 +338,7 @@ commit(struct store_txn *t)
 		return;
 	}
 	c->commit = true;
+	c->user = t->user;
 	if ((rc = put_all(t, c)) != 0) {
 		call_free(&c);
 		refuse(t, rc_of(rc, NULL));

@@ -161,7 +161,12 @@ ask(struct store_view *v, struct call *c)
 	call_start(c);
 	if (rc != 0) {
 		c->view = NULL;
-		view_free(v);
+		if (v->opened) { /* its owner's */
+			view_reopening(v, false);
+			view_event(v, true, 0);
+		} else {
+			view_free(v);
+		}
 		call_answer(c, rc == PT_ENOMEM ? STORE_TEMP : STORE_INVALID, NULL);
 	}
 }
@@ -179,6 +184,7 @@ store_view_open(struct store *s, const char *user, const char *box, void (*chang
 		v->fd = v->new_fd = -1;
 		v->user = strdup(user);
 		v->box = strdup(box);
+		v->user_hash = client_user(user);
 		v->change = change;
 		v->change_arg = arg;
 		index_init(&v->x);
@@ -198,6 +204,14 @@ store_view_open(struct store *s, const char *user, const char *box, void (*chang
 }
 
 void
+view_reopening(struct store_view *v, bool on)
+{
+	if (v->s != NULL && v->reopening != on)
+		v->s->nreopening += on ? 1 : (size_t)-1;
+	v->reopening = on;
+}
+
+void
 view_reopen(struct store_view *v)
 {
 	struct call *c = call_new(v->s, NULL, NULL), *old, *next;
@@ -210,6 +224,7 @@ view_reopen(struct store_view *v)
 			call_answer(old, STORE_TEMP, NULL);
 		}
 	}
+	view_reopening(v, c != NULL);
 	if (c == NULL)
 		view_event(v, true, 0);
 	else
@@ -292,6 +307,7 @@ store_view_guid(const struct store_view *v, uint32_t uid, char guid[33])
 void
 view_free(struct store_view *v)
 {
+	view_reopening(v, false);
 	if (v->s != NULL)
 		TAILQ_REMOVE(&v->s->views, v, next);
 	if (v->fd >= 0)
@@ -325,6 +341,8 @@ store_view_close(struct store_view **vp)
 		m.view = v->id;
 		PT_ASSERT(msg_store_view_close_encode(&m, 0, &f) == 0);
 		store_send(v->s, &f, -1);
+		view_reopening(v, false);
+		calls_release(v->s);
 	}
 	view_free(v);
 }
