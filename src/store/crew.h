@@ -19,7 +19,7 @@ enum crew_lane {
 };
 
 #define CREW_THREADS_MAX 16
-#define CREW_STRANDS_INLINE 3
+#define CREW_STRANDS_INLINE 4
 
 struct crew;
 struct crew_job;

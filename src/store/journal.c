@@ -254,39 +254,40 @@ segment_free(struct journal *j, unsigned i, struct diag *diag)
 
 	name_used(from, s->first);
 	name_free(to, s->number = journal_spare_number(j));
-	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0)
+	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0 || fsync(j->dir_fd) != 0)
 		return diag_set(diag, PT_EIO, "cannot recycle journal segment %s: %s", from, strerror(errno));
 	s->used = false;
 	return 0;
 }
 
-static bool
-recyclable(const struct journal *j, unsigned i, uint64_t lsn)
+/* The oldest one that may go; -1: none. */
+static int
+recyclable(const struct journal *j, uint64_t lsn)
 {
-	return j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && i == j->current) &&
-		j->seg[i].last < lsn;
+	int i, oldest = -1;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && (uint32_t)i == j->current) &&
+		    j->seg[i].last < lsn && (oldest < 0 || j->seg[i].first < j->seg[oldest].first))
+			oldest = i;
+	return oldest;
 }
 
 bool
 journal_recyclable(const struct journal *j, uint64_t lsn)
 {
-	unsigned i;
-
-	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
-		if (recyclable(j, i, lsn))
-			return true;
-	return false;
+	return recyclable(j, lsn) >= 0;
 }
 
+/* The oldest first, each for good before the next: what is left must be the journal's end without a hole. A message
+ * that was made in one segment and removed in the next would come back otherwise. */
 int
-journal_recycle(struct journal *j, uint64_t lsn, struct diag *diag)
+journal_recycle(struct journal *j, uint64_t lsn, unsigned max, struct diag *diag)
 {
-	unsigned i;
-	int rc = 0;
+	int i, rc = 0;
 
-	for (i = 0; i < JOURNAL_SEGMENTS_MAX && rc == 0; i++)
-		if (recyclable(j, i, lsn))
-			rc = segment_free(j, i, diag);
+	while (max-- > 0 && rc == 0 && (i = recyclable(j, lsn)) >= 0)
+		rc = segment_free(j, (unsigned)i, diag);
 	return rc;
 }
 

@@ -80,8 +80,8 @@ size_t journal_batch(const struct journal *j);
 /* Reads n octets at off of a record that has not been recycled. Any thread. */
 int journal_read(const struct journal *j, uint32_t segment, uint64_t off, void *buf, size_t n) PT_MUST_USE;
 
-/* All records below lsn are elsewhere: the segments that hold no others are free again. */
-int journal_recycle(struct journal *j, uint64_t lsn, struct diag *diag) PT_MUST_USE;
+/* All records below lsn are elsewhere: at most max segments that hold no others are free again, the oldest first. */
+int journal_recycle(struct journal *j, uint64_t lsn, unsigned max, struct diag *diag) PT_MUST_USE;
 
 /* Whether journal_recycle() would free one. */
 bool journal_recyclable(const struct journal *j, uint64_t lsn);

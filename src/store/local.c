@@ -25,6 +25,7 @@
 #define SEGMENTS 4
 #define CHECKPOINT_MS 30000
 #define RETRY_MS 1000
+#define KEEP_MS 5000
 #define OPEN_BOXES_MAX 1024 /* with two descriptors each */
 #define HASH_SIZE 4096
 
@@ -160,6 +161,7 @@ apply_over(struct local *l, struct apply *a)
 	    (TAILQ_EMPTY(&l->applying) || TAILQ_FIRST(&l->applying)->commit != NULL)) {
 		l->replaying = false;
 		names_drop(l);
+		names_free(&l->graves);
 		l->next_checkpoint = 0; /* the journal is as full as it was: empty it */
 	}
 }
@@ -357,6 +359,25 @@ local_next_id(const struct store_backend *be)
 	return id;
 }
 
+/* Segments that a checkpoint covers are free. For some time after a start only as far as they are needed: clients that
+ * have not yet come back ask again for what they had asked the last process, and the ids of what was done are
+ * in there. */
+static void
+recycle(struct local *l)
+{
+	unsigned used, spare, max;
+	struct diag diag;
+
+	journal_segments(l->journal, &used, &spare, &max);
+	if (l->now_ms < l->keep_until) {
+		if (spare > 0 || used < max)
+			return;
+		max = 1;
+	}
+	if (journal_recycle(l->journal, l->synced, max, &diag) != 0)
+		log_msg(LOG_L_ERROR, "%s", diag.text);
+}
+
 /* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
 static int
 append(struct local *l, struct store_commit *c)
@@ -367,7 +388,12 @@ append(struct local *l, struct store_commit *c)
 	if (a == NULL)
 		return PT_ENOMEM;
 	c->id = a->lsn = journal_next(l->journal);
-	if ((rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at)) != 0) {
+	rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
+	if (rc == PT_EFULL && journal_recyclable(l->journal, l->synced)) {
+		recycle(l);
+		rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
+	}
+	if (rc != 0) {
 		free(a);
 		return rc;
 	}
@@ -496,6 +522,8 @@ checkpoint_run(struct crew_job *j)
 	struct checkpoint *c = (struct checkpoint *)j;
 
 	c->rc = syncfs(c->l->conf.mail_fd) != 0 || syncfs(c->l->conf.kv_fd) != 0 ? errno : 0;
+	if (c->rc == 0)
+		graves_clear(c->l->tmp_fd, c->lsn);
 }
 
 static void
@@ -516,7 +544,6 @@ checkpoint_done(struct crew_job *j)
 {
 	struct checkpoint *c = (struct checkpoint *)j;
 	struct local *l = c->l;
-	struct diag diag;
 
 	l->checkpointing = false;
 	l->next_checkpoint = l->now_ms + CHECKPOINT_MS;
@@ -526,8 +553,7 @@ checkpoint_done(struct crew_job *j)
 			fail_all(l); /* a second one may succeed without the data */
 	} else {
 		l->synced = c->lsn;
-		if (journal_recycle(l->journal, c->lsn, &diag) != 0)
-			log_msg(LOG_L_ERROR, "%s", diag.text);
+		recycle(l);
 		drop_files(l, c->lsn);
 	}
 	free(c);
@@ -611,16 +637,23 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 
 	if (l->next_checkpoint == UINT64_MAX)
 		l->next_checkpoint = now_ms + CHECKPOINT_MS;
+	if (l->now_ms == 0)
+		l->keep_until = now_ms + KEEP_MS;
 	l->now_ms = now_ms;
 	if (!TAILQ_EMPTY(&l->failing) && now_ms >= l->next_retry) {
 		l->next_retry = now_ms + RETRY_MS;
 		retry_failed(l);
 	}
 	journal_segments(l->journal, &used, &spare, &max);
+	if (now_ms >= l->keep_until && journal_recyclable(l->journal, l->synced)) {
+		recycle(l);
+		journal_segments(l->journal, &used, &spare, &max);
+	}
 	if (spare == 0 && used < max && !l->making_spare)
 		make_spare(l);
 	if (now_ms >= l->next_checkpoint ||
-	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)))) {
+	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)) &&
+	     !journal_recyclable(l->journal, l->synced))) {
 		l->next_checkpoint = now_ms + CHECKPOINT_MS;
 		checkpoint(l);
 	}
@@ -767,6 +800,7 @@ local_close(struct store_backend *be)
 		close(l->inotify_fd);
 	if (l->epoll_fd >= 0)
 		close(l->epoll_fd);
+	names_free(&l->graves);
 	free(l->hash);
 	free(l->drops);
 	free(l);
@@ -840,6 +874,8 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 	int rc;
 
 	l->replaying = true;
+	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
+		return PT_ENOMEM;
 	if ((rc = local_keys(l, key_f, arg, diag)) != 0)
 		return rc;
 	if ((rc = journal_replay(l->journal, replay_record, &r, &gaps, diag)) != 0)
@@ -851,8 +887,10 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 	if (r.records > 0)
 		log_msg(LOG_L_NOTICE, "the journal had %llu records: they are carried out again",
 			(unsigned long long)r.records);
-	else
+	else {
 		l->replaying = false;
+		names_free(&l->graves);
+	}
 	return 0;
 }
 

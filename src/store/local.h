@@ -87,9 +87,10 @@ struct local {
 	TAILQ_HEAD(, apply_job) failing;
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
 	size_t ndrops, drops_cap;
-	uint64_t drop_next; /* serial of names in .tmp */
+	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	uint64_t now_ms, next_checkpoint, next_retry;
+	uint64_t keep_until; /* segments are recycled only as far as they are needed */
 	bool checkpointing, making_spare, failed, replaying;
 	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
@@ -107,6 +108,12 @@ void local_box_left(struct local *l, struct box *b);
 
 void apply_run(struct crew_job *j);
 
+/* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
+ * comes there first is the file system's choice. Reads which are there; NULL: out of memory. */
+struct names *graves_read(int tmp_fd);
+/* Those of records below lsn go: a checkpoint has everything. */
+void graves_clear(int tmp_fd, uint64_t lsn);
+
 /* Folder and index of a box, open for its jobs. make: where they are not there. 0, PT_ENOENT, PT_EFULL, PT_EIO. */
 int box_open(struct local *l, struct box *b, bool make) PT_MUST_USE;
 void box_close(struct box *b);
@@ -120,8 +127,8 @@ int box_base(const struct box *b, uint64_t line, uint32_t uid, char *base_out) P
 /* --- names of a folder, by base ------------------------------------------------------------------------- */
 
 struct name {
-	struct name *hash_next;
-	uint32_t uid; /* U=, 0 */
+	struct name *base_next, *uid_next;
+	uint32_t uid; /* U=, 0; in a replay what the index says */
 	uint32_t flags;
 	uint8_t where; /* INDEX_NEW or 0 */
 	bool seen;
@@ -135,6 +142,8 @@ int names_read(int dir_fd, struct names **out) PT_MUST_USE;
 void names_free(struct names **n);
 struct name *names_find(const struct names *n, struct span base);
 struct name *names_find_uid(const struct names *n, uint32_t uid);
+void names_set_uid(struct names *n, struct name *e, uint32_t uid);
+void names_remove(struct names *n, struct name *e);
 int names_add(struct names *n, struct span base, uint32_t flags, uint8_t where) PT_MUST_USE;
 typedef int names_each_f(void *arg, struct name *n);
 int names_each(struct names *n, names_each_f *f, void *arg);

@@ -6,6 +6,7 @@
  * whatever name they have by now, and index lines that are there are not written again. */
 #include "store/local.h"
 
+#include "store/hex.h"
 #include "store/maildir.h"
 #include "store/record.h"
 #include "store/uidset.h"
@@ -25,7 +26,7 @@
 /* --- names of a folder --------------------------------------------------------------------------------- */
 
 struct names {
-	struct name **by_base;
+	struct name **by_base, **by_uid; /* a name without a UID is not in the second */
 	size_t size, n;
 };
 
@@ -39,25 +40,61 @@ name_hash(struct span base)
 	return h;
 }
 
+static void
+chain_uid(struct names *n, struct name *e)
+{
+	struct name **at = &n->by_uid[e->uid % n->size];
+
+	if (e->uid == 0)
+		return;
+	e->uid_next = *at;
+	*at = e;
+}
+
+static void
+unchain_uid(struct names *n, struct name *e)
+{
+	struct name **at = &n->by_uid[e->uid % n->size];
+
+	if (e->uid == 0)
+		return;
+	while (*at != e)
+		at = &(*at)->uid_next;
+	*at = e->uid_next;
+}
+
+static void
+chain_base(struct names *n, struct name *e)
+{
+	struct name **at = &n->by_base[name_hash(span_str(e->base)) % n->size];
+
+	e->base_next = *at;
+	*at = e;
+}
+
 static int
 names_grow(struct names *n)
 {
-	size_t size = n->size == 0 ? 64 : n->size * 2, i;
-	struct name **table = calloc(size, sizeof *table), *e, *next;
+	struct names big = { .size = n->size == 0 ? 64 : n->size * 2, .n = n->n };
+	struct name *e, *next;
+	size_t i;
 
-	if (table == NULL)
+	big.by_base = calloc(big.size, sizeof *big.by_base);
+	big.by_uid = calloc(big.size, sizeof *big.by_uid);
+	if (big.by_base == NULL || big.by_uid == NULL) {
+		free(big.by_base);
+		free(big.by_uid);
 		return PT_ENOMEM;
+	}
 	for (i = 0; i < n->size; i++)
 		for (e = n->by_base[i]; e != NULL; e = next) {
-			size_t at = name_hash(span_str(e->base)) % size;
-
-			next = e->hash_next;
-			e->hash_next = table[at];
-			table[at] = e;
+			next = e->base_next;
+			chain_base(&big, e);
+			chain_uid(&big, e);
 		}
 	free(n->by_base);
-	n->by_base = table;
-	n->size = size;
+	free(n->by_uid);
+	*n = big;
 	return 0;
 }
 
@@ -68,24 +105,41 @@ names_find(const struct names *n, struct span base)
 
 	if (n->size == 0)
 		return NULL;
-	for (e = n->by_base[name_hash(base) % n->size]; e != NULL; e = e->hash_next)
+	for (e = n->by_base[name_hash(base) % n->size]; e != NULL; e = e->base_next)
 		if (span_equal(span_str(e->base), base))
 			return e;
 	return NULL;
 }
 
-/* Rare: a base that only the index knows is asked for first. */
 struct name *
 names_find_uid(const struct names *n, uint32_t uid)
 {
-	struct name *e;
-	size_t i;
+	struct name *e = n->size == 0 || uid == 0 ? NULL : n->by_uid[uid % n->size];
 
-	for (i = 0; i < n->size; i++)
-		for (e = n->by_base[i]; e != NULL; e = e->hash_next)
-			if (e->uid == uid)
-				return e;
-	return NULL;
+	while (e != NULL && e->uid != uid)
+		e = e->uid_next;
+	return e;
+}
+
+void
+names_set_uid(struct names *n, struct name *e, uint32_t uid)
+{
+	unchain_uid(n, e);
+	e->uid = uid;
+	chain_uid(n, e);
+}
+
+void
+names_remove(struct names *n, struct name *e)
+{
+	struct name **at = &n->by_base[name_hash(span_str(e->base)) % n->size];
+
+	while (*at != e)
+		at = &(*at)->base_next;
+	*at = e->base_next;
+	unchain_uid(n, e);
+	n->n--;
+	free(e);
 }
 
 int
@@ -93,7 +147,6 @@ names_add(struct names *n, struct span base, uint32_t flags, uint8_t where)
 {
 	struct name *e = names_find(n, base);
 	struct maildir_name m;
-	size_t at;
 	int rc;
 
 	if (e != NULL) { /* twice: in cur/ it is further on its way */
@@ -117,9 +170,8 @@ names_add(struct names *n, struct span base, uint32_t flags, uint8_t where)
 		e->has_virtual = m.has_virtual;
 		e->virt = m.virt;
 	}
-	at = name_hash(base) % n->size;
-	e->hash_next = n->by_base[at];
-	n->by_base[at] = e;
+	chain_base(n, e);
+	chain_uid(n, e);
 	n->n++;
 	return 0;
 }
@@ -132,7 +184,7 @@ names_each(struct names *n, names_each_f *f, void *arg)
 	int rc = 0;
 
 	for (i = 0; i < n->size && rc == 0; i++)
-		for (e = n->by_base[i]; e != NULL && rc == 0; e = e->hash_next)
+		for (e = n->by_base[i]; e != NULL && rc == 0; e = e->base_next)
 			rc = f(arg, e);
 	return rc;
 }
@@ -148,12 +200,24 @@ names_free(struct names **np)
 		return;
 	for (i = 0; i < n->size; i++)
 		for (e = n->by_base[i]; e != NULL; e = next) {
-			next = e->hash_next;
+			next = e->base_next;
 			free(e);
 		}
 	free(n->by_base);
+	free(n->by_uid);
 	free(n);
 	*np = NULL;
+}
+
+/* A file that was put into cur/ as it was in new/ gets what the standard wants there: paths are made of base and flags. */
+static void
+give_info(int fd, const char *name)
+{
+	char full[MAILDIR_NAME_MAX + 4];
+
+	snprintf(full, sizeof full, "%s:2,", name);
+	if (faccessat(fd, full, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+		(void)renameat(fd, name, fd, full);
 }
 
 static int
@@ -172,8 +236,11 @@ names_read_part(struct names *n, int dir_fd, const char *part, uint8_t where)
 	}
 	while (rc == 0 && (e = readdir(dir)) != NULL)
 		if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-		    maildir_name_parse(span_str(e->d_name), &m))
+		    maildir_name_parse(span_str(e->d_name), &m)) {
+			if (where == 0 && !m.has_info)
+				give_info(fd, e->d_name);
 			rc = names_add(n, (struct span){ (const uint8_t *)e->d_name, m.base }, m.flags, where);
+		}
 	closedir(dir);
 	return rc;
 }
@@ -211,10 +278,13 @@ box_close(struct box *b)
 int
 box_open(struct local *l, struct box *b, bool make)
 {
-	int user_fd, fd;
+	int user_fd, fd, rc;
 
 	if (b->dir_fd >= 0 && (b->index_fd >= 0 || !make))
 		return 0;
+	/* INBOX: its folder is the user's, and may have been there for another mailbox */
+	if (b->dir_fd >= 0 && b->key[0] != '\0' && (rc = maildir_box_mend(b->dir_fd)) != 0)
+		return rc;
 	if (b->dir_fd < 0) {
 		if ((user_fd = maildir_user_open(l->conf.mail_fd, b->user, make)) < 0)
 			return user_fd;
@@ -270,6 +340,7 @@ struct run {
 	struct apply_job *aj;
 	bool replay;
 	struct box *box; /* of the lines */
+	struct span box_id;
 	bool skip;       /* replay: the mailbox is gone by now, or another one */
 	bool files_only; /* replay: its index is lost; the next look at it makes one from the files */
 	struct buf out;  /* lines for its index */
@@ -279,6 +350,7 @@ struct run {
 	char file[64];
 	struct box *from;
 	uint32_t from_uid;
+	struct span from_id;
 };
 
 static const struct store_hint *
@@ -338,61 +410,94 @@ write_all(int fd, const uint8_t *p, size_t n)
 }
 
 static int
-write_body(struct run *r, int dir_fd, const char *path, bool over)
+write_body(struct run *r, int dir_fd, const char *path, const uint8_t *body, bool over)
 {
-	uint8_t *body = malloc(r->octets > 0 ? r->octets : 1);
-	int fd, rc;
+	int fd = maildir_open(dir_fd, path, O_WRONLY | O_TRUNC | (over ? 0 : O_CREAT)), rc;
 
-	if (body == NULL)
-		return PT_ENOMEM;
-	if ((rc = journal_read(r->l->journal, r->aj->a->at.segment, r->aj->a->at.body + r->off, body,
-		     r->octets)) != 0)
-		goto out;
-	if ((fd = maildir_open(dir_fd, path, O_WRONLY | O_TRUNC | (over ? 0 : O_CREAT))) < 0) {
-		rc = fd;
-		goto out;
-	}
+	if (fd < 0)
+		return fd;
 	rc = write_all(fd, body, r->octets);
 	close(fd);
-out:
-	free(body);
 	return rc;
+}
+
+/* Replay: most files are right. */
+static bool
+has_body(struct run *r, const char *path, const uint8_t *body)
+{
+	uint8_t *have = malloc(r->octets + 1);
+	int fd = maildir_open(r->box->dir_fd, path, O_RDONLY);
+	bool same = have != NULL && fd >= 0 &&
+		pread(fd, have, r->octets + 1, 0) == (ssize_t)r->octets && memcmp(have, body, r->octets) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	free(have);
+	return same;
+}
+
+/* In the mail root's .tmp: where its line is in the transaction. */
+static void
+new_name(const struct run *r, const struct index_line *x, char out[PATH_ROOM])
+{
+	snprintf(out, PATH_ROOM, "new-%016llx-%zx", (unsigned long long)r->aj->a->lsn,
+		(size_t)(x->text.p - r->aj->a->whole));
 }
 
 /* First in the mail root's .tmp, then whole in its place. Not in the mailbox's own tmp/: a file system may look for the
  * file's inode near its first folder, and where many files have just been deleted ext4 looks for long (it avoids
  * what was deleted lately: 0.4 ms and more for each file). */
 static int
-place_body(struct run *r, const struct index_line *x, const char *path)
+write_new(struct run *r, const struct index_line *x, const char *path, const uint8_t *body)
 {
-	char tmp[PATH_ROOM];
 	const struct name *e = r->box->names == NULL ? NULL : names_find(r->box->names, x->text);
+	char tmp[PATH_ROOM];
 	int rc;
 
 	if (e != NULL) { /* replay: perhaps with nothing in it; links to it get it, too */
 		box_path(x->text, e->flags, e->where, tmp);
-		if ((rc = write_body(r, r->box->dir_fd, tmp, true)) != PT_ENOENT)
+		if (has_body(r, tmp, body))
+			return 0;
+		if ((rc = write_body(r, r->box->dir_fd, tmp, body, true)) != PT_ENOENT)
 			return rc;
 	}
-	snprintf(tmp, sizeof tmp, "new-%016llx-%zx", (unsigned long long)r->aj->a->lsn,
-		(size_t)(x->text.p - r->aj->a->whole)); /* where its line is in the transaction */
-	if ((rc = write_body(r, r->l->tmp_fd, tmp, false)) != 0)
+	new_name(r, x, tmp);
+	if ((rc = write_body(r, r->l->tmp_fd, tmp, body, false)) != 0)
 		return rc;
 	return maildir_rename(r->l->tmp_fd, tmp, r->box->dir_fd, path);
 }
 
 static int
+place_body(struct run *r, const struct index_line *x, const char *path)
+{
+	uint8_t *body = malloc(r->octets > 0 ? r->octets : 1);
+	int rc;
+
+	if (body == NULL)
+		return PT_ENOMEM;
+	if ((rc = journal_read(r->l->journal, r->aj->a->at.segment, r->aj->a->at.body + r->off, body,
+		     r->octets)) == 0)
+		rc = write_new(r, x, path, body);
+	free(body);
+	return rc;
+}
+
+static int
 place_file(struct run *r, const struct index_line *x, const char *path)
 {
+	int rc;
+
 	/* replay: there under some name, and its octets were flushed before the record */
 	if (r->box->names != NULL && names_find(r->box->names, x->text) != NULL)
 		return 0;
-	return maildir_link(r->l->tmp_fd, r->file, r->box->dir_fd, path);
+	rc = maildir_link(r->l->tmp_fd, r->file, r->box->dir_fd, path);
+	/* replay: a checkpoint had everything and removed it, and the message was removed since */
+	return rc == PT_ENOENT && r->replay ? 0 : rc;
 }
 
 /* The path of a message that is there, below its box's folder. */
 static int
-find_path(struct run *r, struct box *b, uint32_t uid, const struct store_hint *h, char *base, char *path)
+find_path(struct box *b, uint32_t uid, const struct store_hint *h, char *base, char *path)
 {
 	struct name *e = NULL;
 	int rc;
@@ -407,20 +512,7 @@ find_path(struct run *r, struct box *b, uint32_t uid, const struct store_hint *h
 	/* somebody renamed it, or this is a replay */
 	if (b->names == NULL && (rc = names_read(b->dir_fd, &b->names)) != 0)
 		return rc;
-	if (h != NULL) {
-		e = names_find(b->names, span_str(base));
-	} else if ((e = names_find_uid(b->names, uid)) == NULL) {
-		struct index x;
-		bool found;
-		uint32_t i;
-
-		if ((rc = box_index(r->l, b, false, &x)) != 0)
-			return rc;
-		i = index_find(&x, uid, &found);
-		if (found && box_base(b, x.msgs[i].line, uid, base) == 0)
-			e = names_find(b->names, span_str(base));
-		index_fini(&x);
-	}
+	e = h != NULL ? names_find(b->names, span_str(base)) : names_find_uid(b->names, uid);
 	if (e == NULL)
 		return PT_ENOENT;
 	snprintf(base, MAILDIR_BASE_MAX + 1, "%s", e->base);
@@ -435,27 +527,196 @@ names_forget(struct box *b, bool replay)
 		names_free(&b->names);
 }
 
+/* --- before a replay -------------------------------------------------------------------------------------- */
+
+/* Replay: from now on the UID means that name. A file that others brought may have any U= of its own. */
+static void
+claim(struct box *b, const struct index_line *x)
+{
+	struct name *e = names_find(b->names, x->text);
+
+	if (e != NULL)
+		names_set_uid(b->names, e, x->uid);
+}
+
+static int
+forget_uid(void *arg, struct name *e)
+{
+	names_set_uid(arg, e, 0);
+	return 0;
+}
+
+/* The names that the index has say which UID they are, also of messages that are gone from it. */
+static int
+claim_all(struct box *b)
+{
+	struct index_line x;
+	struct span s;
+	uint8_t *text;
+	size_t used;
+	bool bad;
+	int rc = read_whole(b->index_fd, &text, &s.n);
+
+	if (rc != 0)
+		return rc;
+	names_each(b->names, forget_uid, b->names);
+	for (s.p = text; (used = index_line_parse(s, &x, &bad)) > 0; s.p += used, s.n -= used)
+		if (x.kind == '+')
+			claim(b, &x);
+	free(text);
+	return 0;
+}
+
+/* Before the first line of a replay: what is in the index, and which files are there. */
+static int
+prepare_replay(struct run *r, struct box *b)
+{
+	struct index x;
+	int rc;
+
+	if (b->names != NULL)
+		return 0;
+	b->uidnext = 0;
+	b->modseq = 0;
+	if (b->index_fd >= 0) {
+		if ((rc = box_index(r->l, b, true, &x)) != 0)
+			return rc;
+		b->uidnext = x.uidvalidity != 0 ? x.uidnext : 0;
+		b->modseq = x.modseq;
+		memcpy(b->id, x.id, sizeof b->id);
+		index_fini(&x);
+	}
+	if ((rc = names_read(b->dir_fd, &b->names)) == 0 && b->uidnext != 0)
+		rc = claim_all(b);
+	return rc;
+}
+
+/* --- what was removed and may still be needed ------------------------------------------------------------- */
+
+#define GONE "gone-" /* <lsn>-<mailbox id>-<uid> */
+#define GRAVE_ROOM 80
+
+static void
+grave_name(char out[GRAVE_ROOM], uint64_t lsn, struct span id, uint32_t uid)
+{
+	snprintf(out, GRAVE_ROOM, GONE "%016llx-%.*s-%08x", (unsigned long long)lsn, (int)id.n, (const char *)id.p, uid);
+}
+
+/* What follows the LSN; NULL: no grave. */
+static const char *
+grave_parse(const char *name, uint64_t *lsn_out)
+{
+	size_t n = strlen(GONE);
+
+	if (strncmp(name, GONE, n) != 0 || strlen(name) < n + 17 || !hex_get((const uint8_t *)name + n, 16, lsn_out))
+		return NULL;
+	return name + n + 17;
+}
+
+struct names *
+graves_read(int tmp_fd)
+{
+	struct names *n = calloc(1, sizeof *n);
+	struct dirent *e;
+	const char *what;
+	uint64_t lsn;
+	DIR *dir;
+	int fd, rc = 0;
+
+	if (n == NULL || (fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return n;
+	if ((dir = fdopendir(fd)) == NULL) {
+		close(fd);
+		return n;
+	}
+	while (rc == 0 && (e = readdir(dir)) != NULL)
+		if ((what = grave_parse(e->d_name, &lsn)) != NULL &&
+		    (rc = names_add(n, span_str(what), 0, 0)) == 0)
+			names_find(n, span_str(what))->size = lsn;
+	closedir(dir);
+	if (rc != 0)
+		names_free(&n);
+	return n;
+}
+
+void
+graves_clear(int tmp_fd, uint64_t below)
+{
+	int fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dirent *e;
+	uint64_t lsn;
+	DIR *dir;
+
+	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((e = readdir(dir)) != NULL)
+		if (grave_parse(e->d_name, &lsn) != NULL && lsn < below)
+			(void)unlinkat(fd, e->d_name, 0);
+	closedir(dir);
+}
+
+/* Replay: the source is gone; perhaps it was still there when the record was made, and the copy is not on the disk. */
+static int
+link_grave(struct run *r, int to_fd, const char *to)
+{
+	const struct name *grave;
+	char name[GRAVE_ROOM];
+
+	if (r->l->graves == NULL)
+		return PT_ENOENT;
+	snprintf(name, sizeof name, "%.*s-%08x", (int)r->from_id.n, (const char *)r->from_id.p, r->from_uid);
+	if ((grave = names_find(r->l->graves, span_str(name))) == NULL)
+		return PT_ENOENT;
+	grave_name(name, grave->size, r->from_id, r->from_uid);
+	return maildir_link(r->l->tmp_fd, name, to_fd, to);
+}
+
+/* --- copies ------------------------------------------------------------------------------------------------ */
+
+static int
+link_source(struct run *r, int to_fd, const char *to)
+{
+	char base[MAILDIR_BASE_MAX + 1], from[PATH_ROOM];
+	const struct store_hint *h = next_hint(r, r->from_uid);
+	int rc = box_open(r->l, r->from, false);
+
+	if (rc == 0)
+		rc = find_path(r->from, r->from_uid, h, base, from);
+	if (rc == 0)
+		rc = maildir_link(r->from->dir_fd, from, to_fd, to);
+	names_forget(r->from, r->replay);
+	return rc == PT_ENOENT && r->replay ? link_grave(r, to_fd, to) : rc;
+}
+
+/* Replay: the source has the right octets by now, the copy may be another file without them, under any flags. */
+static int
+place_copy_again(struct run *r, const struct index_line *x, const char *path)
+{
+	const struct name *e = r->box->names == NULL ? NULL : names_find(r->box->names, x->text);
+	char tmp[PATH_ROOM], there[PATH_ROOM];
+	int rc;
+
+	new_name(r, x, tmp);
+	(void)unlinkat(r->l->tmp_fd, tmp, 0);
+	if ((rc = link_source(r, r->l->tmp_fd, tmp)) != 0)
+		return rc;
+	if (e != NULL)
+		box_path(x->text, e->flags, e->where, there);
+	rc = maildir_rename(r->l->tmp_fd, tmp, r->box->dir_fd, e != NULL ? there : path);
+	(void)unlinkat(r->l->tmp_fd, tmp, 0); /* two names of one file: a rename does nothing */
+	return rc;
+}
+
 static int
 place_copy(struct run *r, const struct index_line *x, const char *path)
 {
-	char base[MAILDIR_BASE_MAX + 1], from[PATH_ROOM], there[PATH_ROOM];
-	const struct store_hint *h = next_hint(r, r->from_uid);
-	const struct name *e = r->box->names == NULL ? NULL : names_find(r->box->names, x->text);
-	int rc;
+	int rc = r->replay ? place_copy_again(r, x, path) : link_source(r, r->box->dir_fd, path);
 
-	if ((rc = box_open(r->l, r->from, false)) != 0)
-		return rc;
-	rc = find_path(r, r->from, r->from_uid, h, base, from);
-	names_forget(r->from, r->replay);
-	if (rc != 0)
-		return rc;
-	if (e != NULL) { /* replay: under the name that it has by now */
-		box_path(x->text, e->flags, e->where, there);
-		path = there;
-	}
-	if (r->replay)
-		(void)!maildir_unlink(r->box->dir_fd, path); /* the source is right by now, a copy may not be */
-	return maildir_link(r->from->dir_fd, from, r->box->dir_fd, path);
+	/* others took it: the next scan says so; replay: done before, and the source has gone since */
+	return rc == PT_ENOENT ? 0 : rc;
 }
 
 static int
@@ -489,8 +750,6 @@ add_message(struct run *r, const struct index_line *x)
 		break;
 	case SOURCE_COPY:
 		rc = place_copy(r, x, path);
-		if (rc == PT_ENOENT) /* replay: done before, and the source has gone since; or others took it */
-			return 0;
 		break;
 	case SOURCE_THERE:
 	case SOURCE_NONE:
@@ -507,7 +766,7 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 	char base[MAILDIR_BASE_MAX + 1], from[PATH_ROOM], to[PATH_ROOM];
 	const struct store_hint *h = next_hint(r, uid);
 	struct name *e;
-	int rc = find_path(r, r->box, uid, h, base, from);
+	int rc = find_path(r->box, uid, h, base, from);
 
 	if (rc == 0) {
 		box_path(span_str(base), flags, 0, to);
@@ -522,16 +781,26 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 	return rc == PT_ENOENT ? 0 : rc; /* others took it away: the next scan says so */
 }
 
+/* Into .tmp first: what was copied from it may not be on the disk yet, and which of two folders' changes comes there
+ * first is the file system's choice. */
 static int
 remove_message(struct run *r, uint32_t uid)
 {
-	char base[MAILDIR_BASE_MAX + 1], path[PATH_ROOM];
+	char base[MAILDIR_BASE_MAX + 1], path[PATH_ROOM], grave[GRAVE_ROOM];
 	const struct store_hint *h = next_hint(r, uid);
-	int rc = find_path(r, r->box, uid, h, base, path);
+	struct name *e;
+	int rc = find_path(r->box, uid, h, base, path);
 
+	if (rc == 0) {
+		grave_name(grave, r->aj->a->lsn, r->box_id, uid);
+		if ((rc = maildir_rename(r->box->dir_fd, path, r->l->tmp_fd, grave)) == PT_EIO)
+			rc = maildir_unlink(r->box->dir_fd, path); /* another file system */
+		if (rc == 0 && r->replay) /* the same file may lie there: two names of one, and a rename does nothing */
+			(void)!maildir_unlink(r->box->dir_fd, path);
+		if (r->box->names != NULL && (e = names_find(r->box->names, span_str(base))) != NULL)
+			names_remove(r->box->names, e);
+	}
 	names_forget(r->box, r->replay);
-	if (rc == 0)
-		rc = maildir_unlink(r->box->dir_fd, path);
 	return rc == PT_ENOENT ? 0 : rc;
 }
 
@@ -575,6 +844,7 @@ line_there(const struct box *b, const struct index_line *x)
 	case '+':
 		return x->uid < b->uidnext;
 	case 'U':
+		return x->uid <= b->uidnext;
 	case 'L':
 		return true;
 	default:
@@ -594,9 +864,11 @@ index_line(struct run *r, const struct record_line *line)
 		return rc;
 	if (x.kind == 'P' && !r->replay && ftruncate(r->box->index_fd, 0) != 0) /* what was there could not be read */
 		return maildir_error(errno);
-	if (x.kind == '+')
+	if (x.kind == '+') {
 		rc = add_message(r, &x);
-	else if (x.kind == '=' || x.kind == '-')
+		if (r->replay && r->box->names != NULL)
+			claim(r->box, &x);
+	} else if (x.kind == '=' || x.kind == '-')
 		rc = each_of_set(r, &x);
 	else if (x.kind == 'k')
 		rc = note_keyword(r, &x);
@@ -605,30 +877,11 @@ index_line(struct run *r, const struct record_line *line)
 	if (r->replay) {
 		if (x.kind == 'P')
 			memcpy(r->box->id, x.guid.p, 32);
-		r->box->uidnext = x.kind == '+' ? x.uid + 1 : r->box->uidnext == 0 ? 1 : r->box->uidnext;
+		r->box->uidnext = x.kind == '+' ? x.uid + 1 : x.kind == 'U' ? x.uid
+			: r->box->uidnext == 0 ? 1 : r->box->uidnext;
 		r->box->modseq = x.modseq > r->box->modseq ? x.modseq : r->box->modseq;
 	}
 	return buf_append(&r->out, line->raw.p, line->raw.n);
-}
-
-/* Before the first line of a replay: what is in the index, and which files are there. */
-static int
-prepare_replay(struct run *r, struct box *b)
-{
-	struct index x;
-	int rc;
-
-	if (b->names != NULL)
-		return 0;
-	if (b->index_fd >= 0) {
-		if ((rc = box_index(r->l, b, true, &x)) != 0)
-			return rc;
-		b->uidnext = x.uidvalidity != 0 ? x.uidnext : 0;
-		b->modseq = x.modseq;
-		memcpy(b->id, x.id, sizeof b->id);
-		index_fini(&x);
-	}
-	return names_read(b->dir_fd, &b->names);
 }
 
 static bool
@@ -660,8 +913,11 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 	if (r->box != NULL && (rc = flush_lines(r)) != 0)
 		return rc;
 	r->box = box_of(r, line->word[0], line->word[1]);
+	r->box_id = line->word[2];
 	if (!r->replay)
 		names_free(&r->box->names);
+	else if (make && r->box->names == NULL)
+		box_close(r->box); /* to make what of its folders is missing */
 	r->box->clean = false;
 	rc = box_open(r->l, r->box, make);
 	/* somebody took cur/, new/ or tmp/ away, which must not keep the journal full for all others */
@@ -881,6 +1137,8 @@ source_line(struct run *r, const struct record_line *line)
 		r->source = SOURCE_COPY;
 		r->from = box_of(r, line->word[0], line->word[1]);
 		r->from->clean = false;
+		if (!r->replay)
+			names_free(&r->from->names);
 		PT_ASSERT(record_number(line->word[2], &uid));
 		if (r->replay && !is_same_box(r, r->from, line->word[3])) { /* deleted since: the copy was flushed before */
 			r->source = SOURCE_THERE;
@@ -888,6 +1146,7 @@ source_line(struct run *r, const struct record_line *line)
 			return 0;
 		}
 		r->from_uid = (uint32_t)uid;
+		r->from_id = line->word[3];
 		return 0;
 	default:
 		r->source = SOURCE_THERE;

@@ -280,7 +280,7 @@ read_uidlist(struct scan_job *j, struct names *n)
 			name = (struct span){ at + 2, line.n - (size_t)(at + 2 - line.p) };
 			if (maildir_name_parse(name, &m) &&
 			    (e = names_find(n, (struct span){ name.p, m.base })) != NULL)
-				e->uid = uid;
+				names_set_uid(n, e, uid);
 		}
 	}
 	free(p);

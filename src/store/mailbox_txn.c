@@ -329,7 +329,7 @@ look(struct mb_txn *t, struct mb_op *op)
 		to = mailbox_find(t->mbs, op->user, op->key2);
 		if (mb->state != MB_READY)
 			return no(t, STORE_NOTFOUND, "the mailbox is gone");
-		if (to == NULL || to->state != MB_READY)
+		if (to == NULL || (to->state != MB_READY && strcmp(op->key2, "INBOX") != 0))
 			return no(t, STORE_NOTFOUND, "there is no such mailbox");
 		if (op->move)
 			return LOOK_ON;
@@ -479,6 +479,8 @@ write_copy(struct writing *w, struct mb_op *op, struct uidset_writer *uids, stru
 		for (i = index_find(&from->x, r.first, &found); i < from->x.n && from->x.msgs[i].uid <= r.last &&
 		     from->x.msgs[i].uid <= last && w->rc == 0; i++) {
 			m = from->x.msgs[i]; /* a copy within a mailbox may move the array */
+			if (to->state == MB_NONE)
+				create(w, to);
 			(void)writing_box(w, to);
 			copy_one(w, from, &m, uids);
 			uidset_add(sources, m.uid);

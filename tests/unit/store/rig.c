@@ -188,6 +188,17 @@ rig_settle(struct rig *r)
 		turn(r, r->kind == RIG_LOCAL ? 5 : 0);
 }
 
+void
+rig_checkpoint(struct rig *r)
+{
+	rig_settle(r);
+	(void)r->be->ops->tick(r->be, 1);
+	(void)r->be->ops->tick(r->be, 60000);
+	rig_settle(r);
+	(void)r->be->ops->tick(r->be, 120000);
+	rig_settle(r);
+}
+
 static void
 done(struct mb_txn *t, const struct mb_reply *reply)
 {
@@ -391,4 +402,21 @@ rig_shell(struct rig *r, const char *command)
 
 	snprintf(line, sizeof line, "cd %s && { %s; }", r->dir, command);
 	CU_ASSERT_EQUAL_FATAL(system(line), 0);
+}
+
+static void
+scanned(void *arg, enum store_rc rc)
+{
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	*(bool *)arg = true;
+}
+
+void
+rig_scan(struct rig *r, const char *user, const char *key)
+{
+	bool done = false;
+
+	mb_rescan(r->mbs, user, key, scanned, &done);
+	wait_for(r, &done);
+	rig_settle(r);
 }

@@ -32,6 +32,11 @@ void rig_close(struct rig *r);
 /* Carries out all that is under way. */
 void rig_settle(struct rig *r);
 
+/* A checkpoint, and the segments that it covers are recycled. */
+void rig_checkpoint(struct rig *r);
+/* Looks for what others did. */
+void rig_scan(struct rig *r, const char *user, const char *key);
+
 struct rig_reply {
 	bool done;
 	enum store_rc rc;

@@ -215,7 +215,7 @@ test_room(void)
 	CU_ASSERT_EQUAL(used, 3);
 	CU_ASSERT_TRUE(journal_recyclable(j, 2));
 	CU_ASSERT_FALSE(journal_recyclable(j, 1));
-	CU_ASSERT_EQUAL(journal_recycle(j, 2, &diag), 0);
+	CU_ASSERT_EQUAL(journal_recycle(j, 2, 9, &diag), 0);
 	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
 	CU_ASSERT_EQUAL(journal_flush(j), 0);
 	CU_ASSERT_EQUAL(put(j, "y\n", SEGMENT), PT_ETOOBIG);
@@ -224,6 +224,37 @@ test_room(void)
 	CU_ASSERT_EQUAL(s.n, 3);
 	CU_ASSERT_EQUAL(s.first, 2);
 	CU_ASSERT_EQUAL(s.last, 4);
+	journal_close(&j);
+	folder_end();
+}
+
+/* Freed one at a time, in the order of the records and not of the slots: what a kill leaves has no hole. */
+static void
+test_recycled_in_order(void)
+{
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps, lsn = 1, first;
+	struct diag diag;
+	int i;
+
+	folder_new();
+	j = open_journal(4, &s, &gaps);
+	for (i = 0; i < 11; i++, lsn++) { /* each goes into a segment of its own */
+		if (lsn > 3)
+			CU_ASSERT_EQUAL(journal_recycle(j, lsn - 2, 1, &diag), 0);
+		CU_ASSERT_EQUAL_FATAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+	}
+	first = lsn - 3;
+	for (i = 0; i < 2; i++, first++) {
+		journal_close(&j);
+		j = open_journal(4, &s, &gaps);
+		CU_ASSERT_EQUAL(gaps, 0);
+		CU_ASSERT_EQUAL(s.first, first);
+		CU_ASSERT_EQUAL(s.last, lsn - 1);
+		CU_ASSERT_EQUAL(journal_recycle(j, lsn, 1, &diag), 0);
+	}
 	journal_close(&j);
 	folder_end();
 }
@@ -390,6 +421,7 @@ static const struct test_row rows[] = {
 	{ "CRC-32C", test_crc },
 	{ "records", test_records },
 	{ "room", test_room },
+	{ "recycled in order", test_recycled_in_order },
 	{ "torn at every octet", test_torn },
 	{ "segments exchanged and lost", test_segments },
 	{ "a flush that failed", test_failed },

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define USER "alice@example.test"
 
@@ -421,6 +422,135 @@ test_links(void)
 	rig_close(&r);
 }
 
+static void
+must(struct rig *r, struct mb_txn *t)
+{
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
+}
+
+/* A mailbox as files, for what the index does not say. */
+static void
+files_are(struct rig *r, const char *folder, const char *want)
+{
+	char command[512];
+
+	snprintf(command, sizeof command, "(cd 'mail/" USER "/Maildir/%s' && "
+		"test \"$(find new cur -type f | wc -l)\" = '%s') || touch differs", folder, want);
+	rig_shell(r, command);
+	CU_ASSERT_NOT_EQUAL(faccessat(r->dir_fd, "differs", F_OK, 0), 0);
+	rig_shell(r, "rm -f differs");
+}
+
+/* Killed again and again: what was removed is removed, whichever of its names the files had by then. */
+static void
+test_replayed_twice(void)
+{
+	struct rig r = { .segments = 0 };
+	int i;
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(&r, rig_copy(USER, "INBOX", "1", "A", false));
+	must(&r, rig_copy(USER, "INBOX", "1", "A", false));
+	must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN | STORE_DELETED));
+	must(&r, rig_expunge(USER, "A", "1"));
+	must(&r, rig_flags(USER, "A", "2", STORE_FLAGS_ADD, STORE_FLAGGED));
+	must(&r, rig_copy(USER, "A", "2", "INBOX", true));
+	for (i = 0; i < 3; i++) {
+		rig_restart(&r);
+		is(&r, "A", "");
+		is(&r, "INBOX", "1 N:one 2 F:one");
+		files_are(&r, ".A", "0");
+		files_are(&r, ".", "2");
+	}
+	rig_close(&r);
+}
+
+/* Moved and removed from where it was, and the disk has the second, not the first. */
+static void
+test_source_went_first(void)
+{
+	static const char *const undo[] = { "cd mail/" USER "/Maildir && rm .A/*/*U=1*",
+		"cd mail/" USER "/Maildir && rm .A/*/*U=1* && sed -i '$d' .A/postern-index" };
+	struct rig r;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(undo); i++) {
+		memset(&r, 0, sizeof r);
+		rig_open(&r, RIG_LOCAL);
+		must(&r, rig_add(NULL, USER, "INBOX", "one"));
+		must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+		must(&r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
+		must(&r, rig_copy(USER, "INBOX", "1", "B", true));
+		rig_checkpoint(&r); /* the octets are in the journal no more */
+		must(&r, rig_copy(USER, "B", "1", "A", true));
+		is(&r, "A", "1 N:one");
+		rig_stop(&r);
+		rig_shell(&r, undo[i]);
+		rig_start(&r);
+		is(&r, "A", "1 N:one");
+		is(&r, "B", "");
+		rig_close(&r);
+	}
+}
+
+/* Another program moved a file here with the U= that it had elsewhere: a replay must not take it for ours. */
+static void
+test_misleading_name(void)
+{
+	struct rig r = { .segments = 0 };
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(&r, rig_add(NULL, USER, "A", "two"));
+	must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_DELETED));
+	rig_settle(&r);
+	rig_shell(&r, "cd mail/" USER "/Maildir && mv new/*U=1 .A/cur/");
+	rig_scan(&r, USER, "A");
+	is(&r, "A", "1 T:two 2 :one");
+	must(&r, rig_expunge(USER, "A", "1"));
+	rig_restart(&r);
+	rig_scan(&r, USER, "A");
+	is(&r, "A", "2 :one");
+	rig_close(&r);
+}
+
+/* The folder of INBOX is there as soon as another mailbox is. */
+static void
+test_inbox_comes_late(void)
+{
+	struct rig r = { .segments = 0 };
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(&r, rig_add(NULL, USER, "A", "one"));
+	rig_settle(&r);
+	is(&r, "INBOX", "");
+	must(&r, rig_add(NULL, USER, "INBOX", "two"));
+	is(&r, "INBOX", "1 N:two");
+	rig_close(&r);
+}
+
+static void
+do_copy_to_inbox(struct rig *r)
+{
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_add(NULL, USER, "A", "one"));
+	must(r, rig_copy(USER, "A", "1", "INBOX", false));
+	is(r, "INBOX", "1 N:one");
+	CU_ASSERT_EQUAL(rig_commit(r, rig_copy(USER, "A", "1", "B", false)).rc, STORE_NOTFOUND);
+	rig_restart(r);
+	is(r, "INBOX", "1 N:one");
+}
+
+static void
+test_copy_to_inbox(void)
+{
+	each(do_copy_to_inbox);
+}
+
 static const struct test_row tests[] = {
 	{ "add", test_add },
 	{ "flags", test_flags },
@@ -433,6 +563,11 @@ static const struct test_row tests[] = {
 	{ "failures", test_failures },
 	{ "what did not reach the files", test_lost_files },
 	{ "links in a mailbox", test_links },
+	{ "carried out again, twice", test_replayed_twice },
+	{ "a source that went before its copy came", test_source_went_first },
+	{ "a name that says another UID", test_misleading_name },
+	{ "INBOX after another mailbox", test_inbox_comes_late },
+	{ "a copy to INBOX makes it", test_copy_to_inbox },
 };
 
 TEST_MAIN("store/mailbox", tests)
