@@ -1,0 +1,185 @@
+"""tests/crash/powerloss.py - what a loss of power takes away.
+
+`Recording(folder)` makes the files that powerloss.c (see there) records into. After the recorded processes have been
+killed, `strike(roots, rng)` changes the files below the folders `roots` into what might be on the disk: all
+that a completed flush covers is there, and everything else is as the disk's mood has it:
+
+- octets that no fsync, fdatasync or syncfs covers: kept, zeros, garbage, or the file ends before them;
+- names (made, linked, renamed, removed) that no fsync of their folder and no syncfs covers: a file system with a
+  journal keeps their order, so those after a random point are undone, last first. In every other strike it has
+  none: each is undone or not as it comes, where that can still be done.
+
+Returns a dictionary of what was done, for the log of a round."""
+
+import os
+import struct
+
+MAGIC = 0x31534F4C52575031
+RECORDS = 1 << 20
+SIZE = 320
+WRITE, TRUNCATE, FLUSH, SYNCFS, CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR = range(1, 11)
+NAMES = (CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR)
+LAYOUT = struct.Struct('<4I7Q96s96s')
+
+
+class Record:
+    """One line of the recording."""
+
+    def __init__(self, index, fields):
+        self.index = index
+        (whole, self.kind, done, failed, self.dev, self.ino, self.dir, self.dir2, self.a, self.b,
+         self.thread, name, name2) = fields
+        self.whole, self.done, self.failed = bool(whole), bool(done), bool(failed)
+        self.name = os.fsdecode(name.split(b'\0')[0])
+        self.name2 = os.fsdecode(name2.split(b'\0')[0])
+
+
+class Recording:
+    def __init__(self, folder):
+        self.folder = folder
+        self.graves = os.path.join(folder, 'graves')
+        self.log = os.path.join(folder, 'log')
+        os.makedirs(self.graves, exist_ok=True)
+        os.chmod(folder, 0o755)
+        os.chmod(self.graves, 0o777)
+        self.reset()
+
+    def reset(self):
+        """Begins anew: what was written until now is on the disk."""
+        for name in os.listdir(self.graves):
+            os.unlink(os.path.join(self.graves, name))
+        if os.path.exists(self.log):
+            os.unlink(self.log)
+        with open(self.log, 'wb') as f:
+            os.fchmod(f.fileno(), 0o666)
+            f.write(struct.pack('<QQQ', MAGIC, 0, 0))
+            f.truncate(SIZE + RECORDS * SIZE)
+
+    def records(self):
+        with open(self.log, 'rb') as f:
+            count = min(struct.unpack('<QQQ', f.read(24))[1], RECORDS)
+            f.seek(SIZE)
+            octets = f.read(count * SIZE)
+        for i in range(count):
+            r = Record(i, LAYOUT.unpack_from(octets, i * SIZE))
+            if r.whole:
+                yield r
+
+    # --- what is durable -----------------------------------------------------------------------------
+
+    def strike(self, roots, rng):
+        records = list(self.records())
+        # a flush covers what had begun before it began; only one that has returned counts
+        synced = {}
+        flushed = {}
+        for r in records:
+            if r.kind == SYNCFS and r.done:
+                synced[r.dev] = r.index
+            elif r.kind == FLUSH and r.done:
+                flushed[r.ino] = r.index
+        sync = max(synced.values(), default=-1)  # all is on one file system
+        done = {'records': len(records), 'undone': 0, 'torn': 0, 'octets': 0}
+        self.undo_names([r for r in records if r.kind in NAMES and r.done and r.index > sync],
+                        flushed, roots, rng, done)
+        self.tear_data([r for r in records if r.kind in (WRITE, TRUNCATE) and r.index > sync
+                        and r.index > flushed.get(r.ino, -1)], roots, rng, done)
+        return done
+
+    def undo_names(self, ops, flushed, roots, rng, done):
+        def durable(r):
+            dirs = [r.dir] + ([r.dir2] if r.kind in (LINK, RENAME) else [])
+            return all(flushed.get(d, -1) > r.index for d in dirs)
+
+        ops = [r for r in ops if not durable(r)]
+        if not ops:
+            return
+        ordered = rng.random() < 0.5
+        cut = rng.randrange(len(ops) + 1)
+        folders = self.folders(roots)
+        for i in range(len(ops) - 1, -1, -1):
+            if (i >= cut) if ordered else (rng.random() < 0.5):
+                done['undone'] += self.undo(ops[i], folders)
+                if self.is_folder:  # one came, went, or is elsewhere now
+                    folders = self.folders(roots)
+
+    def folders(self, roots):
+        """Paths of all folders by inode."""
+        paths = {}
+        for root in roots:
+            for path, _, _ in os.walk(root):
+                paths[os.stat(path).st_ino] = path
+        return paths
+
+    def undo(self, r, folders):
+        self.is_folder = r.kind in (MKDIR, RMDIR)
+
+        def path(inode, name):
+            if name.startswith('/'):
+                return name
+            return os.path.join(folders[inode], name)
+
+        try:
+            if r.kind == CREATE:
+                os.unlink(path(r.dir, r.name))
+            elif r.kind == LINK:
+                os.unlink(path(r.dir2, r.name2))
+            elif r.kind == MKDIR:
+                os.rmdir(path(r.dir, r.name))
+            elif r.kind == RMDIR:
+                os.mkdir(path(r.dir, r.name), 0o700)
+            elif r.kind == UNLINK:
+                if not r.b or os.path.lexists(path(r.dir, r.name)):
+                    return 0
+                os.link(os.path.join(self.graves, str(r.b)), path(r.dir, r.name))
+            elif r.kind == RENAME:
+                old, new = path(r.dir, r.name), path(r.dir2, r.name2)
+                if os.path.lexists(old):
+                    return 0
+                os.rename(new, old)
+                self.is_folder = os.path.isdir(old)
+                if r.b:
+                    os.link(os.path.join(self.graves, str(r.b)), new)
+        except (KeyError, OSError):
+            return 0  # what came later, and stays, is in its way
+        return 1
+
+    def tear_data(self, ops, roots, rng, done):
+        paths = {}
+        for root in list(roots) + [self.graves]:
+            for folder, _, files in os.walk(root):
+                for name in files:
+                    path = os.path.join(folder, name)
+                    paths.setdefault(os.lstat(path).st_ino, path)
+        torn = {}
+        for r in ops:
+            torn.setdefault(r.ino, []).append(r)
+        for ino, writes in torn.items():
+            if ino in paths:
+                done['torn'] += 1
+                self.tear(paths[ino], writes, rng, done)
+
+    def tear(self, path, writes, rng, done):
+        size = os.path.getsize(path)
+        with open(path, 'r+b') as f:
+            for r in writes:
+                if r.kind != WRITE:
+                    continue
+                start, end = r.a, min(r.a + r.b, size)
+                if start >= end:
+                    continue
+                mood = rng.random()
+                if mood < 0.25:
+                    continue
+                start = rng.randrange(start, end)  # the sectors before it have been written
+                n = end - start
+                f.seek(start)
+                if mood < 0.5:
+                    f.write(b'\0' * n)
+                elif mood < 0.85:
+                    f.write(rng.randbytes(n))
+                elif end == size:
+                    f.truncate(start)
+                    size = start
+                else:
+                    f.write(rng.randbytes(n))
+                done['octets'] += n
