@@ -1,66 +1,14 @@
 /* tls/tls_session.c - handshake, records, alerts and the end of a session. */
 #include "tls/tls_session.h"
 
-#include "tls/tls_judge.h"
+#include "tls/tls_session_impl.h"
 
 #include <errno.h>
-#include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAF_HASH 32 /* SHA-256 */
-#define NO_CERTIFICATES_12 6 /* octets of a Certificate message without one: RFC 5246 §7.4.6 says 3; GnuTLS takes 6 */
-#define NO_CERTIFICATES_13 4 /* and with an empty context: RFC 8446 §4.4.2 */
-#define E_STALE GNUTLS_E_APPLICATION_ERROR_MIN /* our own, of the hook below */
-#define RECORD_HEADER 5
 #define HOST_MAX 256 /* octets of a host name with a NUL; a longer one is none */
 #define CONTENT_ALERT 21 /* RFC 8446 §5.1 */
-#define KEY_UPDATE 24 /* RFC 8446 §4; GnuTLS has no public name for it */
-#define HANDSHAKE_MAX (128 * 1024) /* octets of a whole handshake, ours included: GnuTLS's own default */
-
-#define HELLO_MAX (TLS_CLIENT_CHAIN_MAX + TLS_TICKET_WRAP_MAX) /* octets of a ClientHello with a ticket */
-#define HELLO_RECORDS_MAX (HELLO_MAX + 4 * (RECORD_HEADER + 4))
-
-struct tls_session {
-	gnutls_session_t g;
-	struct tls_cred *cred; /* our reference */
-	struct tls_cred *trust; /* what client certificates are judged by, our reference; NULL: cred */
-	struct tls_transport transport;
-	struct tls_peer peer; /* subject and names of the client certificate */
-	struct tls_facts facts;
-	struct tls_failure failure;
-	tls_choose_f *choose; /* NULL: the domain is given, or has been chosen */
-	void *choose_arg;
-	const char *const *alpn; /* NULL: whatever the client names */
-	unsigned key_updates; /* received */
-	uint8_t leaf[LEAF_HASH];     /* of the client's certificate; zeros: none */
-	enum tls_verdict verdict;    /* of the handshake under way */
-	bool done;       /* handshake complete, facts valid */
-	bool again;      /* done once, and another handshake is under way */
-	bool hello_seen;
-	bool shown;      /* a certificate, in this handshake */
-	bool has_peer;   /* the first handshake proved the chain that GnuTLS shows: see verdict_now() */
-	bool anew;       /* a handshake that was begun again, without tickets: see begin_anew() */
-	struct buf hello; /* records of the ClientHello, until we know that it need not be read again */
-	bool judged;     /* in this handshake, by the callback */
-	bool dead;       /* no record can be sent any more */
-	bool bye_sent;
-	bool sending;    /* GnuTLS holds a record that the transport did not take */
-	bool ended;      /* the transport has nothing more to read */
-	bool fed;        /* the last read from the transport brought octets or the end */
-	bool tickets;    /* are taken and given */
-	bool ticket_came; /* with the ClientHello, */
-	uint8_t ticket_name[TLS_TICKET_NAME_SIZE]; /* of the key that sealed it */
-	uint64_t ticket_tag; /* of the key that tickets are sealed with here */
-	bool told;       /* the ClientHello that is read anew was told of */
-	bool alert_next; /* what is read next is the body of an alert in plaintext */
-	bool alert_seen;
-	uint8_t alert_plain; /* its number, then */
-	struct tls_offer offer;
-	unsigned status; /* of the chain, as GnuTLS verified it */
-	unsigned tickets_due;   /* to be sent with the first record */
-	unsigned tickets_given; /* and not reported yet */
-};
 
 /* In TLS 1.3 a client that does not like our certificate may say so when it has no keys to say it with yet (OpenSSL
  * does): in plaintext, and GnuTLS only finds that it does not decrypt. GnuTLS reads header and body of a record
@@ -72,7 +20,7 @@ look_for_alert(struct tls_session *s, const uint8_t *p, size_t n)
 		s->alert_seen = true;
 		s->alert_plain = p[1];
 	}
-	s->alert_next = n == RECORD_HEADER && p[0] == CONTENT_ALERT && p[3] == 0 && p[4] == 2;
+	s->alert_next = n == TLS_RECORD_HEADER && p[0] == CONTENT_ALERT && p[3] == 0 && p[4] == 2;
 }
 
 static ssize_t
@@ -123,225 +71,6 @@ vec_push(gnutls_transport_ptr_t arg, const giovec_t *iov, int count)
 			break;
 	}
 	return sum;
-}
-
-/* --- tickets that are opened and not taken ---------------------------------------------------- */
-
-/* GnuTLS puts the chain that a ticket holds into the session as soon as the ticket is opened, and leaves it there
- * when it does not resume after all: the ticket is too old, is for another host name, another hash, or
- * without extended master secret. A full handshake follows, in which the client proves nothing of it. Everybody on
- * the way can read a ticket off the wire; so such a chain must not count, and no ticket must be made
- * with it in the session. */
-static bool
-has_chain(const struct tls_session *s)
-{
-	unsigned n = 0;
-
-	return gnutls_certificate_get_peers(s->g, &n) != NULL && n > 0;
-}
-
-/* The leaf of the chain that GnuTLS shows, in few octets: zeros for none. */
-static int
-hash_leaf(const struct tls_session *s, uint8_t out[LEAF_HASH])
-{
-	const gnutls_datum_t *raw;
-	unsigned n = 0;
-
-	memset(out, 0, LEAF_HASH);
-	if ((raw = gnutls_certificate_get_peers(s->g, &n)) == NULL || n == 0)
-		return 0;
-	return gnutls_hash_fast(GNUTLS_DIG_SHA256, raw[0].data, raw[0].size, out);
-}
-
-/* --- telling who follows ---------------------------------------------------------------------- */
-
-static void
-tell(struct tls_session *s, const struct tls_step *step)
-{
-	if (s->transport.step != NULL)
-		s->transport.step(s->transport.arg, step);
-}
-
-static void
-tell_alert(struct tls_session *s, bool in, unsigned alert)
-{
-	tell(s, &(struct tls_step){ .alert = true, .in = in, .number = (uint8_t)alert });
-}
-
-static unsigned
-tls_minor(const struct tls_session *s)
-{
-	return gnutls_protocol_get_version(s->g) == GNUTLS_TLS1_3 ? 3 : 2;
-}
-
-/* A HelloRetryRequest is about to be made, though a ticket has been taken: that it was, GnuTLS does not forget, whatever
- * ticket the second ClientHello has, and whether it is taken or not. So this ticket is not taken. */
-static int
-look_for_taken(const struct tls_session *s)
-{
-	if (!gnutls_session_is_resumed(s->g))
-		return 0;
-	return s->again ? GNUTLS_E_SESSION_USER_ID_CHANGED : E_STALE; /* TLS 1.2 only has a renegotiation */
-}
-
-/* Keeps a ClientHello as the records that it may have come in. */
-static int
-keep_hello(struct tls_session *s, const gnutls_datum_t *msg)
-{
-	uint8_t head[RECORD_HEADER + 4] = { 22, 3, 1, 0, 0, GNUTLS_HANDSHAKE_CLIENT_HELLO,
-		(uint8_t)(msg->size >> 16), (uint8_t)(msg->size >> 8), (uint8_t)msg->size };
-	size_t at = 0, n, extra = 4;
-	int rc = 0;
-
-	buf_fini(&s->hello);
-	if (msg->size > HELLO_MAX)
-		return 0; /* GnuTLS refuses it */
-	for (; at < msg->size && rc == 0; at += n, extra = 0) {
-		n = msg->size - at;
-		n = n < TLS_RECORD_MAX - extra ? n : TLS_RECORD_MAX - extra;
-		head[3] = (uint8_t)((n + extra) >> 8);
-		head[4] = (uint8_t)(n + extra);
-		rc = buf_append(&s->hello, head, RECORD_HEADER + extra);
-		if (rc == 0)
-			rc = buf_append(&s->hello, msg->data + at, n);
-	}
-	return rc == 0 ? 0 : GNUTLS_E_MEMORY_ERROR;
-}
-
-/* Our ServerHello is about to be made: it is decided whether a ticket is taken. TLS 1.2 would seal a chain that is not
- * the client's into the ticket of this very handshake. In TLS 1.3 we give tickets ourselves, and give none. */
-static int
-look_for_stale_chain(struct tls_session *s)
-{
-	uint8_t leaf[LEAF_HASH];
-
-	if (gnutls_session_is_resumed(s->g) || tls_minor(s) == 3 || !has_chain(s)) {
-		buf_fini(&s->hello);
-		return 0;
-	}
-	if (!s->again)
-		return E_STALE;
-	/* a renegotiation: GnuTLS goes on showing the chain of the first handshake, and that alone is in order */
-	return hash_leaf(s, leaf) == 0 && memcmp(leaf, s->leaf, sizeof leaf) == 0
-		? 0 : GNUTLS_E_SESSION_USER_ID_CHANGED;
-}
-
-/* --- messages --------------------------------------------------------------------------------- */
-
-/* Tells keys apart, within this process. */
-static uint64_t
-ticket_tag(const struct tls_ticket_key *key)
-{
-	uint64_t h = 0xcbf29ce484222325u;
-	size_t i;
-
-	for (i = 0; i < sizeof key->octets; i++)
-		h = (h ^ key->octets[i]) * 0x100000001b3u;
-	return h;
-}
-
-static bool
-is_our_ticket(const struct tls_session *s, const uint8_t name[TLS_TICKET_NAME_SIZE])
-{
-	const struct tls_ticket_name *t = s->cred->ticket_names;
-	unsigned i;
-
-	for (i = 0; i < TLS_TICKET_NAMES; i++)
-		if (t[i].tag == s->ticket_tag && memcmp(t[i].name, name, TLS_TICKET_NAME_SIZE) == 0)
-			return true;
-	return false;
-}
-
-/* By the name in front of our own tickets we know them again. */
-static void
-note_ticket(struct tls_session *s, const gnutls_datum_t *msg)
-{
-	struct span ticket = tls_hello_new_ticket((struct span){ msg->data, msg->size }, tls_minor(s));
-	struct tls_ticket_name *t;
-
-	if (ticket.n <= TLS_TICKET_NAME_SIZE || is_our_ticket(s, ticket.p))
-		return;
-	t = &s->cred->ticket_names[s->cred->nticket_names++ % TLS_TICKET_NAMES];
-	t->tag = s->ticket_tag;
-	memcpy(t->name, ticket.p, TLS_TICKET_NAME_SIZE);
-}
-
-static void
-note_hello(struct tls_session *s, const struct tls_hello *h)
-{
-	s->offer.version_min = h->version_min;
-	s->offer.version_max = h->version_max;
-	s->offer.suites = h->suites;
-	s->offer.suites_known = h->suites_known;
-	s->offer.groups_fit = h->groups == 0 || h->groups_known > 0;
-	s->ticket_came = h->has_ticket;
-	if (h->ticket.n >= TLS_TICKET_NAME_SIZE)
-		memcpy(s->ticket_name, h->ticket.p, TLS_TICKET_NAME_SIZE);
-}
-
-static void
-note_message(struct tls_session *s, unsigned type, bool in, const gnutls_datum_t *msg)
-{
-	struct tls_step step = { .in = in, .number = (uint8_t)type, .size = msg->size };
-	struct tls_hello hello;
-
-	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && in) {
-		if (s->told) { /* it came once, and is read again */
-			s->told = false;
-			return;
-		}
-		(void)tls_hello_read((struct span){ msg->data, msg->size }, &hello);
-		note_hello(s, &hello);
-		step.hello = &hello;
-	}
-	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO && !in)
-		s->offer.version = tls_minor(s) == 3 ? TLS_RANK_13 : TLS_RANK_12;
-	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !in)
-		note_ticket(s, msg);
-	tell(s, &step);
-}
-
-static int
-look_before_sending(struct tls_session *s, unsigned type)
-{
-	if (type == GNUTLS_HANDSHAKE_SERVER_HELLO)
-		return look_for_stale_chain(s);
-	return type == GNUTLS_HANDSHAKE_HELLO_RETRY_REQUEST ? look_for_taken(s) : 0;
-}
-
-/* GnuTLS has one hook for a session: all that handshake messages tell us is noted here. */
-static int
-message_hook(gnutls_session_t g, unsigned type, unsigned post, unsigned incoming,
-	     const gnutls_datum_t *msg)
-{
-	struct tls_session *s = gnutls_session_get_ptr(g);
-	size_t limit = TLS_CLIENT_CHAIN_MAX;
-	int rc;
-
-	(void)post;
-	if (!incoming && (rc = look_before_sending(s, type)) != 0)
-		return rc; /* it is not sent */
-	note_message(s, type, incoming != 0, msg);
-	if (type == GNUTLS_HANDSHAKE_CLIENT_HELLO && incoming) {
-		s->hello_seen = true;
-		if (s->tickets && !s->again && keep_hello(s, msg) != 0)
-			return GNUTLS_E_MEMORY_ERROR;
-		/* the limit is that of all messages together, this one included: a large ticket in it must
-		 * not take the room of those that follow */
-		if (s->tickets && msg->size > TLS_TICKET_WRAP_MAX && msg->size <= HELLO_MAX)
-			limit += msg->size;
-		gnutls_handshake_set_max_packet_length(g, limit);
-	}
-	/* so does our own ticket of TLS 1.2, which holds the client's chain and comes last */
-	if (type == GNUTLS_HANDSHAKE_FINISHED && incoming)
-		gnutls_handshake_set_max_packet_length(g, HANDSHAKE_MAX);
-	if (type == GNUTLS_HANDSHAKE_NEW_SESSION_TICKET && !incoming)
-		s->tickets_given++;
-	if (type == GNUTLS_HANDSHAKE_CERTIFICATE_PKT && incoming)
-		s->shown = msg->size > (tls_minor(s) == 3 ? NO_CERTIFICATES_13 : NO_CERTIFICATES_12);
-	if (type == KEY_UPDATE && incoming)
-		s->key_updates++;
-	return 0;
 }
 
 static bool
@@ -447,7 +176,7 @@ static void
 expect_tickets(struct tls_session *s)
 {
 	s->tickets = true;
-	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
+	gnutls_handshake_set_max_packet_length(s->g, TLS_HELLO_MAX);
 }
 
 static int
@@ -455,7 +184,7 @@ enable_tickets(struct tls_session *s, const struct tls_ticket_key *key)
 {
 	const gnutls_datum_t d = { (unsigned char *)(uintptr_t)key->octets, sizeof key->octets };
 
-	s->ticket_tag = ticket_tag(key);
+	s->ticket_tag = tls_message_ticket_tag(key);
 	gnutls_db_set_cache_expiration(s->g, (int)key->lifetime_s);
 	return gnutls_session_ticket_enable_server(s->g, &d);
 }
@@ -534,7 +263,7 @@ open_gnutls(struct tls_session *s)
 	gnutls_transport_set_pull_function(g, pull);
 	gnutls_transport_set_vec_push_function(g, vec_push);
 	gnutls_handshake_set_max_packet_length(g, TLS_CLIENT_CHAIN_MAX);
-	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, message_hook);
+	gnutls_handshake_set_hook_function(g, GNUTLS_HANDSHAKE_ANY, GNUTLS_HOOK_PRE, tls_message_hook);
 	if (gnutls_priority_set(g, s->cred->priority) != 0 ||
 	    gnutls_credentials_set(g, GNUTLS_CRD_CERTIFICATE, s->cred->x509) != 0 || set_alpn(s) != 0)
 		return PT_ENOMEM;
@@ -552,7 +281,7 @@ tls_session_new(struct tls_cred *cred, const struct tls_transport *transport)
 	s->transport = *transport;
 	s->cred = tls_cred_ref(cred);
 	s->failure.verdict = TLS_VERDICT_TRUSTED;
-	buf_init(&s->hello, HELLO_RECORDS_MAX);
+	buf_init(&s->hello, TLS_HELLO_RECORDS_MAX);
 	if (open_gnutls(s) != 0)
 		tls_session_free(&s);
 	return s;
@@ -570,7 +299,7 @@ begin_anew(struct tls_session *s)
 	s->tickets = false;
 	if (open_gnutls(s) != 0)
 		return GNUTLS_E_MEMORY_ERROR;
-	gnutls_handshake_set_max_packet_length(s->g, HELLO_MAX);
+	gnutls_handshake_set_max_packet_length(s->g, TLS_HELLO_MAX);
 	return GNUTLS_E_INTERRUPTED;
 }
 
@@ -608,7 +337,7 @@ tls_session_alert(struct tls_session *s, unsigned alert)
 		return;
 	s->dead = true;
 	s->failure.alert_sent = alert;
-	tell_alert(s, false, alert);
+	tls_message_tell_alert(s, false, alert);
 	(void)gnutls_alert_send(s->g, GNUTLS_AL_FATAL, (gnutls_alert_description_t)alert);
 }
 
@@ -650,7 +379,7 @@ fail(struct tls_session *s, int code)
 	}
 	if (s->failure.fault == TLS_FAULT_ALERT) {
 		s->failure.alert_got = s->alert_seen ? s->alert_plain : (unsigned)gnutls_alert_get(s->g);
-		tell_alert(s, true, s->failure.alert_got);
+		tls_message_tell_alert(s, true, s->failure.alert_got);
 		s->dead = true;
 		return TLS_FAILED;
 	}
@@ -661,7 +390,7 @@ fail(struct tls_session *s, int code)
 	if (s->failure.changed)
 		alert = GNUTLS_A_ACCESS_DENIED;
 	else if (s->failure.verdict != TLS_VERDICT_TRUSTED)
-		alert = tls_verdict_alert(s->failure.verdict, tls_minor(s));
+		alert = tls_verdict_alert(s->failure.verdict, tls_message_minor(s));
 	else if (code == GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS)
 		alert = GNUTLS_A_UNEXPECTED_MESSAGE;
 	else if (code == GNUTLS_E_PK_SIGN_FAILED)
@@ -684,10 +413,10 @@ want(const struct tls_session *s)
 static enum tls_status
 judge_again(struct tls_session *s)
 {
-	uint8_t leaf[LEAF_HASH] = { 0 };
+	uint8_t leaf[TLS_LEAF_HASH] = { 0 };
 
 	s->again = false;
-	if ((s->shown || s->has_peer) && hash_leaf(s, leaf) != 0)
+	if ((s->shown || s->has_peer) && tls_message_leaf(s, leaf) != 0)
 		return fail(s, GNUTLS_E_INTERNAL_ERROR);
 	if (memcmp(leaf, s->leaf, sizeof leaf) != 0 || s->verdict != s->facts.verdict)
 		return fail(s, GNUTLS_E_SESSION_USER_ID_CHANGED);
@@ -720,7 +449,7 @@ judge(struct tls_session *s)
 	s->facts.verdict = s->verdict;
 	s->facts.asked = s->cred->client_cert != TLS_CLIENT_CERT_NONE;
 	s->has_peer = s->shown || resumed;
-	if (s->has_peer && hash_leaf(s, s->leaf) != 0)
+	if (s->has_peer && tls_message_leaf(s, s->leaf) != 0)
 		return fail(s, GNUTLS_E_INTERNAL_ERROR);
 	if (s->has_peer && tls_peer_read(s->g, &s->peer) != 0)
 		return fail(s, GNUTLS_E_MEMORY_ERROR);
@@ -734,7 +463,7 @@ judge(struct tls_session *s)
 	s->facts.subject = s->peer.subject;
 	s->facts.sans = (const char *const *)s->peer.sans;
 	s->facts.nsans = s->peer.nsans;
-	if (s->tickets && tls_minor(s) == 3 && (s->has_peer || !has_chain(s)))
+	if (s->tickets && tls_message_minor(s) == 3 && (s->has_peer || !tls_message_has_chain(s)))
 		s->tickets_due = s->facts.resumed ? 1 : 2;
 	s->done = true;
 	return TLS_OK;
@@ -747,7 +476,7 @@ ticket_fate(const struct tls_session *s)
 		return TLS_TICKET_NONE;
 	if (!s->tickets && !s->anew)
 		return TLS_TICKET_OFF;
-	return is_our_ticket(s, s->ticket_name) ? TLS_TICKET_OLD : TLS_TICKET_FOREIGN;
+	return tls_message_ticket_is_ours(s, s->ticket_name) ? TLS_TICKET_OLD : TLS_TICKET_FOREIGN;
 }
 
 struct tls_offer
@@ -803,7 +532,7 @@ static bool
 repeats(struct tls_session *s, ssize_t rc)
 {
 	if (rc == GNUTLS_E_WARNING_ALERT_RECEIVED)
-		tell_alert(s, true, (unsigned)gnutls_alert_get(s->g));
+		tls_message_tell_alert(s, true, (unsigned)gnutls_alert_get(s->g));
 	return rc == GNUTLS_E_INTERRUPTED || rc == GNUTLS_E_WARNING_ALERT_RECEIVED ||
 		(rc == GNUTLS_E_AGAIN && s->fed && want(s) == TLS_WANT_READ);
 }
@@ -817,7 +546,7 @@ tls_session_handshake(struct tls_session *s)
 	do {
 		s->fed = false;
 		rc = gnutls_handshake(s->g);
-		if (rc == E_STALE)
+		if (rc == TLS_E_STALE)
 			rc = begin_anew(s);
 	} while (repeats(s, rc));
 	if (rc == GNUTLS_E_AGAIN)
@@ -854,7 +583,7 @@ tls_session_renegotiate(struct tls_session *s, bool verify_again)
 void
 tls_session_refuse(struct tls_session *s)
 {
-	tell_alert(s, false, GNUTLS_A_NO_RENEGOTIATION);
+	tls_message_tell_alert(s, false, GNUTLS_A_NO_RENEGOTIATION);
 	(void)gnutls_alert_send(s->g, GNUTLS_AL_WARNING, GNUTLS_A_NO_RENEGOTIATION);
 	s->failure.code = GNUTLS_E_REHANDSHAKE;
 	s->failure.text = gnutls_strerror(GNUTLS_E_REHANDSHAKE);
@@ -882,7 +611,7 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 		return TLS_OK;
 	}
 	if (r == 0) {
-		tell_alert(s, true, GNUTLS_A_CLOSE_NOTIFY);
+		tls_message_tell_alert(s, true, GNUTLS_A_CLOSE_NOTIFY);
 		return TLS_CLOSED;
 	}
 	if (r == GNUTLS_E_AGAIN)
@@ -891,7 +620,7 @@ tls_session_recv(struct tls_session *s, void *p, size_t n, size_t *n_out)
 		return TLS_RENEGOTIATE;
 	/* Java's close() sends user_canceled before close_notify: an orderly end, but of all */
 	if (r == GNUTLS_E_FATAL_ALERT_RECEIVED && gnutls_alert_get(s->g) == GNUTLS_A_USER_CANCELED) {
-		tell_alert(s, true, GNUTLS_A_USER_CANCELED);
+		tls_message_tell_alert(s, true, GNUTLS_A_USER_CANCELED);
 		s->dead = true;
 		return TLS_CANCELED;
 	}
@@ -961,7 +690,7 @@ tls_session_bye(struct tls_session *s)
 	if (rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED)
 		return TLS_WANT_WRITE;
 	s->bye_sent = true;
-	tell_alert(s, false, GNUTLS_A_CLOSE_NOTIFY);
+	tls_message_tell_alert(s, false, GNUTLS_A_CLOSE_NOTIFY);
 	if (rc == 0)
 		return TLS_OK;
 	s->dead = true;
