@@ -2,6 +2,7 @@
  *
  * local.c        main thread: transactions, jobs, checkpoints
  * local_apply.c  in threads: a transaction's lines to files and index
+ * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
  * local_scan.c   in threads: what others changed, and other programs' indexes
  *
@@ -124,7 +125,7 @@ void box_path(struct span base, uint32_t flags, uint8_t where, char *out);
 /* The base name that the line at that octet of the index gives. base_out has MAILDIR_BASE_MAX + 1 octets. */
 int box_base(const struct box *b, uint64_t line, uint32_t uid, char *base_out) PT_MUST_USE;
 
-/* --- names of a folder, by base ------------------------------------------------------------------------- */
+/* --- local_names.c: names of a folder, by base ------------------------------------------------------------ */
 
 struct name {
 	struct name *base_next, *uid_next;
@@ -136,6 +137,8 @@ struct name {
 	uint64_t size, virt;
 	char base[]; /* NUL-ended */
 };
+
+struct names *names_new(void); /* of no name; NULL: out of memory */
 
 /* Reads new/ and cur/. Owned. */
 int names_read(int dir_fd, struct names **out) PT_MUST_USE;
