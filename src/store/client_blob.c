@@ -1,7 +1,8 @@
 /* store/client_blob.c - a body on its way: in sealed memory, or in a file of the store's. */
 #include "store/client_impl.h"
 
-#include <errno.h>
+#include "store/maildir.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,23 +58,6 @@ store_blob_new(struct store *s, uint64_t size_hint)
 	return b;
 }
 
-static int
-write_all(int fd, const uint8_t *p, size_t n)
-{
-	ssize_t w;
-
-	while (n > 0) {
-		w = write(fd, p, n);
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w <= 0)
-			return w < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) ? PT_EFULL : PT_EIO;
-		p += w;
-		n -= (size_t)w;
-	}
-	return 0;
-}
-
 int
 store_blob_write(struct store_blob *b, const void *p, size_t n)
 {
@@ -86,13 +70,13 @@ store_blob_write(struct store_blob *b, const void *p, size_t n)
 	if (n > STORE_MESSAGE_MAX - b->size)
 		return PT_ETOOBIG;
 	if (b->file_fd >= 0) {
-		rc = write_all(b->file_fd, p, n);
+		rc = maildir_write(b->file_fd, p, n);
 	} else {
 		if (b->size + n > STORE_BODY_MAX && b->file == 0)
 			ask_file(b);
 		if (b->size + n > WAIT_MAX)
 			return PT_EAGAIN;
-		rc = write_all(b->mem_fd, p, n);
+		rc = maildir_write(b->mem_fd, p, n);
 	}
 	if (rc == 0)
 		b->size += n;
@@ -129,7 +113,7 @@ move_to_file(struct store_blob *b)
 	while (off < b->size && rc == 0) {
 		if ((n = pread(b->mem_fd, buf, sizeof buf, (off_t)off)) <= 0)
 			return PT_EIO;
-		rc = write_all(b->file_fd, buf, (size_t)n);
+		rc = maildir_write(b->file_fd, buf, (size_t)n);
 		off += (uint64_t)n;
 	}
 	close(b->mem_fd);

@@ -154,30 +154,13 @@ flush_lines(struct run *r)
 }
 
 static int
-write_all(int fd, const uint8_t *p, size_t n)
-{
-	ssize_t w;
-
-	while (n > 0) {
-		w = write(fd, p, n);
-		if (w < 0 && errno == EINTR)
-			continue;
-		if (w <= 0)
-			return maildir_error(errno);
-		p += w;
-		n -= (size_t)w;
-	}
-	return 0;
-}
-
-static int
 write_body(struct run *r, int dir_fd, const char *path, const uint8_t *body, bool over)
 {
 	int fd = maildir_open(dir_fd, path, O_WRONLY | O_TRUNC | (over ? 0 : O_CREAT)), rc;
 
 	if (fd < 0)
 		return fd;
-	rc = write_all(fd, body, r->octets);
+	rc = maildir_write(fd, body, r->octets);
 	close(fd);
 	return rc;
 }
@@ -590,7 +573,7 @@ note_keyword(struct run *r, const struct index_line *x)
 
 	if (fd < 0)
 		return fd;
-	rc = write_all(fd, (const uint8_t *)text, (size_t)n);
+	rc = maildir_write(fd, (const uint8_t *)text, (size_t)n);
 	close(fd);
 	return rc;
 }
@@ -772,7 +755,7 @@ note_move(struct run *r, struct box *to, uint64_t modseq)
 		return rc == PT_ENOENT ? 0 : rc;
 	buf_init(&text, 64);
 	if ((rc = index_put_moved(&text, modseq)) == 0 && to->index_fd >= 0)
-		rc = write_all(to->index_fd, buf_span(&text).p, buf_size(&text));
+		rc = maildir_write(to->index_fd, buf_span(&text).p, buf_size(&text));
 	buf_fini(&text);
 	return rc == 0 && syncfs(r->l->conf.mail_fd) != 0 ? PT_EIO : rc;
 }
@@ -847,7 +830,7 @@ subscribe(struct run *r, const struct record_line *line)
 	if (rc == 0 && line->word[2].p[0] == '1')
 		rc = buf_printf(&text, "%s\n", key);
 	if (rc == 0 && (fd = maildir_open(b->dir_fd, SUBSCRIPTIONS ".new", O_WRONLY | O_CREAT | O_TRUNC)) >= 0) {
-		rc = write_all(fd, buf_span(&text).p, buf_size(&text));
+		rc = maildir_write(fd, buf_span(&text).p, buf_size(&text));
 		close(fd);
 		if (rc == 0 && renameat(b->dir_fd, SUBSCRIPTIONS ".new", b->dir_fd, SUBSCRIPTIONS) != 0)
 			rc = maildir_error(errno);
@@ -872,7 +855,7 @@ key_line(struct run *r, const struct record_line *line)
 	fd = maildir_open(r->l->conf.kv_fd, name, O_WRONLY | O_APPEND | O_CREAT);
 	if (fd < 0)
 		return fd;
-	rc = write_all(fd, line->raw.p, line->raw.n);
+	rc = maildir_write(fd, line->raw.p, line->raw.n);
 	close(fd);
 	return rc;
 }

@@ -162,10 +162,11 @@ load_done(struct crew_job *j)
 	job_free(r);
 }
 
-void
-local_load(struct store_backend *be, const char *user, const char *key, store_load_cb *cb, void *arg)
+static void
+load_with(struct store_backend *be, const char *user, const char *key, void (*run)(struct crew_job *),
+	  store_load_cb *cb, void *arg)
 {
-	struct read_job *r = job_new((struct local *)be, user, key, load_run, load_done, arg);
+	struct read_job *r = job_new((struct local *)be, user, key, run, load_done, arg);
 	struct index none;
 
 	if (r == NULL) {
@@ -176,6 +177,12 @@ local_load(struct store_backend *be, const char *user, const char *key, store_lo
 	index_init(&r->x);
 	r->cb.load = cb;
 	job_submit(r);
+}
+
+void
+local_load(struct store_backend *be, const char *user, const char *key, store_load_cb *cb, void *arg)
+{
+	load_with(be, user, key, load_run, cb, arg);
 }
 
 static void
@@ -327,17 +334,7 @@ compact_run(struct crew_job *j)
 void
 local_log_compact(struct store_backend *be, const char *user, const char *key, store_load_cb *cb, void *arg)
 {
-	struct read_job *r = job_new((struct local *)be, user, key, compact_run, load_done, arg);
-	struct index none;
-
-	if (r == NULL) {
-		index_init(&none);
-		cb(arg, STORE_TEMP, &none);
-		return;
-	}
-	index_init(&r->x);
-	r->cb.load = cb;
-	job_submit(r);
+	load_with(be, user, key, compact_run, cb, arg);
 }
 
 /* --- messages ---------------------------------------------------------------------------------------------- */

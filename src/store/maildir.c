@@ -370,10 +370,28 @@ maildir_error(int error)
 		return PT_ENOENT;
 	case ENOSPC:
 	case EDQUOT:
+	case EFBIG: /* a limit on the size of files */
 		return PT_EFULL;
 	default:
 		return PT_EIO;
 	}
+}
+
+int
+maildir_write(int fd, const uint8_t *p, size_t n)
+{
+	ssize_t w;
+
+	while (n > 0) {
+		w = write(fd, p, n);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? maildir_error(errno) : PT_EIO;
+		p += w;
+		n -= (size_t)w;
+	}
+	return 0;
 }
 
 static int

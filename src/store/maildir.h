@@ -98,4 +98,7 @@ void maildir_folder(const char *key, char *out);
 /* PT_ENOENT, PT_EFULL, PT_EIO for an errno. */
 int maildir_error(int error);
 
+/* Writes all of it where the descriptor stands: 0, PT_EFULL, PT_EIO; then some of it may be there. */
+int maildir_write(int fd, const uint8_t *p, size_t n) PT_MUST_USE;
+
 #endif
