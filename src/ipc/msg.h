@@ -98,7 +98,10 @@
 	X(178, STORE_BOXES, store_boxes, 0)                                                        \
 	X(179, STORE_BOX_STATUS, store_box_status, 0)                                              \
 	X(180, STORE_GET, store_get, 0)                                                            \
-	X(181, STORE_VALUE, store_value, 0)
+	X(181, STORE_VALUE, store_value, 0)                                                        \
+	X(189, STORE_WATCH, store_watch, 0)                                                        \
+	X(190, STORE_WATCHED, store_watched, 0)                                                    \
+	X(191, STORE_WATCH_END, store_watch_end, 0)
 
 /* The effective configuration as text (conf_show) in a sealed memfd. */
 #define MSG_CONFIG(F) F(u64, generation)
@@ -245,6 +248,11 @@
 	F(u32, messages) F(u32, unseen) F(u32, recent) F(u32, deleted) F(u64, octets) F(u64, modseq) F(str, id)
 #define MSG_STORE_GET(F) F(str, space) F(str, key)
 #define MSG_STORE_VALUE(F) F(u64, version) F(bytes, value)
+/* Say from now on which keys of that space change. */
+#define MSG_STORE_WATCH(F) F(u32, watch) F(str, space)
+/* That one; empty: any may have, look. */
+#define MSG_STORE_WATCHED(F) F(u32, watch) F(str, key) F(u64, version)
+#define MSG_STORE_WATCH_END(F) F(u32, watch)
 
 enum msg_type {
 #define MSG_ENUM(number, upper, lower, fd) MSG_T_##upper = (number),

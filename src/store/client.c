@@ -347,6 +347,12 @@ on_value(struct store *s, struct frame *f)
 	return 0;
 }
 
+static int
+on_watched(struct store *s, struct frame *f)
+{
+	return watch_event(s, f);
+}
+
 static const struct {
 	enum msg_type type;
 	int (*f)(struct store *s, struct frame *f);
@@ -358,6 +364,7 @@ static const struct {
 	{ MSG_T_STORE_MESSAGE, on_message },
 	{ MSG_T_STORE_BOX_STATUS, on_box_status },
 	{ MSG_T_STORE_VALUE, on_value },
+	{ MSG_T_STORE_WATCHED, on_watched },
 };
 
 static int
@@ -385,6 +392,7 @@ store_new(void)
 	TAILQ_INIT(&s->calls);
 	TAILQ_INIT(&s->blobs);
 	TAILQ_INIT(&s->views);
+	TAILQ_INIT(&s->watches);
 	return s;
 }
 
@@ -411,6 +419,12 @@ store_free(struct store **sp)
 		TAILQ_REMOVE(&s->views, v, next);
 		v->s = NULL;
 	}
+	while (!TAILQ_EMPTY(&s->watches)) {
+		struct store_watch *w = TAILQ_FIRST(&s->watches);
+
+		TAILQ_REMOVE(&s->watches, w, next);
+		w->s = NULL;
+	}
 	while (!TAILQ_EMPTY(&s->blobs)) {
 		struct store_blob *b = TAILQ_FIRST(&s->blobs);
 
@@ -435,6 +449,7 @@ store_attach(struct store *s, int fd)
 		return;
 	TAILQ_FOREACH(b, &s->blobs, next)
 		blob_detached(b);
+	watches_begin(s);
 	/* views first: what is asked of them comes behind */
 	TAILQ_FOREACH(v, &s->views, next)
 		if (v->opened && !v->gone)

@@ -3,7 +3,8 @@
  * client.c       the channel and calls under way
  * client_blob.c  bodies
  * client_txn.c   transactions
- * client_view.c  mailboxes that are looked at */
+ * client_view.c  mailboxes that are looked at
+ * client_watch.c keys that are watched */
 #ifndef STORE_CLIENT_IMPL_H
 #define STORE_CLIENT_IMPL_H
 
@@ -44,11 +45,12 @@ struct call {
 
 struct store {
 	struct chan *chan; /* NULL: none */
-	uint32_t next_id, next_view, next_file;
+	uint32_t next_id, next_view, next_file, next_watch;
 	TAILQ_HEAD(, call) calls; /* in the order in which they were made */
 	size_t ncalls;
 	TAILQ_HEAD(, store_blob) blobs;
 	TAILQ_HEAD(, store_view) views;
+	TAILQ_HEAD(, store_watch) watches;
 	size_t nreopening; /* views */
 	unsigned attached; /* how often */
 	bool broken; /* its end will be read */
@@ -106,6 +108,15 @@ struct store_view {
 	size_t nqueue, queue_at, queue_cap;
 };
 
+struct store_watch {
+	TAILQ_ENTRY(store_watch) next;
+	struct store *s; /* NULL: it has gone */
+	uint32_t id;
+	char space[STORE_SPACE_MAX + 1];
+	store_watch_cb *cb;
+	void *arg;
+};
+
 /* --- client.c ------------------------------------------------------------------------------------------- */
 
 struct call *call_new(struct store *s, store_cb *cb, void *arg); /* NULL: out of memory */
@@ -141,5 +152,11 @@ void view_event(struct store_view *v, bool gone, uint64_t octets);
 void view_reopen(struct store_view *v);
 void view_reopening(struct store_view *v, bool on);
 void view_free(struct store_view *v);
+
+/* --- client_watch.c --------------------------------------------------------------------------------------- */
+
+/* All of them once more, on a new channel. */
+void watches_begin(struct store *s);
+int watch_event(struct store *s, const struct frame *f);
 
 #endif

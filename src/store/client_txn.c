@@ -226,7 +226,7 @@ store_txn_put(struct store_txn *t, const char *space, const char *key, const str
 
 	if (value != NULL)
 		m.value = *value;
-	if (m.value.n > STORE_VALUE_MAX || m.key.n > STORE_KEY_MAX)
+	if (m.value.n > STORE_VALUE_MAX || m.key.n > STORE_KEY_MAX || ttl_s > STORE_TTL_MAX_S)
 		return bad(t, PT_ETOOBIG);
 	return add(t, msg_store_put_encode(&m, 0, &f), &f, NULL);
 }

@@ -29,7 +29,8 @@ struct space {
 
 struct kv {
 	struct entry **table;
-	size_t size, n;
+	size_t size, n, octets;
+	size_t swept;     /* the place where kv_sweep() goes on */
 	uint64_t version; /* highest */
 	struct space space[SPACES_MAX];
 	unsigned nspaces;
@@ -172,6 +173,12 @@ grow(struct kv *kv)
 	kv->size = size;
 }
 
+static size_t
+octets_of(const char *key, size_t nvalue)
+{
+	return sizeof(struct entry) + strlen(key) + 1 + nvalue;
+}
+
 static void
 drop(struct kv *kv, struct entry **at)
 {
@@ -180,42 +187,63 @@ drop(struct kv *kv, struct entry **at)
 	*at = e->next;
 	kv->space[e->space].keys--;
 	kv->n--;
+	kv->octets -= octets_of(e->key, e->nvalue);
 	entry_free(e);
 }
 
-/* A key that goes stays as an entry without a value (expires -1) until its log is written anew: an older line that
- * is read later must not bring it back. */
+/* The space's number, made if it is not there. */
+static int
+space_make(struct kv *kv, const char *name)
+{
+	int s = space_of(kv, name);
+
+	if (s >= 0)
+		return s;
+	if (kv->nspaces == SPACES_MAX)
+		return PT_EFULL;
+	s = (int)kv->nspaces++;
+	snprintf(kv->space[s].name, sizeof kv->space[s].name, "%s", name);
+	return s;
+}
+
+static struct entry *
+entry_new(struct kv *kv, unsigned space, const char *key)
+{
+	struct entry *e = calloc(1, sizeof *e + strlen(key) + 1);
+
+	if (e == NULL)
+		return NULL;
+	memcpy(e->key, key, strlen(key) + 1);
+	e->space = space;
+	kv->space[space].keys++;
+	kv->n++;
+	kv->octets += octets_of(key, 0);
+	return e;
+}
+
+/* A key that goes stays as an entry without a value (expires -1) for some time: an older line that is read later must not
+ * bring it back. */
 int
 kv_set(struct kv *kv, const char *space, const char *key, uint64_t version, int64_t expires, struct span value)
 {
-	int s = space_of(kv, space);
+	int s = space_make(kv, space);
 	struct entry **at, *e;
-	uint8_t *copy = malloc(value.n > 0 ? value.n : 1);
+	uint8_t *copy;
 
-	if (copy == NULL)
-		return PT_ENOMEM;
-	if (s < 0) {
-		if (kv->nspaces == SPACES_MAX) {
-			free(copy);
-			return PT_EFULL;
-		}
-		s = (int)kv->nspaces++;
-		snprintf(kv->space[s].name, sizeof kv->space[s].name, "%s", space);
-	}
+	if (s < 0)
+		return s;
 	if (kv->n > kv->size)
 		grow(kv);
 	at = find(kv, (unsigned)s, key);
-	if ((e = *at) == NULL) {
-		if (kv->n >= KV_KEYS_MAX || (e = calloc(1, sizeof *e + strlen(key) + 1)) == NULL) {
-			free(copy);
-			return kv->n >= KV_KEYS_MAX ? PT_EFULL : PT_ENOMEM;
-		}
-		memcpy(e->key, key, strlen(key) + 1);
-		e->space = (unsigned)s;
-		*at = e;
-		kv->space[s].keys++;
-		kv->n++;
+	if ((*at == NULL && kv->n >= KV_KEYS_MAX) ||
+	    (value.n > 0 && kv->octets + octets_of(key, value.n) > KV_OCTETS_MAX))
+		return PT_EFULL;
+	if ((copy = malloc(value.n > 0 ? value.n : 1)) == NULL ||
+	    (*at == NULL && (*at = entry_new(kv, (unsigned)s, key)) == NULL)) {
+		free(copy);
+		return PT_ENOMEM;
 	}
+	e = *at;
 	kv->space[s].lines++;
 	kv->version = version > kv->version ? version : kv->version;
 	if (version < e->version) {
@@ -225,11 +253,34 @@ kv_set(struct kv *kv, const char *space, const char *key, uint64_t version, int6
 	free(e->value);
 	if (value.n > 0)
 		memcpy(copy, value.p, value.n);
+	kv->octets += value.n - e->nvalue;
 	e->value = copy;
 	e->nvalue = value.n;
 	e->version = version;
 	e->expires = expires;
 	return 0;
+}
+
+/* Nobody can see it any more. The highest version stays: after a restart the next must be higher. */
+static bool
+is_over(const struct kv *kv, const struct entry *e, int64_t now)
+{
+	return (e->expires < 0 || (e->expires > 0 && e->expires <= now)) && e->version != kv->version;
+}
+
+void
+kv_sweep(struct kv *kv, int64_t now, size_t places)
+{
+	struct entry **at;
+
+	for (; places > 0; places--) {
+		kv->swept = (kv->swept + 1) % kv->size;
+		for (at = &kv->table[kv->swept]; *at != NULL;)
+			if (is_over(kv, *at, now))
+				drop(kv, at);
+			else
+				at = &(*at)->next;
+	}
 }
 
 void
@@ -259,7 +310,7 @@ put(struct buf *out, const char *space, const struct entry *e)
 	words[2] = span_str(version);
 	words[3] = span_str(expires);
 	words[4] = (struct span){ e->value, e->nvalue };
-	return record_put(out, 'V', 5, words);
+	return e->expires < 0 ? record_put(out, 'v', 3, words) : record_put(out, 'V', 5, words);
 }
 
 bool
@@ -278,7 +329,7 @@ kv_compact(struct kv *kv, int64_t now, char space_out[STORE_SPACE_MAX + 1], stru
 	kv->space[s].lines = 0;
 	for (i = 0; i < kv->size; i++)
 		for (at = &kv->table[i]; (e = *at) != NULL;) {
-			if (e->space == s && (e->expires < 0 || (e->expires > 0 && e->expires <= now))) {
+			if (e->space == s && is_over(kv, e, now)) {
 				drop(kv, at);
 				continue;
 			}

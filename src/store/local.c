@@ -824,7 +824,7 @@ replay_key(struct replay *r, const struct record_line *line)
 	    !record_word(line->word[1], key, sizeof key) || !record_number(line->word[2], &version))
 		return;
 	value[0] = '\0';
-	if (line->kind == 'V' && (!record_number(line->word[3], &expires) ||
+	if (line->kind == 'V' && (!record_number(line->word[3], &expires) || expires > INT64_MAX ||
 	    !record_word(line->word[4], value, sizeof value)))
 		return;
 	r->key_f(r->arg, space, key, version, line->kind == 'v' ? -1 : (int64_t)expires, span_str(value));

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define HASH_SIZE 8192
+#define SWEEP_PLACES 4096        /* of the table of keys, with each tick */
 #define BOXES_MAX 8192           /* in memory; more go, those in use stay */
 #define BOXES_KEPT 4096          /* however many messages they have */
 #define NONE_MS 1000             /* that a mailbox is not there is believed for so long */
@@ -568,6 +569,13 @@ mailboxes_key(struct mailboxes *mbs, const char *space, const char *key, struct 
 	return kv_get(mbs->kv, space, key, mailbox_clock(mbs), out);
 }
 
+void
+mailboxes_watch(struct mailboxes *mbs, mb_changed_f *f, void *arg)
+{
+	mbs->changed = f;
+	mbs->changed_arg = arg;
+}
+
 static void
 keys_replaced(void *arg, enum store_rc rc)
 {
@@ -583,6 +591,7 @@ mailboxes_tick(struct mailboxes *mbs, uint64_t now_ms)
 	struct buf text;
 
 	buf_init(&text, 1u << 30);
+	kv_sweep(mbs->kv, mailbox_clock(mbs), SWEEP_PLACES);
 	if (kv_compact(mbs->kv, mailbox_clock(mbs), space, &text))
 		mbs->be->ops->keys_replace(mbs->be, space, &text, keys_replaced, NULL);
 	buf_fini(&text);

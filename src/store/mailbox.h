@@ -66,6 +66,7 @@ struct mb_op {
 	struct buf value;
 	uint64_t expect;
 	uint32_t ttl_s;
+	uint64_t version;              /* private: that it gets */
 	bool had;                      /* private: what was there before */
 	struct kv_entry before;
 	struct buf old_value;
@@ -147,6 +148,10 @@ void mb_rescan(struct mailboxes *mbs, const char *user, const char *key, store_d
 
 /* A key that has not expired. */
 bool mailboxes_key(struct mailboxes *mbs, const char *space, const char *key, struct kv_entry *out);
+
+/* Says from now on which keys have changed, when that is durable, before their transaction is answered. One, NULL: nobody. */
+typedef void mb_changed_f(void *arg, const char *space, const char *key, uint64_t version);
+void mailboxes_watch(struct mailboxes *mbs, mb_changed_f *f, void *arg);
 
 /* Whether a transaction with that id was done lately: mb_commit() would only answer. */
 bool mailboxes_knows(const struct mailboxes *mbs, const char *id);

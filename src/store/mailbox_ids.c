@@ -137,7 +137,7 @@ mailboxes_knows(const struct mailboxes *mbs, const char *id)
 	return mb_ids_find(mbs->ids, id, &k);
 }
 
-/* From a record: the UIDs that it gave. UIDVALIDITY is not in it: 0 says so. */
+/* From a record: the UIDs and versions that it gave. UIDVALIDITY is not in it: 0 says so. */
 void
 mb_remember(struct mailboxes *mbs, const char *id, struct span text)
 {
@@ -150,9 +150,12 @@ mb_remember(struct mailboxes *mbs, const char *id, struct span text)
 
 	buf_init(&uids, ANSWER_MAX);
 	uidset_begin(&set, &uids);
-	while (record_next(&text, &line, &bad))
+	while (record_next(&text, &line, &bad)) {
 		if (line.kind == '+' && index_line_parse(line.raw, &x, &bad) > 0)
 			uidset_add(&set, x.uid);
+		if ((line.kind == 'V' || line.kind == 'v') && !record_number(line.word[2], &k.id))
+			k.id = 0;
+	}
 	if (uidset_end(&set) == 0)
 		k.uids = texts(buf_span(&uids), (struct span){ NULL, 0 });
 	add(mbs->ids, id, &k);

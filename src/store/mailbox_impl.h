@@ -79,6 +79,8 @@ struct mailboxes {
 	TAILQ_HEAD(, mailbox) lru; /* all, used longest ago first */
 	size_t nboxes;
 	uint64_t messages;         /* in memory, roughly: at the last look */
+	mb_changed_f *changed;
+	void *changed_arg;
 	struct mb_ids *ids;
 	struct mb_quota *quotas[MB_QUOTA_HASH];
 	bool closing;

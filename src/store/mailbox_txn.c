@@ -153,6 +153,18 @@ undo(struct mb_txn *t)
 	}
 }
 
+/* What others watch has changed for good. */
+static void
+tell_keys(const struct mb_txn *t)
+{
+	const struct mailboxes *mbs = t->mbs;
+	unsigned i;
+
+	for (i = 0; i < t->nops && mbs->changed != NULL; i++)
+		if (t->ops[i].kind == MB_PUT)
+			mbs->changed(mbs->changed_arg, t->ops[i].space, t->ops[i].name, t->ops[i].version);
+}
+
 static void
 commit_done(struct store_commit *c, enum store_rc rc)
 {
@@ -165,6 +177,7 @@ commit_done(struct store_commit *c, enum store_rc rc)
 		mb_txn_free(&t);
 		return;
 	}
+	tell_keys(t);
 	if (!t->after_apply && (t->is_viewed == NULL || !t->is_viewed(t)))
 		answer(t);
 }
@@ -686,7 +699,7 @@ write_put(struct writing *w, struct mb_op *op)
 	if (w->rc == 0)
 		w->rc = kv_set(w->mbs->kv, op->space, op->name, version, op->has_value ? expires : -1,
 			buf_span(&op->value));
-	w->t->reply.id = version;
+	op->version = w->t->reply.id = version;
 }
 
 static void
@@ -761,7 +774,8 @@ txn_finish(struct mb_txn *t, int rc)
 	for (i = 0; i < t->ntouched; i++)
 		t->touched[i].mb->unapplied++; /* undo() takes it back */
 	undo(t);
-	refuse(t, rc == PT_ETOOBIG ? STORE_INVALID : STORE_TEMP, NULL);
+	refuse(t, rc == PT_ETOOBIG ? STORE_INVALID : rc == PT_EFULL ? STORE_FULL : STORE_TEMP,
+		rc == PT_EFULL ? "there is no room for more" : NULL);
 }
 
 /* --- waiting --------------------------------------------------------------------------------------------- */

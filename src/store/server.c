@@ -91,6 +91,7 @@ peer_free(struct peer *p)
 	unsigned i;
 
 	peer_txn_drop(p);
+	peer_watches_free(p);
 	while ((q = LIST_FIRST(&p->requests)) != NULL) {
 		LIST_REMOVE(q, next);
 		q->peer = NULL; /* it goes on: a transaction that was sent is done */
@@ -157,6 +158,7 @@ server_peer(struct server *s, int fd, enum store_class class)
 	p->s = s;
 	p->class = class;
 	LIST_INIT(&p->requests);
+	SLIST_INIT(&p->watches);
 	if ((p->chan = chan_new(fd)) == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
 		chan_free(&p->chan);
 		free(p);
@@ -187,6 +189,8 @@ server_new(struct store_backend *be, struct mailboxes *mbs, struct kv *kv)
 	}
 	if (be->ops->fd(be) >= 0 && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, be->ops->fd(be), &ev) != 0)
 		server_free(&s);
+	else
+		mailboxes_watch(mbs, server_changed, s);
 	return s;
 }
 
@@ -198,6 +202,7 @@ server_free(struct server **sp)
 
 	if (s == NULL)
 		return;
+	mailboxes_watch(s->mbs, NULL, NULL);
 	while ((p = TAILQ_FIRST(&s->peers)) != NULL)
 		peer_free(p);
 	close(s->epoll_fd);

@@ -3,7 +3,8 @@
  * server.c        channels, turns
  * server_rules.c  who may ask what
  * server_txn.c    transactions
- * server_read.c   views, messages, lists, keys */
+ * server_read.c   views, messages, lists, keys
+ * server_watch.c  who hears of what */
 #ifndef STORE_SERVER_IMPL_H
 #define STORE_SERVER_IMPL_H
 
@@ -18,6 +19,7 @@
 #define PEER_VIEWS_MAX 32768  /* sessions of a worker */
 #define PEER_FILES_MAX 32768
 #define PEER_REQUESTS_MAX 65536
+#define PEER_WATCHES_MAX 64
 #define PEER_TURN_MAX 256     /* frames, then the others */
 #define PEER_HASH 256
 
@@ -35,6 +37,13 @@ struct peer_view {
 	uint32_t id;
 	struct mb_view *v; /* NULL: being opened */
 	bool closed;       /* while it was being opened */
+};
+
+/* Keys of a space that a client hears of. */
+struct peer_watch {
+	SLIST_ENTRY(peer_watch) next;
+	uint32_t id;
+	char space[STORE_SPACE_MAX + 1];
 };
 
 /* Something that will be answered. */
@@ -58,7 +67,8 @@ struct peer {
 	struct chan *chan;
 	enum store_class class;
 	bool writing, dead;
-	size_t nrequests, nviews, nfiles;
+	size_t nrequests, nviews, nfiles, nwatches;
+	SLIST_HEAD(, peer_watch) watches;
 	LIST_HEAD(, request) requests;
 	struct peer_view *views[PEER_HASH];
 	struct peer_file *files[PEER_HASH];
@@ -98,6 +108,10 @@ void peer_txn_drop(struct peer *p);
 
 /* handlers; self: the server, peer: the peer */
 ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
-ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_get;
+ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_get, on_watch, on_watch_end;
+
+/* Of mailboxes_watch(): tells who watches. arg: the server. */
+void server_changed(void *arg, const char *space, const char *key, uint64_t version);
+void peer_watches_free(struct peer *p);
 
 #endif

@@ -421,7 +421,7 @@ on_put(void *self, void *peer, struct frame *f)
 	if ((op = part(p, f, MB_PUT, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	memcpy(op->space, m.space.p, m.space.n);
-	if (!kv_key_ok(m.key) || !kv_value_ok(m.value) ||
+	if (!kv_key_ok(m.key) || !kv_value_ok(m.value) || m.ttl_s > STORE_TTL_MAX_S ||
 	    (op->name = strndup((const char *)m.key.p, m.key.n)) == NULL) {
 		p->tbad = true;
 		return 0;

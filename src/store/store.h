@@ -24,6 +24,7 @@ struct store;
 struct store_blob;
 struct store_txn;
 struct store_view;
+struct store_watch;
 
 /* An answer. What it points to is borrowed until the callback returns. */
 struct store_reply {
@@ -126,7 +127,7 @@ int store_txn_box(struct store_txn *t, const char *user, enum store_box_op op, c
 
 /* A value of a key; NULL: gone. expect: the version it must have now (0: must not be there), or
  * STORE_ANY_VERSION; otherwise STORE_CONFLICT (STORE_EXISTS for 0) and nothing is done. ttl_s: seconds until
- * it is forgotten, 0: never. */
+ * it is forgotten, at most STORE_TTL_MAX_S; 0: never. */
 int store_txn_put(struct store_txn *t, const char *space, const char *key, const struct span *value,
 		  uint64_t expect, uint32_t ttl_s);
 
@@ -169,5 +170,15 @@ void store_fetch(struct store_view *v, uint32_t uid, store_cb *cb, void *arg);
 
 /* A key's value and version. STORE_NOTFOUND. */
 void store_get(struct store *s, const char *space, const char *key, store_cb *cb, void *arg);
+
+/* Hear of every key of a space that is put or removed from now on, once that is durable; of our own changes too, and not of
+ * keys that expire. key empty: any may have changed, look at those that matter; said at the beginning and each time the store
+ * process was another one meanwhile. key is borrowed. May end its own watch, but call neither store_free()
+ * nor store_dispatch(). */
+typedef void store_watch_cb(void *arg, struct span key, uint64_t version);
+struct store_watch *store_watch(struct store *s, const char *space, store_watch_cb *cb, void *arg); /* NULL: out of memory */
+
+/* No more of it. NULL is fine; sets the pointer to NULL. */
+void store_unwatch(struct store_watch **w);
 
 #endif

@@ -41,6 +41,7 @@ const char *store_rc_text(unsigned rc);
 #define STORE_SPACE_MAX 32                  /* octets of the name of a key space: lower case, digits, '-' */
 #define STORE_KEY_MAX 512                   /* octets of a key */
 #define STORE_VALUE_MAX (15u * 1024)        /* octets of a value */
+#define STORE_TTL_MAX_S (10u * 366 * 86400) /* seconds that a key may live, if not for ever */
 #define STORE_ANY_VERSION UINT64_MAX
 
 /* System flags; bit 6 + n is keyword n. */

@@ -29,7 +29,7 @@ send_frames(struct chan *c, struct server *s, const uint8_t *p, size_t n)
 	int fd;
 
 	while (n >= 4) {
-		f.type = (uint16_t)(150 + p[0] % 40);
+		f.type = (uint16_t)(150 + p[0] % 42);
 		f.id = p[1] % 4;
 		f.len = p[3];
 		if (f.len > n - 4)

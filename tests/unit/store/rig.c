@@ -60,10 +60,19 @@ quota(void *arg, const char *user, uint64_t *octets, uint64_t *messages)
 	*messages = r->quota_messages;
 }
 
+int64_t rig_clock;
+
+static int64_t
+seconds(void)
+{
+	return rig_clock != 0 ? rig_clock : (int64_t)time(NULL);
+}
+
 void
 rig_start(struct rig *r)
 {
-	struct mailboxes_conf mc = { .host = "test.example", .quota = quota, .quota_arg = r };
+	struct mailboxes_conf mc = { .host = "test.example", .quota = quota, .quota_arg = r,
+		.clock = seconds };
 	struct local_conf lc = { .journal_fd = r->journal_fd, .kv_fd = r->kv_fd, .mail_fd = r->mail_fd,
 		.host = "test.example", .segments = r->segments == 0 ? 4 : r->segments,
 		.segment_octets = r->segment_octets == 0 ? 256 * 1024 : r->segment_octets,

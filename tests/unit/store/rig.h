@@ -20,6 +20,9 @@ struct rig {
 	bool no_checkpoints; /* all stays in the journal: what is lost of the files must come back */
 };
 
+/* What the store's mailboxes take for the time; 0: the system's. */
+extern int64_t rig_clock;
+
 /* Makes folders and opens. */
 void rig_open(struct rig *r, enum rig_kind kind);
 /* Ends without any care, as a kill does, and opens again; memory: nothing happens. */

@@ -435,6 +435,105 @@ test_keys(void)
 	each(do_keys);
 }
 
+struct heard {
+	unsigned all, keys;
+	char key[64];
+	uint64_t version;
+	struct store_watch **end;
+};
+
+static void
+on_heard(void *arg, struct span key, uint64_t version)
+{
+	struct heard *h = arg;
+
+	if (key.n == 0) {
+		h->all++;
+		return;
+	}
+	h->keys++;
+	snprintf(h->key, sizeof h->key, "%.*s", (int)key.n, (const char *)key.p);
+	h->version = version;
+	if (h->end != NULL)
+		store_unwatch(h->end);
+}
+
+static struct got
+put(struct both *b, const char *space, const char *key, uint32_t ttl)
+{
+	struct span value = span_str("v");
+	struct store_txn *t = store_txn_new(b->c);
+
+	CU_ASSERT_EQUAL(store_txn_put(t, space, key, &value, STORE_ANY_VERSION, ttl), 0);
+	return commit(b, t);
+}
+
+/* Keys that are watched: each change is heard once, when it is durable; nothing after the end; and a new process is told. */
+static void
+do_watch(struct both *b)
+{
+	struct heard h = { 0 }, other = { 0 };
+	struct store_watch *w = store_watch(b->c, "greylist", on_heard, &h);
+	struct store_watch *o = store_watch(b->c, "sieve", on_heard, &other);
+	struct store_txn *t;
+	int i;
+
+	for (i = 0; i < 1000 && other.all == 0; i++)
+		turn(b);
+	CU_ASSERT_EQUAL(h.all, 1);
+	CU_ASSERT_EQUAL(put(b, "greylist", "one", 0).rc, STORE_OK);
+	CU_ASSERT_EQUAL(h.keys, 1); /* before the answer */
+	CU_ASSERT_STRING_EQUAL(h.key, "one");
+	CU_ASSERT(h.version > 0);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_put(t, "greylist", "one", NULL, h.version, 0), 0);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_OK);
+	CU_ASSERT_EQUAL(h.keys, 2);
+	CU_ASSERT_EQUAL(other.keys, 0);
+	server_free(&b->server);
+	rig_restart(&b->r);
+	both_start(b);
+	attach(b);
+	CU_ASSERT_EQUAL(put(b, "greylist", "two", 0).rc, STORE_OK);
+	CU_ASSERT_EQUAL(h.all, 2);
+	CU_ASSERT_EQUAL(h.keys, 3);
+	h.end = &w;
+	CU_ASSERT_EQUAL(put(b, "greylist", "three", 0).rc, STORE_OK);
+	CU_ASSERT_EQUAL(h.keys, 4);
+	CU_ASSERT_PTR_NULL(w);
+	CU_ASSERT_EQUAL(put(b, "greylist", "four", 0).rc, STORE_OK);
+	CU_ASSERT_EQUAL(h.keys, 4);
+	CU_ASSERT_EQUAL(put(b, "sieve", "x", STORE_TTL_MAX_S).rc, STORE_OK);
+	CU_ASSERT_EQUAL(other.keys, 1);
+	store_unwatch(&o);
+	store_unwatch(&o);
+	t = store_txn_new(b->c);
+	CU_ASSERT_EQUAL(store_txn_put(t, "sieve", "x", NULL, STORE_ANY_VERSION, STORE_TTL_MAX_S + 1), PT_ETOOBIG);
+	CU_ASSERT_EQUAL(commit(b, t).rc, STORE_INVALID);
+}
+
+static void
+test_watch(void)
+{
+	each(do_watch);
+}
+
+/* The client's end may come first. */
+static void
+test_watch_end(void)
+{
+	struct heard h = { 0 };
+	struct store_watch *w;
+	struct both b;
+
+	both_open(&b, RIG_MEMORY);
+	w = store_watch(b.c, "greylist", on_heard, &h);
+	store_free(&b.c);
+	store_unwatch(&w);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(b.c = store_new());
+	both_close(&b);
+}
+
 /* A space that a worker may not touch: the channel ends, the store goes on. */
 static void
 test_forbidden(void)
@@ -467,6 +566,8 @@ static const struct test_row tests[] = {
 	{ "views", test_view },
 	{ "a new store process", test_reattach },
 	{ "keys", test_keys },
+	{ "keys that are watched", test_watch },
+	{ "a watch without a store", test_watch_end },
 	{ "what a worker may not ask", test_forbidden },
 };
 
