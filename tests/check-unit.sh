@@ -17,5 +17,10 @@ sed -n '/caps_parent\[\] = {/,/};/p' "$top_srcdir/src/proc/confine.c" | grep -o 
 sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | grep -vx CAP_SETPCAP | sort >"$tmp/left"
 check 'the parent keeps something' [ -s "$tmp/kept" ]
 check 'and the unit leaves it exactly that' diff "$tmp/kept" "$tmp/left"
+grep -o 'LOCALSTATEDIR "[^"]*"' "$top_srcdir/src/cli/setup_conf.c" | sed 's/.*"\(.*\)"/\1/' >"$tmp/folders"
+check 'setup has folders' [ -s "$tmp/folders" ]
+while read -r folder; do
+	check "what setup makes can be written to: $folder" grep -q "^ReadWritePaths=.*$folder\( \|\$\)" "$unit"
+done <"$tmp/folders"
 
 done_testing

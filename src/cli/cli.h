@@ -29,11 +29,20 @@ enum cli_exit {
 
 /* What "postern user" alone takes. */
 struct cli_user {
-	const char *first; /* the first of these options that was given, for who has no use for it; NULL: none */
+	bool any; /* one of these options was given */
 	bool from_stdin, generate, no_password;
 	const char *quota; /* NULL: not given */
 	const char *aliases[CLI_ALIASES_MAX], *no_aliases[CLI_ALIASES_MAX];
 	size_t naliases, nno_aliases;
+};
+
+#define CLI_DOMAINS_MAX 16
+
+/* What "postern setup" alone takes. */
+struct cli_setup {
+	const char *hostname, *postmaster, *client_ca; /* NULL: not given */
+	const char *domains[CLI_DOMAINS_MAX];
+	size_t ndomains; /* one more than the maximum: too many */
 };
 
 struct cli {
@@ -41,7 +50,8 @@ struct cli {
 	bool conf_given;       /* there was a -f */
 	const char *socket;    /* -s, or NULL: what the configuration says */
 	bool json;
-	struct cli_user user;
+	struct cli_user user; /* its three about passwords are of setup, too */
+	struct cli_setup setup;
 	bool follow; /* --follow, of trace */
 };
 

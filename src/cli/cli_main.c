@@ -16,7 +16,7 @@ static const struct command {
 	const char *text; /* one line for "help" */
 	enum cli_exit (*run)(const struct cli *cli, int argc, char **argv);
 } commands[] = {
-	{ "setup", "", "make accounts, folders, a key, a certificate and a configuration", cli_setup },
+	{ "setup", "", "make accounts, folders, a key, a certificate, a configuration and a first user", cli_setup },
 	{ "status", "", "what the running server is doing", cli_status },
 	{ "why", "[last | ADDRESS | USER]", "why a connection failed, in a sentence", cli_why },
 	{ "trace", "[last | ID | ADDRESS]", "what passed on a connection, step by step", cli_trace },
@@ -37,8 +37,9 @@ static const struct option_text {
 	{ "-F, --follow", "of trace: go on, with each step as it happens" },
 	{ "-V, --version", "the version" },
 	{ "-h, --help", "this text" },
+	{ "", "setup: --hostname NAME, --domain DOMAIN, --postmaster ADDRESS, --client-ca FILE" },
 	{ "", "user add and set: --quota SIZE, --alias ADDRESS, --no-alias ADDRESS" },
-	{ "", "user add and passwd: --stdin, --generate, --no-password" },
+	{ "", "setup, user add and passwd: --stdin, --generate, --no-password" },
 };
 
 static enum cli_exit
@@ -117,27 +118,7 @@ fail_option(const struct cli *cli, const struct bad_option *bad)
 	return cli_fail(cli, CLI_USAGE, "there is no option %s; try: postern help", bad->word);
 }
 
-static enum cli_exit
-run(const struct cli *cli, int argc, char **argv)
-{
-	size_t i;
-
-	if (argc == 0)
-		return cli_fail(cli, CLI_USAGE, "a command is missing; try: postern help");
-	for (i = 0; i < PT_COUNT(commands); i++) {
-		if (strcmp(argv[0], commands[i].name) != 0)
-			continue;
-		if (cli->user.first != NULL && commands[i].run != cli_user)
-			return cli_fail(cli, CLI_USAGE, "option %s is for \"postern user\"; try: postern help",
-				cli->user.first);
-		if (cli->follow && commands[i].run != cli_trace)
-			return cli_fail(cli, CLI_USAGE, "--follow is for \"postern trace\"; try: postern help");
-		return commands[i].run(cli, argc - 1, argv + 1);
-	}
-	return cli_fail(cli, CLI_USAGE, "there is no command \"%s\"; try: postern help", argv[0]);
-}
-
-/* Options of "postern user" have no letter. */
+/* Options of single commands have no letter. */
 enum {
 	OPT_STDIN = 1000,
 	OPT_GENERATE,
@@ -145,39 +126,103 @@ enum {
 	OPT_QUOTA,
 	OPT_ALIAS,
 	OPT_NO_ALIAS,
+	OPT_HOSTNAME,
+	OPT_DOMAIN,
+	OPT_POSTMASTER,
+	OPT_CLIENT_CA,
+	OPT_END
 };
 
-static bool
-take_user_option(struct cli_user *u, int opt)
-{
-	static const char *const names[] = { "--stdin", "--generate", "--no-password", "--quota", "--alias",
-		"--no-alias" };
+enum { FOR_USER = 1, FOR_SETUP = 2 };
 
-	if (u->first == NULL)
-		u->first = names[opt - OPT_STDIN];
+static const struct {
+	const char *name;
+	unsigned whose;
+	const char *words;
+} own_options[OPT_END - OPT_STDIN] = {
+	[OPT_STDIN - OPT_STDIN] = { "--stdin", FOR_USER | FOR_SETUP, "\"postern user\" and \"postern setup\"" },
+	[OPT_GENERATE - OPT_STDIN] = { "--generate", FOR_USER | FOR_SETUP, "\"postern user\" and \"postern setup\"" },
+	[OPT_NO_PASSWORD - OPT_STDIN] = { "--no-password", FOR_USER | FOR_SETUP, "\"postern user\" and \"postern setup\"" },
+	[OPT_QUOTA - OPT_STDIN] = { "--quota", FOR_USER, "\"postern user\"" },
+	[OPT_ALIAS - OPT_STDIN] = { "--alias", FOR_USER, "\"postern user\"" },
+	[OPT_NO_ALIAS - OPT_STDIN] = { "--no-alias", FOR_USER, "\"postern user\"" },
+	[OPT_HOSTNAME - OPT_STDIN] = { "--hostname", FOR_SETUP, "\"postern setup\"" },
+	[OPT_DOMAIN - OPT_STDIN] = { "--domain", FOR_SETUP, "\"postern setup\"" },
+	[OPT_POSTMASTER - OPT_STDIN] = { "--postmaster", FOR_SETUP, "\"postern setup\"" },
+	[OPT_CLIENT_CA - OPT_STDIN] = { "--client-ca", FOR_SETUP, "\"postern setup\"" },
+};
+
+static unsigned
+whose(enum cli_exit (*command)(const struct cli *, int, char **))
+{
+	return command == cli_user ? FOR_USER : command == cli_setup ? FOR_SETUP : 0;
+}
+
+/* given: a bit for each of those options. */
+static enum cli_exit
+run(const struct cli *cli, int argc, char **argv, unsigned given)
+{
+	size_t i, k;
+
+	if (argc == 0)
+		return cli_fail(cli, CLI_USAGE, "a command is missing; try: postern help");
+	for (i = 0; i < PT_COUNT(commands); i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		for (k = 0; k < PT_COUNT(own_options); k++)
+			if ((given & 1u << k) != 0 && (own_options[k].whose & whose(commands[i].run)) == 0)
+				return cli_fail(cli, CLI_USAGE, "option %s is for %s; try: postern help", own_options[k].name,
+						own_options[k].words);
+		if (cli->follow && commands[i].run != cli_trace)
+			return cli_fail(cli, CLI_USAGE, "--follow is for \"postern trace\"; try: postern help");
+		return commands[i].run(cli, argc - 1, argv + 1);
+	}
+	return cli_fail(cli, CLI_USAGE, "there is no command \"%s\"; try: postern help", argv[0]);
+}
+
+static void
+take_own_option(struct cli *cli, int opt)
+{
+	struct cli_user *u = &cli->user;
+	struct cli_setup *s = &cli->setup;
+
+	u->any = u->any || (own_options[opt - OPT_STDIN].whose & FOR_USER) != 0;
 	switch (opt) {
 	case OPT_STDIN:
 		u->from_stdin = true;
-		return true;
+		break;
 	case OPT_GENERATE:
 		u->generate = true;
-		return true;
+		break;
 	case OPT_NO_PASSWORD:
 		u->no_password = true;
-		return true;
+		break;
 	case OPT_QUOTA:
 		u->quota = optarg;
-		return true;
+		break;
 	case OPT_ALIAS:
 		if (u->naliases < CLI_ALIASES_MAX)
 			u->aliases[u->naliases++] = optarg;
-		return true;
+		break;
 	case OPT_NO_ALIAS:
 		if (u->nno_aliases < CLI_ALIASES_MAX)
 			u->no_aliases[u->nno_aliases++] = optarg;
-		return true;
+		break;
+	case OPT_HOSTNAME:
+		s->hostname = optarg;
+		break;
+	case OPT_DOMAIN:
+		if (s->ndomains < CLI_DOMAINS_MAX)
+			s->domains[s->ndomains] = optarg;
+		s->ndomains += s->ndomains <= CLI_DOMAINS_MAX;
+		break;
+	case OPT_POSTMASTER:
+		s->postmaster = optarg;
+		break;
+	case OPT_CLIENT_CA:
+		s->client_ca = optarg;
+		break;
 	}
-	return false;
 }
 
 int
@@ -193,11 +238,16 @@ main(int argc, char **argv)
 		{ "quota", required_argument, NULL, OPT_QUOTA },
 		{ "alias", required_argument, NULL, OPT_ALIAS },
 		{ "no-alias", required_argument, NULL, OPT_NO_ALIAS },
+		{ "hostname", required_argument, NULL, OPT_HOSTNAME },
+		{ "domain", required_argument, NULL, OPT_DOMAIN },
+		{ "postmaster", required_argument, NULL, OPT_POSTMASTER },
+		{ "client-ca", required_argument, NULL, OPT_CLIENT_CA },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct cli cli = { .conf_file = CLI_DEFAULT_CONF };
 	bool version = false, help = false;
 	struct bad_option bad = { 0 };
+	unsigned given = 0;
 	int opt;
 
 	signal(SIGPIPE, SIG_DFL); /* "postern config show | head" ends quietly */
@@ -224,9 +274,10 @@ main(int argc, char **argv)
 			help = true;
 			break;
 		default:
-			if (opt >= OPT_STDIN && take_user_option(&cli.user, opt))
-				break;
-			if (bad.what == 0)
+			if (opt >= OPT_STDIN) {
+				take_own_option(&cli, opt);
+				given |= 1u << (opt - OPT_STDIN);
+			} else if (bad.what == 0)
 				bad = (struct bad_option){ opt, optopt, argv[optind - 1] };
 		}
 	}
@@ -236,5 +287,5 @@ main(int argc, char **argv)
 		return put_version(&cli);
 	if (help)
 		return cmd_help(&cli, 0, NULL);
-	return run(&cli, argc - optind, argv + optind);
+	return run(&cli, argc - optind, argv + optind, given);
 }

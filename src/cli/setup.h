@@ -1,20 +1,24 @@
 /* cli/setup.h - "postern setup": what its files share.
  *
- * setup.c decides the order, setup_accounts.c makes system accounts, setup_files.c makes folders and
- * files (never over what is there), setup_conf.c knows the configuration file. Each step looks first,
- * makes only what is missing, and notes both; so a second run changes nothing. */
+ * setup.c decides the order, setup_mail.c finds out or asks which domain and whose, setup_accounts.c makes system
+ * accounts, setup_files.c makes folders and files (never over what is there), setup_conf.c knows the configuration
+ * file, setup_tell.c says what was done and what comes next. Each step looks first, makes only what is missing, and
+ * notes both; so a second run changes nothing. */
 #ifndef CLI_SETUP_H
 #define CLI_SETUP_H
 
 #include "cli/cli.h"
+#include "cli/user.h"
 #include "conf/conf.h"
+#include "mail/normal.h"
 #include "util/diag.h"
 
 #include <sys/types.h>
 
 #define SETUP_ITEMS_MAX 64
-#define SETUP_PORT 7777      /* first choice of the line service; taken: the next free one */
-#define SETUP_PORT_TRIES 100
+#define SETUP_PORT_TRIES 100 /* ports that are looked at for a free one */
+
+enum setup_port { SETUP_PORT_LINE, SETUP_PORT_SMTP, SETUP_PORT_SUBMISSION, SETUP_PORT_SUBMISSIONS, SETUP_PORTS };
 
 enum setup_did {
 	SETUP_THERE,    /* was there, not touched */
@@ -24,7 +28,7 @@ enum setup_did {
 
 /* One thing that the installation consists of. */
 struct setup_item {
-	const char *what; /* "account", "group", "folder", "key", "certificate", "configuration" */
+	const char *what; /* "account", "group", "folder", "key", "certificate", "configuration", "users" (the file), "user" */
 	char *name;       /* owned */
 	enum setup_did did;
 };
@@ -51,7 +55,19 @@ struct setup {
 	char *run;
 	char *pid_file;
 	char *socket;
-	unsigned port;      /* of the configuration that was written */
+	char *mail;         /* folder of the mailboxes; NULL: none */
+	char *users;        /* the users file; NULL: none */
+	char *lmtp;         /* unix socket */
+	char *client_ca;    /* of the users' certificates; NULL: none was named */
+	/* of a configuration that is written: */
+	char hostname[NORMAL_DOMAIN_MAX]; /* "": the machine has no full name */
+	char domains[CLI_DOMAINS_MAX][NORMAL_DOMAIN_MAX];
+	size_t ndomains;
+	char postmaster[NORMAL_ADDRESS_MAX]; /* also the first user */
+	unsigned ports[SETUP_PORTS];
+	bool ipv6;          /* listens there, too */
+	bool made_user;
+	char password[USER_PASSWORD_MAX]; /* of the first user, when it was made up; else "" */
 	enum setup_found found;
 	struct conf *conf;  /* in effect; until the file is written: NULL unless found is OWN */
 	struct setup_item items[SETUP_ITEMS_MAX];
@@ -89,6 +105,22 @@ int setup_files_read(const char *path, size_t max, struct buf *out, struct diag 
 /* The full path of a system program, NULL when it is not installed. Static storage. */
 const char *setup_accounts_program(const char *name, char *path_out, size_t cap);
 
+/* The same with an owner, where root makes it. */
+int setup_files_folder_of(struct setup *s, const char *path, mode_t mode, const char *account,
+			  struct diag *diag) PT_MUST_USE;
+
+/* Domain, postmaster, host name and CA of a new configuration, from options, the machine, or by asking. */
+enum cli_exit setup_mail_decide(struct setup *s);
+
+/* Whether the configuration that is kept has what the options ask for. */
+enum cli_exit setup_mail_agrees(struct setup *s);
+
+/* Ports for a new configuration. Those of the machine's mail server must be free. */
+enum cli_exit setup_mail_ports(struct setup *s);
+
+/* Prints what was made and what to do next. */
+enum cli_exit setup_tell(struct setup *s);
+
 /* Fills in all paths: the machine's, or those beside the file of -f. PT_EINVAL when the file has no
  * usable name. Makes nothing; the folder of the file need not exist. */
 int setup_conf_paths(struct setup *s, struct diag *diag) PT_MUST_USE;
@@ -106,7 +138,7 @@ bool setup_conf_uses_ours(const struct setup *s);
 /* Appends the configuration that setup writes. */
 int setup_conf_text(const struct setup *s, struct buf *out) PT_MUST_USE;
 
-/* Finds a free port and writes the configuration, unless one is kept. */
+/* Writes the configuration, unless one is kept. */
 int setup_conf_write(struct setup *s, struct diag *diag) PT_MUST_USE;
 
 #endif

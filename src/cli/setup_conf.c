@@ -58,6 +58,7 @@ paths_local(struct setup *s)
 {
 	return asprintf(&s->tls_folder, "%s/tls", s->folder) < 0 ||
 		       asprintf(&s->state, "%s/state", s->folder) < 0 ||
+		       asprintf(&s->mail, "%s/mail", s->folder) < 0 ||
 		       asprintf(&s->run, "%s/run", s->folder) < 0
 		   ? PT_ENOMEM
 		   : 0;
@@ -68,6 +69,7 @@ paths_machine(struct setup *s)
 {
 	return (s->tls_folder = strdup(SYSCONFDIR "/postern/tls")) == NULL ||
 		       (s->state = strdup(LOCALSTATEDIR "/lib/postern")) == NULL ||
+		       (s->mail = strdup(LOCALSTATEDIR "/mail/postern")) == NULL ||
 		       (s->run = strdup(RUNSTATEDIR "/postern")) == NULL
 		   ? PT_ENOMEM
 		   : 0;
@@ -87,6 +89,7 @@ setup_conf_paths(struct setup *s, struct diag *diag)
 		    "the path of -f has control characters or is not UTF-8: choose another");
 	s->folder = strndup(s->conf_file, (size_t)(strrchr(s->conf_file, '/') - s->conf_file));
 	if (s->folder == NULL || (rc = s->local ? paths_local(s) : paths_machine(s)) != 0 ||
+	    asprintf(&s->users, "%s/users", s->folder) < 0 || asprintf(&s->lmtp, "unix:%s/lmtp", s->run) < 0 ||
 	    asprintf(&s->certificate, "%s/server.pem", s->tls_folder) < 0 ||
 	    asprintf(&s->key, "%s/server.key", s->tls_folder) < 0 ||
 	    asprintf(&s->pid_file, "%s/posternd.pid", s->run) < 0 ||
@@ -166,9 +169,9 @@ setup_conf_uses_ours(const struct setup *s)
 static int
 replace_string(char **to, const char *with)
 {
-	char *copy = strdup(with);
+	char *copy = with != NULL ? strdup(with) : NULL;
 
-	if (copy == NULL)
+	if (copy == NULL && with != NULL)
 		return PT_ENOMEM;
 	free(*to);
 	*to = copy;
@@ -187,6 +190,8 @@ setup_conf_adopt(struct setup *s, struct diag *diag)
 		if ((rc = check_credentials(s, &c->tls[i], diag)) != 0)
 			return rc;
 	if ((rc = replace_string(&s->state, c->state)) != 0 ||
+	    (rc = replace_string(&s->mail, c->mail)) != 0 ||
+	    (rc = replace_string(&s->users, c->users_file)) != 0 ||
 	    (rc = replace_string(&s->pid_file, c->pid_file)) != 0 ||
 	    (rc = replace_string(&s->socket, c->control_socket)) != 0 ||
 	    (rc = replace_string(&s->run, c->control_socket)) != 0)
@@ -220,65 +225,100 @@ put_setting(struct buf *out, const char *before, const char *path, const char *b
 	return buf_append_str(out, behind);
 }
 
+static int
+put_top(const struct setup *s, struct buf *out)
+{
+	size_t i;
+	int rc = 0;
+
+	if (s->hostname[0] != '\0')
+		rc = buf_printf(out, "hostname   %s\n", s->hostname);
+	if (rc == 0)
+		rc = buf_append_str(out, "domain    ");
+	for (i = 0; i < s->ndomains && rc == 0; i++)
+		rc = buf_printf(out, " %s", s->domains[i]);
+	if (rc != 0 || (rc = buf_append_str(out, "\npostmaster ")) != 0 ||
+	    (rc = put_quoted(out, s->postmaster)) != 0 ||
+	    (rc = put_setting(out, "\nusers      file ", s->users, "   # postern user add, list, passwd, set, del\n")) != 0 ||
+	    (rc = put_setting(out, "mail       ", s->mail, "\n")) != 0)
+		return rc;
+	if (s->local && ((rc = put_setting(out, "state      ", s->state, "\n")) != 0 ||
+			 (rc = put_setting(out, "pid-file   ", s->pid_file, "\n")) != 0 ||
+			 (rc = put_setting(out, "control    { socket ", s->socket, " }\n")) != 0))
+		return rc;
+	return buf_append_str(out, "\n");
+}
+
+/* Whose certificates are a login. */
+static int
+put_tls(const struct setup *s, struct buf *out)
+{
+	int rc;
+
+	if ((rc = put_setting(out,
+			      "tls main {\n"
+			      "\t# signed by itself, made by setup: good for a first look; put one here that your users'\n"
+			      "\t# mail programs trust\n"
+			      "\tcertificate ",
+			      s->certificate, " key ")) != 0 ||
+	    (rc = put_quoted(out, s->key)) != 0)
+		return rc;
+	if (s->client_ca == NULL)
+		return buf_append_str(out, "\n"
+			"\t# the CA that signs your users' certificates makes them their logins, with the block below:\n"
+			"\t# client-ca people.pem\n"
+			"}\n\n"
+			"# identity { map san-email from people.pem }\n\n");
+	if ((rc = put_setting(out, "\n\tclient-ca   ", s->client_ca, "\n}\n\n")) != 0)
+		return rc;
+	return put_setting(out, "# a certificate of this CA is the login of the user whose address is in it\n"
+		"identity {\n\tmap san-email from ", s->client_ca, "\n}\n\n");
+}
+
+static int
+put_listen(const struct setup *s, struct buf *out, enum setup_port port, const char *mode)
+{
+	int rc = buf_printf(out, "\tlisten   %s:%u %s\n", s->local ? "127.0.0.1" : "0.0.0.0", s->ports[port], mode);
+
+	return rc == 0 && s->ipv6 ? buf_printf(out, "\tlisten   [::]:%u %s\n", s->ports[port], mode) : rc;
+}
+
+static int
+put_services(const struct setup *s, struct buf *out)
+{
+	int rc;
+
+	if ((rc = buf_append_str(out, "# mail from other servers, for the domains above\nservice smtp {\n\tprotocol smtp\n")) != 0 ||
+	    (rc = put_listen(s, out, SETUP_PORT_SMTP, "starttls")) != 0 ||
+	    (rc = buf_append_str(out, "\ttls      main\n}\n\n"
+		"# mail from users, by certificate or password\nservice submission {\n\tprotocol submission\n")) != 0 ||
+	    (rc = put_listen(s, out, SETUP_PORT_SUBMISSION, "starttls-required")) != 0 ||
+	    (rc = put_listen(s, out, SETUP_PORT_SUBMISSIONS, "tls")) != 0 ||
+	    (rc = buf_append_str(out, "\ttls      main\n\tlogin    certificate password\n}\n\n"
+		"# mail from another server on this machine\nservice lmtp {\n\tprotocol lmtp\n\tlisten   ")) != 0 ||
+	    (rc = put_quoted(out, s->lmtp)) != 0)
+		return rc;
+	return buf_printf(out, " starttls\n\ttls      main\n}\n\n"
+		"# a small protocol to try TLS and certificates with: CAPABILITY, WHOAMI, QUIT\n"
+		"service line {\n"
+		"\tprotocol line\n"
+		"\tlisten   127.0.0.1:%u starttls-required\n"
+		"\ttls      main\n"
+		"}\n",
+		s->ports[SETUP_PORT_LINE]);
+}
+
 int
 setup_conf_text(const struct setup *s, struct buf *out)
 {
 	int rc;
 
-	if ((rc = buf_append_str(
-		 out,
-		 "# Postern's configuration, made by \"postern setup\"; its manual is "
-		 "postern.conf(5).\n"
-		 "# After a change: posternd -n checks it, postern reload puts it to work.\n\n")) !=
-	    0)
+	if ((rc = buf_append_str(out,
+		 "# Postern's configuration, made by \"postern setup\"; its manual is postern.conf(5).\n"
+		 "# After a change: posternd -n checks it, postern reload puts it to work.\n\n")) != 0 ||
+	    (rc = put_top(s, out)) != 0 || (rc = put_tls(s, out)) != 0)
 		return rc;
-	if (s->local && ((rc = put_setting(out, "state ", s->state, "\n")) != 0 ||
-			 (rc = put_setting(out, "pid-file ", s->pid_file, "\n")) != 0 ||
-			 (rc = put_setting(out, "control { socket ", s->socket, " }\n\n")) != 0))
-		return rc;
-	if ((rc = put_setting(out,
-			      "tls main {\n"
-			      "\t# signed by itself, made by setup: good for this machine and a "
-			      "first look\n"
-			      "\tcertificate ",
-			      s->certificate, " key ")) != 0 ||
-	    (rc = put_quoted(out, s->key)) != 0)
-		return rc;
-	return buf_printf(
-	    out,
-	    "\n}\n\n"
-	    "# a small protocol to try TLS and certificates with: CAPABILITY, WHOAMI, "
-	    "QUIT\n"
-	    "service line {\n"
-	    "\tprotocol line\n"
-	    "\tlisten   127.0.0.1:%u starttls-required\n"
-	    "\ttls      main\n"
-	    "}\n",
-	    s->port);
-}
-
-/* The first port from SETUP_PORT on that nobody listens at. Somebody may take it before the server
- * starts; the server says so then. */
-static unsigned
-find_port(void)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	unsigned port, one = 1;
-	bool is_free;
-	int fd;
-
-	in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	for (port = SETUP_PORT; port < SETUP_PORT + SETUP_PORT_TRIES; port++) {
-		if ((fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) < 0)
-			break;
-		in.sin_port = htons((uint16_t)port);
-		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-		is_free = bind(fd, (const struct sockaddr *)&in, sizeof in) == 0;
-		close(fd);
-		if (is_free)
-			return port;
-	}
-	return 0;
+	return put_services(s, out);
 }
 
 int
@@ -290,11 +330,6 @@ setup_conf_write(struct setup *s, struct diag *diag)
 
 	if (s->found == SETUP_CONF_OWN)
 		return setup_note(s, "configuration", s->conf_file, SETUP_THERE);
-	if ((s->port = find_port()) == 0)
-		return diag_set(
-		    diag, PT_EBUSY,
-		    "no port from %d to %d is free on 127.0.0.1: stop what listens there",
-		    SETUP_PORT, SETUP_PORT + SETUP_PORT_TRIES - 1);
 	buf_init(&text, CONF_FILE_MAX);
 	if ((rc = setup_conf_text(s, &text)) == 0 &&
 	    (rc = setup_files_write(s->conf_file, 0644, buf_span(&text), replace, diag)) == 0)

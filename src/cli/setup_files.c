@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,15 +134,33 @@ setup_files_folder(struct setup *s, const char *path, mode_t mode, struct diag *
 	return setup_note(s, "folder", path, SETUP_MADE);
 }
 
+int
+setup_files_folder_of(struct setup *s, const char *path, mode_t mode, const char *account, struct diag *diag)
+{
+	const struct passwd *pw;
+	bool there = access(path, F_OK) == 0;
+	int rc;
+
+	if ((rc = setup_files_folder(s, path, mode, diag)) != 0 || there || !s->root)
+		return rc;
+	if ((pw = getpwnam(account)) == NULL)
+		return diag_set(diag, PT_ENOENT, "there is no account %s", account);
+	if (chown(path, pw->pw_uid, pw->pw_gid) != 0)
+		return diag_set(diag, PT_EIO, "giving the folder %s to %s: %s", path, account, strerror(errno));
+	return 0;
+}
+
 static int
 make_credentials(struct setup *s, struct diag *diag)
 {
 	struct draft key = { NULL, -1 }, certificate = { NULL, -1 };
-	char host[HOST_NAME_MAX + 1] = "localhost";
+	char host[NORMAL_DOMAIN_MAX] = "localhost";
 	int rc;
 
-	(void)gethostname(host, sizeof host);
-	host[sizeof host - 1] = '\0';
+	if (s->hostname[0] != '\0')
+		memcpy(host, s->hostname, sizeof host);
+	else
+		(void)gethostname(host, sizeof host - 1);
 	if ((rc = draft_open(&key, s->key, 0600, diag)) != 0 ||
 	    (rc = draft_open(&certificate, s->certificate, 0644, diag)) != 0 ||
 	    (rc = tls_selfsigned_make(host, time(NULL), key.fd, certificate.fd, diag)) != 0 ||

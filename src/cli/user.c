@@ -265,6 +265,30 @@ change(const struct cli *cli, const char *address, unsigned what, const char *se
 	return code;
 }
 
+/* --- the first one ---------------------------------------------------------------------------- */
+
+enum cli_exit
+user_first(const struct cli *cli, struct conf *conf, const char *address, char password_out[USER_PASSWORD_MAX])
+{
+	static struct job job;
+	struct job *j = &job;
+	enum cli_exit code;
+
+	*j = (struct job){ .cli = cli, .conf = conf };
+	password_out[0] = '\0';
+	if ((code = take_address(cli, "an address", address, j->user)) != CLI_OK ||
+	    (code = user_password_get(cli, j->user, cli->user.from_stdin ? USER_PASSWORD_STDIN
+		: cli->user.no_password ? USER_PASSWORD_NONE : USER_PASSWORD_GENERATE, j->password, j->field)) != CLI_OK)
+		return code;
+	if ((code = user_file_open(cli, conf, true, &j->file)) == CLI_OK) {
+		if (users_count(j->file.users) == 0 && (code = put(j, NULL, j->field)) == CLI_OK)
+			memcpy(password_out, j->password, sizeof j->password);
+		user_file_close(&j->file);
+	}
+	explicit_bzero(j, sizeof *j);
+	return code;
+}
+
 /* --- list ------------------------------------------------------------------------------------- */
 
 static json_t *
@@ -388,7 +412,7 @@ cli_user(const struct cli *cli, int argc, char **argv)
 	if (argc != 2)
 		return cli_fail(cli, CLI_USAGE, "user %s takes one address: postern user %s NAME@DOMAIN", argv[0],
 				argv[0]);
-	if ((a->what & CHANGES_LINE) != 0 && (a->what & WANTS_OLD) != 0 && cli->user.first == NULL)
+	if ((a->what & CHANGES_LINE) != 0 && (a->what & WANTS_OLD) != 0 && !cli->user.any)
 		return cli_fail(cli, CLI_USAGE, "what is to be set is missing: --quota, --alias, --no-alias");
 	return change(cli, argv[1], a->what, a->done);
 }

@@ -51,4 +51,11 @@ enum user_password_source {
 enum cli_exit user_password_get(const struct cli *cli, const char *user, enum user_password_source source,
 				char password_out[USER_PASSWORD_MAX], char field_out[USER_FIELD_MAX]);
 
+/* --- user.c ----------------------------------------------------------------------------------- */
+
+/* Makes a users file with that one user, unless somebody is in it already; the password is made up, or as the options
+ * say. password_out as above. */
+enum cli_exit user_first(const struct cli *cli, struct conf *conf, const char *address,
+			 char password_out[USER_PASSWORD_MAX]);
+
 #endif

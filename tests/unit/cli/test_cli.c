@@ -97,6 +97,33 @@ test_table(void)
 	CU_ASSERT_PTR_NULL(t);
 }
 
+static void
+check_setup_services(const struct setup *s, const struct conf *conf)
+{
+	static const enum conf_protocol protocols[] = { CONF_PROTOCOL_SMTP, CONF_PROTOCOL_SUBMISSION, CONF_PROTOCOL_LMTP,
+		CONF_PROTOCOL_LINE };
+	static const unsigned ports[] = { 2525, 5870, 0, 7780 };
+	size_t i;
+
+	CU_ASSERT_EQUAL_FATAL(conf->nservices, PT_COUNT(protocols));
+	for (i = 0; i < PT_COUNT(protocols); i++) {
+		CU_ASSERT_EQUAL(conf->services[i].protocol, protocols[i]);
+		CU_ASSERT(ports[i] == 0 || ntohs(conf->services[i].listens[0].addr.in.sin_port) == ports[i]);
+		CU_ASSERT_EQUAL(conf->services[i].listens[0].mode, i == 1 || i == 3 ? CONF_LISTEN_STARTTLS_REQUIRED
+			: CONF_LISTEN_STARTTLS);
+	}
+	CU_ASSERT_EQUAL(conf->services[1].nlistens, s->ipv6 ? 4 : 2);
+	CU_ASSERT_STRING_EQUAL(conf->hostname, s->hostname);
+	CU_ASSERT_STRING_EQUAL(conf->postmaster, s->postmaster);
+	CU_ASSERT_STRING_EQUAL(conf->users_file, s->users);
+	CU_ASSERT_STRING_EQUAL(conf->mail, s->mail);
+	CU_ASSERT_EQUAL_FATAL(conf->ndomains, 2);
+	CU_ASSERT_STRING_EQUAL(conf->domains[1], s->domains[1]);
+	CU_ASSERT_EQUAL(conf->services[1].tls->nclient_ca, s->client_ca != NULL);
+	if (s->client_ca != NULL)
+		CU_ASSERT_STRING_EQUAL(conf->services[1].tls->client_ca[0], s->client_ca);
+}
+
 /* Whatever the folder is called, what setup writes is read back as what was meant. */
 static void
 test_setup_text(void)
@@ -104,7 +131,7 @@ test_setup_text(void)
 	static const char *const folders[] = {
 	    "/etc/postern", "/tmp/a b",         "/tmp/\"q\"", "/tmp/back\\slash",
 	    "/tmp/$name",   "/tmp/#no-comment", "/tmp/{}",    "/tmp/\xc3\xa4" };
-	struct setup s = { .local = true, .port = 7780 };
+	struct setup s;
 	struct conf_errors *errors;
 	struct conf *conf;
 	struct buf text;
@@ -117,9 +144,12 @@ test_setup_text(void)
 
 		snprintf(file, sizeof file, "%s/no-such-folder/x.conf", folders[i]);
 		cli.conf_file = file;
-		s = (struct setup){ .cli = &cli, .port = 7780 };
+		s = (struct setup){ .cli = &cli, .ports = { 7780, 2525, 5870, 4650 }, .ndomains = 2,
+			.domains = { "example.org", "xn--bcher-kva.example" }, .postmaster = "o'neil@example.org",
+			.hostname = "mail.example.org", .ipv6 = i % 2 == 1 };
 		CU_ASSERT_EQUAL_FATAL(setup_conf_paths(&s, &diag), 0);
 		CU_ASSERT(s.local);
+		CU_ASSERT(i % 3 == 0 || asprintf(&s.client_ca, "%s/ca.pem", folders[i]) > 0);
 		buf_init(&text, CONF_FILE_MAX);
 		CU_ASSERT_EQUAL_FATAL(setup_conf_text(&s, &text), 0);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(errors = conf_errors_new());
@@ -132,9 +162,7 @@ test_setup_text(void)
 			CU_ASSERT_STRING_EQUAL(conf->services[0].tls->certs[0].certificate,
 					       s.certificate);
 			CU_ASSERT_STRING_EQUAL(conf->services[0].tls->certs[0].key, s.key);
-			CU_ASSERT_EQUAL(conf->services[0].listens[0].mode,
-					CONF_LISTEN_STARTTLS_REQUIRED);
-			CU_ASSERT_EQUAL(ntohs(conf->services[0].listens[0].addr.in.sin_port), 7780);
+			check_setup_services(&s, conf);
 			s.conf = conf;
 			CU_ASSERT(setup_conf_uses_ours(&s));
 		}
