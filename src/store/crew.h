@@ -1,7 +1,7 @@
 /* store/crew.h - helper threads: jobs that may block, kept in order where they touch the same thing.
  *
  * A job belongs to strands (a mailbox is one): jobs of a strand run one after the other, in the order in which they
- * were submitted; a job of several strands waits for its turn in all of them. Two lanes with threads of
+ * were submitted; a job of several strands waits for its turn in all of them. Lanes with threads of
  * their own, so that slow reading never delays what has been accepted. All functions but a job's run() belong to the
  * main thread. */
 #ifndef STORE_CREW_H
@@ -15,6 +15,7 @@
 enum crew_lane {
 	CREW_APPLY, /* carries out what the journal has */
 	CREW_READ,  /* all else: loading, scanning, opening, flushing bodies */
+	CREW_FLUSH, /* the journal's flush, alone */
 	CREW_LANES
 };
 

@@ -28,6 +28,16 @@ struct segment {
 	uint32_t number;  /* while free */
 };
 
+/* Records on their way to the disk, all of one segment. */
+struct batch {
+	uint8_t *p;
+	size_t len, cap;
+	int fd;        /* of the segment */
+	uint64_t off;  /* in it */
+	char from[NAME_MAX_LEN], to[NAME_MAX_LEN]; /* the segment was free, and gets its name first; "": it has it */
+	int error;     /* errno of what went wrong */
+};
+
 struct journal {
 	int dir_fd; /* borrowed */
 	int lock_fd;
@@ -38,11 +48,11 @@ struct journal {
 	bool begun;    /* current takes records */
 	bool replayed;
 	bool failed;
-	uint64_t off;  /* in current: where the batch goes */
+	uint64_t off;  /* in current: where the next record goes */
 	uint64_t next;
 	uint32_t epoch;
-	uint8_t *batch;
-	size_t batch_len, batch_cap;
+	struct batch batch, flight;
+	bool flying;   /* flight belongs to who writes it */
 	uint64_t flushes;
 };
 
@@ -211,32 +221,20 @@ journal_segments(const struct journal *j, unsigned *used, unsigned *spare, unsig
 	*max = j->conf.segments;
 }
 
-/* A free segment becomes the current one, under the name of the next record. The name must be durable before
- * the first record in it is acknowledged. */
+/* A free segment becomes the current one. It gets the name of its first record before that record is written:
+ * the name must be durable before anything in it is acknowledged. */
 static int
-begin_segment(struct journal *j)
+choose_segment(struct journal *j)
 {
-	char from[NAME_MAX_LEN], to[NAME_MAX_LEN];
-	unsigned used, spare, max, i;
-	int fd, rc;
+	unsigned i;
 
-	journal_segments(j, &used, &spare, &max);
-	if (used + spare < max && spare == 0) {
-		uint32_t number = journal_spare_number(j);
-
-		if ((rc = journal_spare_make(j, number, &fd)) != 0 ||
-		    (rc = journal_spare_add(j, number, fd)) != 0)
-			return rc;
-	}
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
 		if (j->seg[i].fd >= 0 && !j->seg[i].used)
 			break;
 	if (i == JOURNAL_SEGMENTS_MAX)
 		return PT_EFULL;
-	name_free(from, j->seg[i].number);
-	name_used(to, j->next);
-	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0 || fsync(j->dir_fd) != 0)
-		return PT_EIO;
+	name_free(j->batch.from, j->seg[i].number);
+	name_used(j->batch.to, j->next);
 	j->seg[i].used = true;
 	j->seg[i].first = j->next;
 	j->seg[i].last = j->next - 1;
@@ -390,7 +388,8 @@ journal_close(struct journal **jp)
 			close(j->seg[i].fd);
 	if (j->lock_fd >= 0)
 		close(j->lock_fd);
-	free(j->batch);
+	free(j->batch.p);
+	free(j->flight.p);
 	free(j);
 	*jp = NULL;
 }
@@ -521,6 +520,22 @@ recycle_empty(struct journal *j, struct diag *diag)
 	return rc;
 }
 
+static int
+first_segment(struct journal *j, struct diag *diag)
+{
+	unsigned used, spare, max;
+	uint32_t number = j->spare_number;
+	int fd, rc;
+
+	journal_segments(j, &used, &spare, &max);
+	if (used + spare > 0)
+		return 0;
+	j->spare_number++;
+	if ((rc = journal_spare_make(j, number, &fd)) == 0)
+		rc = journal_spare_add(j, number, fd);
+	return rc == 0 ? 0 : diag_set(diag, rc, "cannot make the journal's first segment: %s", pt_strerror(rc));
+}
+
 int
 journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps_out, struct diag *diag)
 {
@@ -550,6 +565,8 @@ journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps
 	free(scan.buf);
 	if (rc == 0)
 		rc = recycle_empty(j, diag);
+	if (rc == 0)
+		rc = first_segment(j, diag);
 	*gaps_out = scan.gaps;
 	j->epoch = scan.epoch + 1;
 	j->replayed = true;
@@ -567,7 +584,7 @@ journal_next(const struct journal *j)
 size_t
 journal_batch(const struct journal *j)
 {
-	return j->batch_len;
+	return j->batch.len;
 }
 
 uint64_t
@@ -577,52 +594,90 @@ journal_flushes(const struct journal *j)
 }
 
 static int
-batch_room(struct journal *j, size_t n)
+batch_room(struct batch *b, size_t n)
 {
-	size_t cap = j->batch_cap == 0 ? 256 * 1024 : j->batch_cap;
+	size_t cap = b->cap == 0 ? 256 * 1024 : b->cap;
 	uint8_t *grown;
 
-	if (j->batch_len > 0 && n > JOURNAL_BATCH_MAX - j->batch_len)
+	if (b->len > 0 && n > JOURNAL_BATCH_MAX - b->len)
 		return PT_EBUSY;
-	while (cap < j->batch_len + n)
+	while (cap < b->len + n)
 		cap *= 2;
-	if (cap == j->batch_cap)
+	if (cap == b->cap)
 		return 0;
-	if ((grown = realloc(j->batch, cap)) == NULL)
+	if ((grown = realloc(b->p, cap)) == NULL)
 		return PT_ENOMEM;
-	j->batch = grown;
-	j->batch_cap = cap;
+	b->p = grown;
+	b->cap = cap;
+	return 0;
+}
+
+bool
+journal_flush_begin(struct journal *j)
+{
+	struct batch taken = j->batch;
+
+	PT_ASSERT(!j->flying);
+	if (j->batch.len == 0)
+		return false;
+	j->batch = j->flight; /* its memory */
+	j->batch.len = 0;
+	j->batch.from[0] = '\0';
+	j->flight = taken;
+	j->flying = true;
+	return true;
+}
+
+static int
+batch_write(const struct journal *j, const struct batch *b)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	if (b->from[0] != '\0' &&
+	    (renameat(j->dir_fd, b->from, j->dir_fd, b->to) != 0 || fsync(j->dir_fd) != 0))
+		return errno;
+	while (done < b->len) {
+		n = pwrite(b->fd, b->p + done, b->len - done, (off_t)(b->off + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? errno : ENOSPC;
+		done += (size_t)n;
+	}
+	return fdatasync(b->fd) != 0 ? errno : 0;
+}
+
+void
+journal_flush_run(struct journal *j)
+{
+	j->flight.error = batch_write(j, &j->flight);
+}
+
+int
+journal_flush_end(struct journal *j)
+{
+	PT_ASSERT(j->flying);
+	j->flying = false;
+	j->flight.len = 0;
+	if (j->flight.error != 0) {
+		j->failed = true;
+		errno = j->flight.error;
+		return PT_EIO;
+	}
+	j->flushes++;
 	return 0;
 }
 
 int
 journal_flush(struct journal *j)
 {
-	size_t done = 0;
-	ssize_t n;
-
 	if (j->failed)
 		return PT_EIO;
-	if (j->batch_len == 0)
+	if (!journal_flush_begin(j))
 		return 0;
-	while (done < j->batch_len) {
-		n = pwrite(j->seg[j->current].fd, j->batch + done, j->batch_len - done,
-			(off_t)(j->off + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			goto failed;
-		done += (size_t)n;
-	}
-	if (fdatasync(j->seg[j->current].fd) != 0)
-		goto failed;
-	j->flushes++;
-	j->off += j->batch_len;
-	j->batch_len = 0;
-	return 0;
-failed:
-	j->failed = true;
-	return PT_EIO;
+	journal_flush_run(j);
+	return journal_flush_end(j);
 }
 
 int
@@ -630,6 +685,7 @@ journal_append(struct journal *j, struct span text, const struct span *bodies, s
 	       struct journal_place *at)
 {
 	size_t len = text.n + 1, i, body = 0;
+	struct batch *b = &j->batch;
 	uint8_t *p;
 	int rc;
 
@@ -641,24 +697,30 @@ journal_append(struct journal *j, struct span text, const struct span *bodies, s
 	len += body;
 	if (len > j->conf.segment_octets - JOURNAL_HEADER)
 		return PT_ETOOBIG;
-	if ((rc = batch_room(j, JOURNAL_HEADER + len)) != 0)
+	if ((rc = batch_room(b, JOURNAL_HEADER + len)) != 0)
 		return rc;
-	if (!j->begun || j->off + j->batch_len + JOURNAL_HEADER + len > j->conf.segment_octets) {
-		if ((j->begun && (rc = journal_flush(j)) != 0) || (rc = begin_segment(j)) != 0)
+	if (!j->begun || j->off + JOURNAL_HEADER + len > j->conf.segment_octets) {
+		if (b->len > 0)
+			return PT_EBUSY; /* it is of one segment */
+		if ((rc = choose_segment(j)) != 0)
 			return rc;
 	}
-	p = j->batch + j->batch_len;
+	if (b->len == 0) {
+		b->fd = j->seg[j->current].fd;
+		b->off = j->off;
+	}
+	p = b->p + b->len;
 	header_write(p, len, j->next, j->epoch);
-	*at = (struct journal_place){ .segment = j->current,
-		.text = j->off + j->batch_len + JOURNAL_HEADER, .text_len = (uint32_t)text.n,
-		.body_len = (uint32_t)body };
+	*at = (struct journal_place){ .segment = j->current, .text = j->off + JOURNAL_HEADER,
+		.text_len = (uint32_t)text.n, .body_len = (uint32_t)body };
 	at->body = at->text + text.n + 1;
 	memcpy(p + JOURNAL_HEADER, text.p, text.n);
 	p[JOURNAL_HEADER + text.n] = '\n';
 	for (i = 0, body = JOURNAL_HEADER + text.n + 1; i < nbodies; body += bodies[i++].n)
 		memcpy(p + body, bodies[i].p, bodies[i].n);
 	hex_put(p + FIELDS_CRC, 8, record_crc(p, p + JOURNAL_HEADER, len));
-	j->batch_len += JOURNAL_HEADER + len;
+	b->len += JOURNAL_HEADER + len;
+	j->off += JOURNAL_HEADER + len;
 	j->seg[j->current].last = j->next++;
 	return 0;
 }

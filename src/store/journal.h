@@ -12,7 +12,7 @@
  * segment by their LSN. Each start begins a new segment, and a scan goes on behind a gap: after a failed flush the
  * end of the last segment is only in memory, and what was acknowledged since must not depend on it.
  *
- * Used by one thread, but journal_read() and journal_spare_make(), which any may call. */
+ * Used by one thread, but journal_read(), journal_spare_make() and journal_flush_run(), which any may call. */
 #ifndef STORE_JOURNAL_H
 #define STORE_JOURNAL_H
 
@@ -49,14 +49,14 @@ struct journal_record {
 /* The record that buf begins with. Returns its octets, 0 when there is none that is whole and right. Pure. */
 size_t journal_record_decode(struct span buf, struct journal_record *r_out);
 
-/* Opens the folder (borrowed), makes the first segment where there is none. One process at a time: PT_EBUSY. */
+/* Opens the folder (borrowed). One process at a time: PT_EBUSY. */
 int journal_open(int dir_fd, const struct journal_conf *conf, struct journal **j_out,
 		 struct diag *diag) PT_MUST_USE;
 
 /* Closes; what was not flushed is lost. NULL is fine; sets the pointer to NULL. */
 void journal_close(struct journal **j);
 
-/* Every record that is there, in order; once, before the first append. f's failure ends it and is returned. gaps_out:
+/* Every record that is there, in order; once, before the first append. Makes the first segment where there is none. f's failure ends it and is returned. gaps_out:
  * how many records are missing between others. */
 typedef int journal_record_f(void *arg, const struct journal_record *r, const struct journal_place *at);
 int journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps_out,
@@ -65,16 +65,23 @@ int journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *
 /* The LSN of the next record. */
 uint64_t journal_next(const struct journal *j);
 
-/* Adds a record to the batch. PT_EFULL: no segment is free; PT_EBUSY: flush first; PT_ETOOBIG: longer than a segment;
+/* Adds a record to the batch. PT_EFULL: no segment is free; PT_EBUSY: flush first (the batch is full, or its segment);
+ * PT_ETOOBIG: longer than a segment;
  * PT_EIO after a failure; PT_ENOMEM. Nothing is added then. text consists of whole lines, none empty. */
 int journal_append(struct journal *j, struct span text, const struct span *bodies, size_t nbodies,
 		   struct journal_place *place_out) PT_MUST_USE;
 
-/* Makes the batch durable. PT_EIO: it may or may not be; nothing will ever be written again, because a second
- * flush may succeed without the data. The process must end and replay. */
+/* Makes the batch durable, in three steps: begin takes it (false: there is none), run writes it and waits for the disk, end
+ * says how it went. run may be called by any thread while others append to the next batch; begin and end belong to the
+ * journal's own, and only one batch is under way at a time. PT_EIO, errno says why: it may or may not be durable;
+ * nothing will ever be written again, because a second flush may succeed without the data. The process must end
+ * and replay. journal_flush() is all three, for who can wait. */
+bool journal_flush_begin(struct journal *j) PT_MUST_USE;
+void journal_flush_run(struct journal *j);
+int journal_flush_end(struct journal *j) PT_MUST_USE;
 int journal_flush(struct journal *j) PT_MUST_USE;
 
-/* Octets that wait for a flush. */
+/* Octets that wait for a flush, without those that are under way. */
 size_t journal_batch(const struct journal *j);
 
 /* Reads n octets at off of a record that has not been recycled. Any thread. */

@@ -1,7 +1,7 @@
 /* store/local.c - the main thread's side of the local engine.
  *
- * A turn of the process gathers transactions (local_commit), then local_flush() writes them with one flush and
- * tells everybody; only then the files follow, by jobs. What is accepted is in the journal, what is applied but not
+ * A turn of the process gathers transactions (local_commit), then local_flush() has them written with one flush, and
+ * everybody is told; only then the files follow, by jobs. What is accepted is in the journal, what is applied but not
  * yet flushed by the file system stays in the journal too, until a checkpoint has had its syncfs. */
 #include "store/local.h"
 
@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -298,8 +299,8 @@ add_boxes(struct apply_job *aj, const struct record_line *line, struct span rest
 }
 
 /* Cuts a transaction into jobs: one for each mailbox, so that one slow one does not delay the others. */
-static void
-apply_start(struct local *l, struct apply *a, struct span text)
+void
+local_apply_start(struct local *l, struct apply *a, struct span text)
 {
 	struct apply_job *aj = NULL;
 	struct record_line line;
@@ -308,7 +309,7 @@ apply_start(struct local *l, struct apply *a, struct span text)
 	size_t hint = 0;
 
 	TAILQ_INSERT_TAIL(&l->applying, a, next);
-	a->jobs = 1; /* until apply_started() */
+	a->jobs = 1; /* until local_apply_started() */
 	a->whole = text.p;
 	while (record_next(&text, &line, &bad)) {
 		if (strchr("BSDRsVv", line.kind) != NULL && (aj == NULL || (!joint && line.kind != 'S'))) {
@@ -326,9 +327,8 @@ apply_start(struct local *l, struct apply *a, struct span text)
 		submit(aj, whole.p + whole.n);
 }
 
-/* After apply_start() and all that must come before applied(). */
-static void
-apply_started(struct local *l, struct apply *a)
+void
+local_apply_started(struct local *l, struct apply *a)
 {
 	if (--a->jobs == 0)
 		apply_over(l, a);
@@ -342,168 +342,6 @@ retry_failed(struct local *l)
 	while ((aj = TAILQ_FIRST(&l->failing)) != NULL) {
 		TAILQ_REMOVE(&l->failing, aj, retry);
 		crew_again(l->crew, &aj->job);
-	}
-}
-
-/* --- transactions -------------------------------------------------------------------------------------- */
-
-static uint64_t
-local_next_id(const struct store_backend *be)
-{
-	const struct local *l = (const struct local *)be;
-	const struct store_commit *c;
-	uint64_t id = journal_next(l->journal);
-
-	for (c = l->queued; c != NULL; c = c->next)
-		id++;
-	return id;
-}
-
-/* Segments that a checkpoint covers are free. For some time after a start only as far as they are needed: clients that
- * have not yet come back ask again for what they had asked the last process, and the ids of what was done are
- * in there. */
-static void
-recycle(struct local *l)
-{
-	unsigned used, spare, max;
-	struct diag diag;
-
-	journal_segments(l->journal, &used, &spare, &max);
-	if (l->now_ms < l->keep_until) {
-		if (spare > 0 || used < max)
-			return;
-		max = 1;
-	}
-	if (journal_recycle(l->journal, l->synced, max, &diag) != 0)
-		log_msg(LOG_L_ERROR, "%s", diag.text);
-}
-
-/* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
-static int
-append(struct local *l, struct store_commit *c)
-{
-	struct apply *a = calloc(1, sizeof *a);
-	int rc;
-
-	if (a == NULL)
-		return PT_ENOMEM;
-	c->id = a->lsn = journal_next(l->journal);
-	rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
-	if (rc == PT_EFULL && journal_recyclable(l->journal, l->synced)) {
-		recycle(l);
-		rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
-	}
-	if (rc != 0) {
-		free(a);
-		return rc;
-	}
-	a->commit = c;
-	a->hints = c->hints;
-	a->nhints = c->nhints;
-	buf_init(&a->text, 0);
-	c->engine = a;
-	c->next = NULL;
-	*l->batch_end = c;
-	l->batch_end = &c->next;
-	return 0;
-}
-
-static void
-local_commit(struct store_backend *be, struct store_commit *c)
-{
-	struct local *l = (struct local *)be;
-	int rc;
-
-	c->id = local_next_id(be);
-	c->next = NULL;
-	if (l->failed) {
-		c->done(c, STORE_TEMP);
-		return;
-	}
-	rc = l->queued != NULL ? PT_EBUSY : append(l, c);
-	if (rc == PT_EBUSY || rc == PT_EFULL) { /* the next batch, or after the next checkpoint */
-		*l->queued_end = c;
-		l->queued_end = &c->next;
-		if (rc == PT_EFULL)
-			l->next_checkpoint = 0;
-	} else if (rc != 0) {
-		c->done(c, local_rc(rc));
-	}
-}
-
-static void
-fail_all(struct local *l)
-{
-	struct store_commit *lists[2] = { l->batch, l->queued }, *c, *next;
-	unsigned i;
-
-	l->failed = true;
-	l->batch = l->queued = NULL;
-	l->batch_end = &l->batch;
-	l->queued_end = &l->queued;
-	for (i = 0; i < 2; i++)
-		for (c = lists[i]; c != NULL; c = next) {
-			next = c->next;
-			if (i == 0)
-				free(c->engine);
-			c->done(c, STORE_TEMP);
-		}
-	if (l->conf.failed != NULL)
-		l->conf.failed(l->conf.failed_arg, "the journal cannot be flushed");
-}
-
-/* One batch; acknowledged before its files are written. */
-static void
-flush_batch(struct local *l)
-{
-	struct store_commit *c = l->batch, *next;
-	struct apply *a;
-
-	if (journal_flush(l->journal) != 0) {
-		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
-			strerror(errno));
-		fail_all(l);
-		return;
-	}
-	l->batch = NULL;
-	l->batch_end = &l->batch;
-	for (; c != NULL; c = next) {
-		next = c->next;
-		a = c->engine;
-		apply_start(l, a, buf_span(&c->text));
-		c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
-		apply_started(l, a);
-	}
-}
-
-static void
-local_flush(struct store_backend *be)
-{
-	struct local *l = (struct local *)be;
-	struct store_commit *c;
-	int rc;
-
-	while (!l->failed && (l->batch != NULL || l->queued != NULL)) {
-		if (l->batch != NULL)
-			flush_batch(l);
-		while ((c = l->queued) != NULL) {
-			l->queued = c->next;
-			if (l->queued == NULL)
-				l->queued_end = &l->queued;
-			if ((rc = append(l, c)) == 0)
-				continue;
-			if (rc != PT_EBUSY && rc != PT_EFULL) {
-				c->done(c, local_rc(rc));
-				continue;
-			}
-			c->next = l->queued;
-			if (l->queued == NULL)
-				l->queued_end = &c->next;
-			l->queued = c;
-			break;
-		}
-		if (l->batch == NULL)
-			return; /* no segment is free: after the next checkpoint */
 	}
 }
 
@@ -550,10 +388,10 @@ checkpoint_done(struct crew_job *j)
 	if (c->rc != 0) {
 		log_msg(LOG_L_ERROR, "the mail file system cannot be flushed: %s", strerror(c->rc));
 		if (!l->failed)
-			fail_all(l); /* a second one may succeed without the data */
+			local_fail(l); /* a second one may succeed without the data */
 	} else {
 		l->synced = c->lsn;
-		recycle(l);
+		local_recycle(l);
 		drop_files(l, c->lsn);
 	}
 	free(c);
@@ -568,6 +406,8 @@ oldest_unapplied(const struct local *l)
 
 	if (a != NULL)
 		return a->lsn;
+	if (l->flight != NULL)
+		return l->flight->id;
 	return l->batch != NULL ? l->batch->id : journal_next(l->journal);
 }
 
@@ -584,49 +424,6 @@ checkpoint(struct local *l)
 	c->lsn = lsn;
 	l->checkpointing = true;
 	crew_submit(l->crew, &c->job, NULL, 0);
-}
-
-struct spare {
-	struct crew_job job;
-	struct local *l;
-	uint32_t number;
-	int fd, rc;
-};
-
-static void
-spare_run(struct crew_job *j)
-{
-	struct spare *s = (struct spare *)j;
-
-	s->rc = journal_spare_make(s->l->journal, s->number, &s->fd);
-}
-
-static void
-spare_done(struct crew_job *j)
-{
-	struct spare *s = (struct spare *)j;
-
-	s->l->making_spare = false;
-	if (s->rc == 0)
-		s->rc = journal_spare_add(s->l->journal, s->number, s->fd);
-	if (s->rc != 0)
-		log_msg(LOG_L_WARNING, "cannot make another journal segment: %s", pt_strerror(s->rc));
-	free(s);
-}
-
-static void
-make_spare(struct local *l)
-{
-	struct spare *s = calloc(1, sizeof *s);
-
-	if (s == NULL)
-		return;
-	s->job = (struct crew_job){ .run = spare_run, .done = spare_done, .lane = CREW_READ };
-	s->l = l;
-	s->number = journal_spare_number(l->journal);
-	s->fd = -1;
-	l->making_spare = true;
-	crew_submit(l->crew, &s->job, NULL, 0);
 }
 
 static uint64_t
@@ -646,11 +443,11 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 	}
 	journal_segments(l->journal, &used, &spare, &max);
 	if (now_ms >= l->keep_until && journal_recyclable(l->journal, l->synced)) {
-		recycle(l);
+		local_recycle(l);
 		journal_segments(l->journal, &used, &spare, &max);
 	}
-	if (spare == 0 && used < max && !l->making_spare)
-		make_spare(l);
+	if (spare == 0)
+		local_make_spare(l);
 	if (now_ms >= l->next_checkpoint ||
 	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)) &&
 	     !journal_recyclable(l->journal, l->synced))) {
@@ -772,20 +569,34 @@ local_room(struct store_backend *be, uint64_t octets)
 }
 
 static void
+wait_for_flight(struct local *l)
+{
+	struct pollfd p = { .fd = crew_fd(l->crew), .events = POLLIN };
+
+	while (l->flushing) {
+		(void)poll(&p, 1, -1);
+		crew_dispatch(l->crew);
+	}
+}
+
+static void
 local_close(struct store_backend *be)
 {
 	struct local *l = (struct local *)be;
 	struct box *b;
 	size_t i;
 
+	l->closing = true;
 	if (l->crew != NULL && !l->failed) {
+		wait_for_flight(l);
 		local_flush(be);
 		if (TAILQ_EMPTY(&l->failing))
 			crew_drain(l->crew);
 		if (l->queued != NULL)
-			fail_all(l);
+			local_fail(l);
 	}
 	crew_free(&l->crew);
+	local_answer(l->flight, true, STORE_TEMP);
 	for (i = 0; i < l->nhash; i++)
 		while ((b = l->hash[i]) != NULL) {
 			l->hash[i] = b->hash_next;
@@ -861,8 +672,8 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 		return rc;
 	}
 	r->records++;
-	apply_start(r->l, a, buf_span(&a->text));
-	apply_started(r->l, a);
+	local_apply_start(r->l, a, buf_span(&a->text));
+	local_apply_started(r->l, a);
 	return 0;
 }
 
@@ -962,6 +773,7 @@ local_new(const struct local_conf *conf)
 	TAILQ_INIT(&l->failing);
 	threads[CREW_APPLY] = conf->apply_threads > 0 ? conf->apply_threads : 2;
 	threads[CREW_READ] = conf->read_threads > 0 ? conf->read_threads : 4;
+	threads[CREW_FLUSH] = 1;
 	if ((l->hash = calloc(HASH_SIZE, sizeof *l->hash)) != NULL)
 		l->nhash = HASH_SIZE;
 	l->crew = crew_new(threads);

@@ -1,6 +1,7 @@
 /* store/local.h - the parts of the local engine among themselves: journal in front of Maildir++.
  *
- * local.c        main thread: transactions, jobs, checkpoints
+ * local.c        main thread: jobs, checkpoints, other programs
+ * local_journal.c main thread: transactions and their flushes
  * local_apply.c  in threads: a transaction's lines to files and index
  * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
@@ -84,6 +85,9 @@ struct local {
 	TAILQ_HEAD(, box) lru; /* boxes without jobs, oldest first */
 	struct store_commit *queued, **queued_end; /* not yet in the journal */
 	struct store_commit *batch, **batch_end;   /* in the journal's batch */
+	struct store_commit *flight;               /* being flushed */
+	struct crew_job flush_job;
+	uint64_t flight_us, flush_us; /* how long this flush took, and they do of late */
 	TAILQ_HEAD(, apply) applying;
 	TAILQ_HEAD(, apply_job) failing;
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
@@ -92,7 +96,7 @@ struct local {
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
-	bool checkpointing, making_spare, failed, replaying;
+	bool checkpointing, making_spare, failed, replaying, flushing, closing;
 	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
 };
@@ -104,6 +108,28 @@ struct box *local_box(struct local *l, const char *user, const char *key); /* NU
 /* Queues a job for a box; done must call local_box_left(). */
 void local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsigned n);
 void local_box_left(struct local *l, struct box *b);
+
+/* Cuts a transaction into jobs; started: after all that must come before applied(). */
+void local_apply_start(struct local *l, struct apply *a, struct span text);
+void local_apply_started(struct local *l, struct apply *a);
+
+/* --- local_journal.c --------------------------------------------------------------------------------------- */
+
+uint64_t local_next_id(const struct store_backend *be);
+void local_commit(struct store_backend *be, struct store_commit *c);
+void local_flush(struct store_backend *be);
+
+/* The disk failed: nothing more is taken, and the process must end. What is on its way to the disk is left alone: it may get
+ * there, and then its senders hear it, from this process or from the next. */
+void local_fail(struct local *l);
+void local_answer(struct store_commit *list, bool started, enum store_rc rc);
+
+/* Segments that a checkpoint covers are free. For some time after a start only as far as they are needed: clients that
+ * have not yet come back ask again for what they had asked the last process, and the ids of what was done are
+ * in there. */
+void local_recycle(struct local *l);
+/* One more segment, if there may be, in a thread. */
+void local_make_spare(struct local *l);
 
 /* --- local_apply.c --------------------------------------------------------------------------------------- */
 

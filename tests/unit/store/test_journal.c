@@ -114,10 +114,21 @@ put(struct journal *j, const char *text, size_t body)
 	static uint8_t octets[SEGMENT];
 	struct span s = { octets, body };
 	struct journal_place at;
+	unsigned used, spare, max;
+	uint32_t number;
 	size_t i;
+	int rc, fd;
 
 	for (i = 0; i < body; i++)
 		octets[i] = (uint8_t)(i * 7 + body);
+	while ((rc = journal_append(j, span_str(text), &s, 1, &at)) == PT_EBUSY)
+		CU_ASSERT_EQUAL_FATAL(journal_flush(j), 0);
+	journal_segments(j, &used, &spare, &max);
+	if (rc != PT_EFULL || used == max)
+		return rc;
+	number = journal_spare_number(j);
+	CU_ASSERT_EQUAL_FATAL(journal_spare_make(j, number, &fd), 0);
+	CU_ASSERT_EQUAL_FATAL(journal_spare_add(j, number, fd), 0);
 	return journal_append(j, span_str(text), &s, 1, &at);
 }
 
@@ -394,6 +405,48 @@ test_failed(void)
 	}
 }
 
+/* While a batch is on its way the next one gathers, into the next segment too; only one is under way. */
+static void
+test_gathers(void)
+{
+	struct journal_place at;
+	struct span body = { (const uint8_t[3000]){ 7 }, 3000 };
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	unsigned i;
+
+	folder_new();
+	j = open_journal(4, &s, &gaps);
+	for (i = 0; i < 3; i++) { /* so that there are free ones */
+		uint32_t number = journal_spare_number(j);
+		int fd;
+
+		CU_ASSERT_EQUAL_FATAL(journal_spare_make(j, number, &fd), 0);
+		CU_ASSERT_EQUAL_FATAL(journal_spare_add(j, number, fd), 0);
+	}
+	CU_ASSERT_FALSE(journal_flush_begin(j));
+	for (i = 0; i < 6; i += 2) { /* two records fill a segment */
+		CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &body, 1, &at), 0);
+		CU_ASSERT_TRUE(journal_flush_begin(j));
+		CU_ASSERT_EQUAL(journal_batch(j), 0);
+		CU_ASSERT_EQUAL(journal_append(j, span_str("y\n"), &body, 1, &at), 0);
+		CU_ASSERT_EQUAL(journal_append(j, span_str("z\n"), &body, 1, &at), PT_EBUSY);
+		journal_flush_run(j);
+		CU_ASSERT_EQUAL(journal_flush_end(j), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+	}
+	CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &body, 1, &at), 0);
+	CU_ASSERT_TRUE(journal_flush_begin(j)); /* never run: as if killed */
+	journal_close(&j);
+	j = open_journal(4, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 6);
+	CU_ASSERT_EQUAL(s.last, 6);
+	CU_ASSERT_EQUAL(gaps, 0);
+	journal_close(&j);
+	folder_end();
+}
+
 static void
 test_locked(void)
 {
@@ -425,6 +478,7 @@ static const struct test_row rows[] = {
 	{ "torn at every octet", test_torn },
 	{ "segments exchanged and lost", test_segments },
 	{ "a flush that failed", test_failed },
+	{ "a batch gathers while another is flushed", test_gathers },
 	{ "one at a time", test_locked },
 };
 

@@ -21,6 +21,8 @@
 
 static int fail_flush, fail_rename; /* errno for the next */
 static bool full, read_only;
+static _Atomic bool hold; /* flushes do not end */
+static _Atomic unsigned held;
 
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
@@ -35,6 +37,8 @@ __wrap_fdatasync(int fd)
 	int e = fail_flush;
 
 	fail_flush = 0;
+	for (held += hold; hold;)
+		usleep(1000);
 	if (e != 0)
 		errno = e;
 	return e != 0 ? -1 : __real_fdatasync(fd);
@@ -320,6 +324,46 @@ test_flush_fails(void)
 
 /* Durable already: it is done later, not lost. */
 static void
+on_held(struct mb_txn *t, const struct mb_reply *reply)
+{
+	*(enum store_rc *)t->arg = reply->rc;
+}
+
+/* Who waits for the disk waits; all others go on. (The main thread waited, and everybody with it.) */
+static void
+test_flush_is_slow(void)
+{
+	enum store_rc rc[3] = { STORE_UNKNOWN, STORE_UNKNOWN, STORE_UNKNOWN };
+	struct mb_txn *t;
+	struct rig r;
+	unsigned i;
+
+	begin(&r);
+	hold = true;
+	held = 0;
+	for (i = 0; i < PT_COUNT(rc); i++) {
+		t = rig_add(NULL, i == 2 ? "bob@example.test" : USER, "INBOX", "more");
+		t->done = on_held;
+		t->arg = &rc[i];
+		mb_commit(r.mbs, t);
+		while (i == 1 && held == 0)
+			rig_settle(&r);
+	}
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
+	rig_scan(&r, USER, "INBOX");
+	CU_ASSERT_EQUAL(held, 1); /* one at a time */
+	for (i = 0; i < PT_COUNT(rc); i++)
+		CU_ASSERT_EQUAL(rc[i], STORE_UNKNOWN);
+	hold = false;
+	while (rc[0] == STORE_UNKNOWN || rc[1] == STORE_UNKNOWN || rc[2] == STORE_UNKNOWN)
+		rig_settle(&r);
+	for (i = 0; i < PT_COUNT(rc); i++)
+		CU_ASSERT_EQUAL(rc[i], STORE_OK);
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:more 4 N:more");
+	rig_close(&r);
+}
+
+static void
 test_apply_fails(void)
 {
 	struct rig r;
@@ -411,6 +455,7 @@ static const struct test_row rows[] = {
 	{ "a Maildir of Dovecot's", test_dovecot },
 	{ "strange files", test_strange_files },
 	{ "a flush that fails", test_flush_fails },
+	{ "a flush that takes long", test_flush_is_slow },
 	{ "a mailbox that cannot be written", test_apply_fails },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },

@@ -1,0 +1,286 @@
+/* store/local_journal.c - the main thread's side of the journal: transactions gather, one flush at a time makes them durable,
+ * then they are answered and carried out. Its segments are made ahead and recycled here. */
+#include "store/local.h"
+
+#include "util/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FLUSH_INLINE_US 500 /* a flush that is about as short as waking a thread twice is not worth that */
+
+uint64_t
+local_next_id(const struct store_backend *be)
+{
+	const struct local *l = (const struct local *)be;
+	const struct store_commit *c;
+	uint64_t id = journal_next(l->journal);
+
+	for (c = l->queued; c != NULL; c = c->next)
+		id++;
+	return id;
+}
+
+void
+local_recycle(struct local *l)
+{
+	unsigned used, spare, max;
+	struct diag diag;
+
+	journal_segments(l->journal, &used, &spare, &max);
+	if (l->now_ms < l->keep_until) {
+		if (spare > 0 || used < max)
+			return;
+		max = 1;
+	}
+	if (journal_recycle(l->journal, l->synced, max, &diag) != 0)
+		log_msg(LOG_L_ERROR, "%s", diag.text);
+}
+
+struct spare {
+	struct crew_job job;
+	struct local *l;
+	uint32_t number;
+	int fd, rc;
+};
+
+static void
+spare_run(struct crew_job *j)
+{
+	struct spare *s = (struct spare *)j;
+
+	s->rc = journal_spare_make(s->l->journal, s->number, &s->fd);
+}
+
+static void
+spare_done(struct crew_job *j)
+{
+	struct spare *s = (struct spare *)j;
+
+	s->l->making_spare = false;
+	if (s->rc == 0)
+		s->rc = journal_spare_add(s->l->journal, s->number, s->fd);
+	if (s->rc != 0)
+		log_msg(LOG_L_WARNING, "cannot make another journal segment: %s", pt_strerror(s->rc));
+	if (s->rc == 0)
+		local_flush(&s->l->be); /* who waited for it */
+	free(s);
+}
+
+void
+local_make_spare(struct local *l)
+{
+	struct spare *s;
+	unsigned used, spare, max;
+
+	journal_segments(l->journal, &used, &spare, &max);
+	if (l->making_spare || used + spare >= max || (s = calloc(1, sizeof *s)) == NULL)
+		return;
+	s->job = (struct crew_job){ .run = spare_run, .done = spare_done, .lane = CREW_READ };
+	s->l = l;
+	s->number = journal_spare_number(l->journal);
+	s->fd = -1;
+	l->making_spare = true;
+	crew_submit(l->crew, &s->job, NULL, 0);
+}
+
+/* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
+static int
+append(struct local *l, struct store_commit *c)
+{
+	struct apply *a = calloc(1, sizeof *a);
+	int rc;
+
+	if (a == NULL)
+		return PT_ENOMEM;
+	c->id = a->lsn = journal_next(l->journal);
+	rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
+	if (rc == PT_EFULL && journal_recyclable(l->journal, l->synced)) {
+		local_recycle(l);
+		rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
+	}
+	if (rc != 0) {
+		if (rc == PT_EFULL)
+			local_make_spare(l);
+		free(a);
+		return rc;
+	}
+	a->commit = c;
+	a->hints = c->hints;
+	a->nhints = c->nhints;
+	buf_init(&a->text, 0);
+	c->engine = a;
+	c->next = NULL;
+	*l->batch_end = c;
+	l->batch_end = &c->next;
+	return 0;
+}
+
+void
+local_commit(struct store_backend *be, struct store_commit *c)
+{
+	struct local *l = (struct local *)be;
+	int rc;
+
+	c->id = local_next_id(be);
+	c->next = NULL;
+	if (l->failed) {
+		c->done(c, STORE_TEMP);
+		return;
+	}
+	rc = l->queued != NULL ? PT_EBUSY : append(l, c);
+	if (rc == PT_EBUSY || rc == PT_EFULL) { /* the next batch, or when a segment is free */
+		*l->queued_end = c;
+		l->queued_end = &c->next;
+		if (rc == PT_EFULL)
+			l->next_checkpoint = 0;
+	} else if (rc != 0) {
+		c->done(c, local_rc(rc));
+	}
+}
+
+void
+local_answer(struct store_commit *c, bool started, enum store_rc rc)
+{
+	struct store_commit *next;
+
+	for (; c != NULL; c = next) {
+		next = c->next;
+		if (started)
+			free(c->engine);
+		c->done(c, rc);
+	}
+}
+
+void
+local_fail(struct local *l)
+{
+	struct store_commit *batch = l->batch, *queued = l->queued;
+
+	l->failed = true;
+	l->batch = l->queued = NULL;
+	l->batch_end = &l->batch;
+	l->queued_end = &l->queued;
+	local_answer(batch, true, STORE_TEMP);
+	local_answer(queued, false, STORE_TEMP);
+	if (l->conf.failed != NULL)
+		l->conf.failed(l->conf.failed_arg, "the disk failed");
+}
+
+static uint64_t
+now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void
+flush_run(struct crew_job *j)
+{
+	struct local *l = (struct local *)((char *)j - offsetof(struct local, flush_job));
+	uint64_t began = now_us();
+
+	journal_flush_run(l->journal);
+	l->flight_us = now_us() - began;
+}
+
+/* A batch is on the disk: acknowledged before its files are written. */
+static void
+flush_end(struct local *l)
+{
+	struct store_commit *c = l->flight, *next;
+	struct apply *a;
+	int rc = journal_flush_end(l->journal);
+
+	l->flush_us = (7 * l->flush_us + l->flight_us) / 8;
+	l->flight = NULL;
+	if (rc != 0) {
+		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
+			strerror(errno));
+		local_answer(c, true, STORE_TEMP);
+		if (!l->failed)
+			local_fail(l);
+	} else if (l->failed) { /* by a checkpoint meanwhile: the next process carries it out */
+		local_answer(c, true, STORE_OK);
+	} else {
+		for (; c != NULL; c = next) {
+			next = c->next;
+			a = c->engine;
+			local_apply_start(l, a, buf_span(&c->text));
+			c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
+			local_apply_started(l, a);
+		}
+	}
+	l->flushing = false;
+}
+
+static void
+flush_done(struct crew_job *j)
+{
+	struct local *l = (struct local *)((char *)j - offsetof(struct local, flush_job));
+
+	flush_end(l);
+	local_flush(&l->be); /* what came meanwhile */
+}
+
+/* One batch at a time; while it is on its way the next one gathers. For who is alone, on a fast disk, it is waited for
+ * here: nobody else is held up for long, and being woken twice takes half as long as the flush. */
+static void
+flush_start(struct local *l)
+{
+	bool here = l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US);
+
+	l->flushing = journal_flush_begin(l->journal);
+	PT_ASSERT(l->flushing);
+	l->flight = l->batch;
+	l->batch = NULL;
+	l->batch_end = &l->batch;
+	if (here) {
+		flush_run(&l->flush_job);
+		flush_end(l);
+	} else {
+		l->flush_job = (struct crew_job){ .run = flush_run, .done = flush_done, .lane = CREW_FLUSH };
+		crew_submit(l->crew, &l->flush_job, NULL, 0);
+	}
+}
+
+/* Into the batch, as far as it goes. */
+static void
+take_queued(struct local *l)
+{
+	struct store_commit *c;
+	int rc;
+
+	while ((c = l->queued) != NULL) {
+		l->queued = c->next;
+		if (l->queued == NULL)
+			l->queued_end = &l->queued;
+		if ((rc = append(l, c)) == 0)
+			continue;
+		if (rc != PT_EBUSY && rc != PT_EFULL) {
+			c->done(c, local_rc(rc));
+			continue;
+		}
+		c->next = l->queued;
+		if (l->queued == NULL)
+			l->queued_end = &c->next;
+		l->queued = c;
+		return;
+	}
+}
+
+void
+local_flush(struct store_backend *be)
+{
+	struct local *l = (struct local *)be;
+
+	while (!l->failed && !l->flushing) {
+		take_queued(l);
+		if (l->batch == NULL)
+			return; /* nothing, or no segment is free: after the next checkpoint */
+		flush_start(l);
+	}
+}
