@@ -70,7 +70,7 @@ static const int calls_store[] = { CALLS_COMMON, SCMP_SYS(openat), SCMP_SYS(open
 	SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(syncfs), SCMP_SYS(ftruncate), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(mkdirat), SCMP_SYS(getdents64),
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(utimensat), SCMP_SYS(fstatfs), SCMP_SYS(flock),
-	SCMP_SYS(dup), SCMP_SYS(fchdir), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),
+	SCMP_SYS(dup), SCMP_SYS(copy_file_range), SCMP_SYS(fchdir), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),
 	SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch) };
 
 static const int calls_auth[] = { CALLS_COMMON, SCMP_SYS(shutdown) };
@@ -88,16 +88,17 @@ static const struct confinement {
 	const int *calls; /* all others fail with EPERM; execve kills */
 	size_t ncalls;
 	bool threads; /* starts threads of its own, never processes */
+	bool leases;  /* asks whether somebody else writes into a file */
 	const unsigned *caps; /* kept as root */
 	size_t ncaps;
 } roles[ROLE_COUNT] = {
-	[ROLE_PARENT] = { NULL, NULL, 0, false, caps_parent, PT_COUNT(caps_parent) },
-	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false, NULL, 0 },
-	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false, NULL, 0 },
-	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, NULL, 0 },
-	[ROLE_SPAWN] = { NULL, NULL, 0, false, caps_spawn, PT_COUNT(caps_spawn) },
-	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, NULL, 0 },
-	[ROLE_STORE] = { "_posternq", calls_store, PT_COUNT(calls_store), true, NULL, 0 },
+	[ROLE_PARENT] = { NULL, NULL, 0, false, false, caps_parent, PT_COUNT(caps_parent) },
+	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false, false, NULL, 0 },
+	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false, false, NULL, 0 },
+	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, false, NULL, 0 },
+	[ROLE_SPAWN] = { NULL, NULL, 0, false, false, caps_spawn, PT_COUNT(caps_spawn) },
+	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, false, NULL, 0 },
+	[ROLE_STORE] = { "_posternq", calls_store, PT_COUNT(calls_store), true, true, NULL, 0 },
 };
 
 const char *
@@ -226,6 +227,14 @@ add_threads(scmp_filter_ctx ctx)
 }
 
 static int
+add_leases(scmp_filter_ctx ctx)
+{
+	const struct scmp_arg_cmp lease = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = F_SETLEASE };
+
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, &lease) == 0 ? 0 : PT_EPERM;
+}
+
+static int
 enter_seccomp(const struct confinement *c)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
@@ -237,7 +246,7 @@ enter_seccomp(const struct confinement *c)
 	for (i = 0; i < c->ncalls; i++)
 		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
 			goto out;
-	if (add_limited(ctx) != 0 || (c->threads && add_threads(ctx) != 0))
+	if (add_limited(ctx) != 0 || (c->threads && add_threads(ctx) != 0) || (c->leases && add_leases(ctx) != 0))
 		goto out;
 	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
 	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)

@@ -15,6 +15,7 @@
 #include "store/server.h"
 #include "util/log.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,6 +323,7 @@ main(int argc, char **argv)
 		return 64;
 	}
 	child_init(&s.child, ROLE_STORE, argc, argv, rules, PT_COUNT(rules), &s);
+	signal(SIGIO, SIG_IGN); /* of a lease that is held for a moment (store/local_file.c) */
 	ev_timer_init(&s.retry, s.child.loop, open_store, &s);
 	setproctitle("store: %s", proc_state_name(PROC_STARTING));
 	child_run(&s.child);

@@ -133,8 +133,9 @@ struct store_backend_ops {
 	void (*blob_open)(struct store_backend *be, const char *user, const char *key,
 			  const struct store_hint *h, store_fd_cb *cb, void *arg);
 
-	/* A place for a large body: its file and its name for "F" lines. file_sync() makes it durable and tells its size;
-	 * a file that no transaction names goes with file_drop(). */
+	/* A place for a large body: its file, for writing, and its name for "F" lines. file_sync() makes it durable and tells its
+	 * size, or says STORE_DENIED: somebody may still write into it. Not twice at a time for one file. A file that no
+	 * transaction names goes with file_drop(). */
 	void (*file_new)(struct store_backend *be, store_file_cb *cb, void *arg);
 	void (*file_sync)(struct store_backend *be, const char *name, store_fd_cb *cb, void *arg);
 	void (*file_drop)(struct store_backend *be, const char *name);

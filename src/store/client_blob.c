@@ -161,6 +161,8 @@ blob_file(struct store_blob *b, enum store_rc rc, int fd)
 		b->file_fd = fd;
 		if (rc != STORE_OK || move_to_file(b) != 0)
 			b->lost = true;
+		else
+			b->in_file = true;
 	}
 	b->ready = NULL;
 	if (ready != NULL && b->refs > 1)
@@ -193,7 +195,10 @@ blob_seal(struct store_blob *b)
 {
 	if (b->lost)
 		return PT_EUNAVAIL;
-	if (b->file_fd >= 0) {
+	if (b->in_file) {
+		if (b->file_fd >= 0)
+			close(b->file_fd);
+		b->file_fd = -1;
 		b->sealed = true;
 		return 0;
 	}

@@ -62,7 +62,8 @@ struct store_blob {
 	struct store *s;
 	unsigned refs;     /* its owner's and calls' */
 	int mem_fd;        /* -1: none (any more) */
-	int file_fd;       /* -1: none */
+	int file_fd;       /* -1: none, or no more: the store takes no file that somebody can still write into */
+	bool in_file;      /* its octets are there */
 	uint32_t file;     /* its number; 0: none asked for */
 	unsigned attached; /* of which channel the file is */
 	bool has_file;     /* the store has made it */

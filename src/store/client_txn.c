@@ -253,7 +253,7 @@ put_bodies(struct store_txn *t, struct call *c, struct store_blob **which, uint3
 
 	*n = 0;
 	STAILQ_FOREACH(p, &t->pieces, next) {
-		if (p->blob == NULL || p->blob->file_fd >= 0)
+		if (p->blob == NULL || p->blob->in_file)
 			continue;
 		for (i = 0; i < *n && which[i] != p->blob; i++)
 			continue;
@@ -279,7 +279,7 @@ put_part(struct call *c, const struct piece *p, struct store_blob *const *which,
 	if (p->blob == NULL)
 		return call_add(c, &f, NULL);
 	PT_ASSERT(msg_store_add_decode(&f, &m) == 0);
-	m.in_file = p->blob->file_fd >= 0;
+	m.in_file = p->blob->in_file;
 	m.body = p->blob->file;
 	for (i = 0; !m.in_file && i < n; i++)
 		if (which[i] == p->blob)

@@ -5,6 +5,7 @@
  * local_apply.c  in threads: a transaction's lines to files and index
  * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
+ * local_file.c   in threads: large bodies
  * local_scan.c   in threads: what others changed, and other programs' indexes
  *
  * A *box* is what one strand of jobs works on: a mailbox; a user as a whole (key ""); a key space (user ""). Its
@@ -96,7 +97,7 @@ struct local {
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
-	bool checkpointing, making_spare, failed, replaying, flushing, closing;
+	bool checkpointing, making_spare, failed, replaying, flushing, closing, said_copies;
 	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
 };
@@ -192,15 +193,21 @@ void local_keys_replace(struct store_backend *, const char *, struct buf *, stor
 void local_blob_open(struct store_backend *, const char *, const char *, const struct store_hint *,
 		     store_fd_cb *, void *);
 void local_list(struct store_backend *, const char *, store_list_cb *, void *);
+/* What all keys are, out of their logs. */
+int local_keys(struct local *l, store_key_f *f, void *arg, struct diag *diag) PT_MUST_USE;
+
+/* --- local_file.c ----------------------------------------------------------------------------------------- */
+
+#define LOCAL_TMP_NAME 40
+/* A new file in .tmp, for writing, under a name of its own. */
+int local_tmp_open(struct local *l, const char *prefix, char name[LOCAL_TMP_NAME]) PT_MUST_USE;
+
 void local_file_new(struct store_backend *, store_file_cb *, void *);
 void local_file_sync(struct store_backend *, const char *, store_fd_cb *, void *);
 void local_file_drop(struct store_backend *, const char *);
 
 /* Files of .tmp that no record of the journal names and that are older than an hour. */
 void local_sweep(struct local *l);
-
-/* What all keys are, out of their logs. */
-int local_keys(struct local *l, store_key_f *f, void *arg, struct diag *diag) PT_MUST_USE;
 
 /* --- local_scan.c ---------------------------------------------------------------------------------------- */
 

@@ -1,8 +1,7 @@
-/* store/local_read.c - what reads: indexes, messages, lists of mailboxes, files for large bodies. All of it
+/* store/local_read.c - what reads: indexes, messages, lists of mailboxes. All of it
  * waits for the disk, so all of it is jobs; those of a mailbox come behind what was committed to it before. */
 #include "store/local.h"
 
-#include "store/hex.h"
 #include "store/maildir.h"
 #include "store/record.h"
 #include "util/log.h"
@@ -13,13 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define READ_AHEAD (256u * 1024)     /* of a message that is asked for: it is in memory when the reader has it */
-#define SWEEP_AGE_S 3600             /* a body under way is younger */
 #define INDEX_OCTETS_MAX (4ull << 30)
 #define BOXES_MAX 20000
 
@@ -32,7 +29,6 @@ struct read_job {
 		store_fd_cb *fd;
 		store_done_cb *done;
 		store_list_cb *list;
-		store_file_cb *file;
 	} cb;
 	void *arg;
 	int rc;
@@ -43,7 +39,6 @@ struct read_job {
 	struct buf text;
 	struct store_listed *listed;
 	size_t nlisted, capacity;
-	char name[64];
 };
 
 static struct read_job *
@@ -357,17 +352,26 @@ convert(struct crlf *c, const uint8_t *p, size_t n)
 	return k;
 }
 
-/* A file with LF line ends becomes one with CRLF, which nobody else sees. */
+/* A file with LF line ends becomes one with CRLF, which nobody else sees. Who gets it only reads: what it could write
+ * would fill the disk. */
 static int
 with_crlf(struct local *l, int from, int *fd_out, uint64_t *octets_out)
 {
 	struct crlf *c = calloc(1, sizeof *c);
 	uint8_t *in = malloc(65536);
-	int to = openat(l->tmp_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), rc = PT_EIO;
+	char name[LOCAL_TMP_NAME];
 	ssize_t n = -1;
 	size_t k;
+	int to, rc = PT_EIO;
 
 	*octets_out = 0;
+	to = local_tmp_open(l, "crlf-", name);
+	if (to >= 0 && (*fd_out = maildir_open(l->tmp_fd, name, O_RDONLY)) < 0) {
+		close(to);
+		to = -1;
+	}
+	if (to >= 0)
+		(void)unlinkat(l->tmp_fd, name, 0);
 	if (to >= 0 && c != NULL && in != NULL)
 		while ((n = read(from, in, 65536)) > 0) {
 			k = convert(c, in, (size_t)n);
@@ -379,12 +383,12 @@ with_crlf(struct local *l, int from, int *fd_out, uint64_t *octets_out)
 		}
 	free(in);
 	free(c);
-	if (n == 0 && to >= 0) {
-		*fd_out = to;
-		rc = 0;
-	} else if (to >= 0) {
-		close(to);
-	}
+	if (to < 0)
+		return rc;
+	close(to);
+	if (n == 0)
+		return 0;
+	close(*fd_out);
 	return rc;
 }
 
@@ -451,131 +455,6 @@ local_blob_open(struct store_backend *be, const char *user, const char *key, con
 	if (r != NULL)
 		r->hint = *h;
 	submit_fd(r, cb, arg);
-}
-
-/* --- files for large bodies ----------------------------------------------------------------------------- */
-
-static void
-file_new_run(struct crew_job *j)
-{
-	struct read_job *r = (struct read_job *)j;
-	uint8_t random[16];
-	uint64_t w[2];
-
-	if (getrandom(random, sizeof random, 0) != sizeof random) {
-		r->rc = PT_EUNAVAIL;
-		return;
-	}
-	memcpy(w, random, sizeof w);
-	memcpy(r->name, "body-", 5);
-	hex_put((uint8_t *)r->name + 5, 16, w[0]);
-	hex_put((uint8_t *)r->name + 21, 16, w[1]);
-	r->name[37] = '\0';
-	r->fd = openat(r->l->tmp_fd, r->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (r->fd < 0)
-		r->rc = maildir_error(errno);
-}
-
-static void
-file_new_done(struct crew_job *j)
-{
-	struct read_job *r = (struct read_job *)j;
-
-	r->cb.file(r->arg, local_rc(r->rc), r->fd, r->name);
-	job_free(r);
-}
-
-void
-local_file_new(struct store_backend *be, store_file_cb *cb, void *arg)
-{
-	struct read_job *r = job_new((struct local *)be, NULL, NULL, file_new_run, file_new_done, arg);
-
-	if (r == NULL) {
-		cb(arg, STORE_TEMP, -1, "");
-		return;
-	}
-	r->cb.file = cb;
-	job_submit(r);
-}
-
-/* Its octets and its name are durable before a record names it. */
-static void
-file_sync_run(struct crew_job *j)
-{
-	struct read_job *r = (struct read_job *)j;
-	struct stat st;
-	int fd = maildir_open(r->l->tmp_fd, r->name, O_RDONLY);
-
-	if (fd < 0) {
-		r->rc = fd;
-		return;
-	}
-	if (fstat(fd, &st) != 0 || fdatasync(fd) != 0 || fsync(r->l->tmp_fd) != 0)
-		r->rc = PT_EIO;
-	else
-		r->octets = (uint64_t)st.st_size;
-	close(fd);
-}
-
-static void
-file_sync_done(struct crew_job *j)
-{
-	struct read_job *r = (struct read_job *)j;
-
-	r->cb.fd(r->arg, local_rc(r->rc), -1, r->octets);
-	job_free(r);
-}
-
-void
-local_file_sync(struct store_backend *be, const char *name, store_fd_cb *cb, void *arg)
-{
-	struct read_job *r = job_new((struct local *)be, NULL, NULL, file_sync_run, file_sync_done, arg);
-
-	if (r != NULL)
-		snprintf(r->name, sizeof r->name, "%s", name);
-	submit_fd(r, cb, arg);
-}
-
-void
-local_file_drop(struct store_backend *be, const char *name)
-{
-	struct local *l = (struct local *)be;
-	size_t cap = l->drops_cap;
-
-	/* at the next checkpoint: until then a record that was just written may need it */
-	if (l->ndrops == cap) {
-		void *grown = reallocarray(l->drops, cap == 0 ? 64 : cap * 2, sizeof *l->drops);
-
-		if (grown == NULL)
-			return; /* swept at the next start */
-		l->drops = grown;
-		l->drops_cap = cap == 0 ? 64 : cap * 2;
-	}
-	l->drops[l->ndrops].lsn = journal_next(l->journal);
-	snprintf(l->drops[l->ndrops++].name, sizeof l->drops->name, "%s", name);
-}
-
-void
-local_sweep(struct local *l)
-{
-	struct dirent *e;
-	struct stat st;
-	time_t old = time(NULL) - SWEEP_AGE_S;
-	DIR *dir;
-	int fd = openat(l->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	/* what the journal names is applied again in a moment, and the file is a link by then or soon: only those that
-	 * have been linked already or were never finished may be gone, and those are old */
-	while ((e = readdir(dir)) != NULL)
-		if ((strncmp(e->d_name, "body-", 5) == 0 || strncmp(e->d_name, "new-", 4) == 0) &&
-		    fstatat(l->tmp_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime < old)
-			local_file_drop(&l->be, e->d_name);
-	closedir(dir);
 }
 
 /* --- mailboxes of a user ---------------------------------------------------------------------------------- */

@@ -118,12 +118,12 @@ peer_free(struct peer *p)
 	free(p);
 }
 
-static void
-condemn(struct peer *p, int rc)
+void
+peer_condemn(struct peer *p, const char *what)
 {
-	if (rc == PT_EPROTO) {
+	if (!p->dead) {
 		p->s->condemned++;
-		log_msg(LOG_L_ERROR, "a client sent what it may not: its channel is closed");
+		log_msg(LOG_L_ERROR, "a client %s: its channel is closed", what);
 	}
 	p->dead = true;
 }
@@ -139,8 +139,10 @@ peer_ready(struct peer *p, uint32_t events)
 	for (i = 0; i < PEER_TURN_MAX && rc == 0 && !p->dead; i++)
 		if ((rc = chan_recv(p->chan, &f)) == 0)
 			rc = ipc_dispatch(server_rules, server_nrules, (unsigned)p->class, 0, p->s, p, &f);
-	if (rc != 0 && rc != PT_EAGAIN)
-		condemn(p, rc);
+	if (rc == PT_EPROTO)
+		peer_condemn(p, "sent what it may not");
+	else if (rc != 0 && rc != PT_EAGAIN)
+		p->dead = true;
 	else if (!p->dead)
 		watch(p);
 }

@@ -29,6 +29,9 @@ struct peer_file {
 	uint32_t id;
 	char name[64];   /* "": asked for */
 	unsigned refs;   /* transactions that need it, and the client */
+	STAILQ_HEAD(, sync) syncs; /* who waits until it is flushed */
+	bool fixed;      /* it is, and nobody writes into it any more */
+	uint64_t octets; /* then */
 };
 
 struct peer_view {
@@ -57,7 +60,7 @@ struct request {
 	/* a transaction */
 	struct mb_txn *t;
 	struct peer_file **files; /* of its operations, owned; NULL where there is none */
-	unsigned syncs;           /* files that are being flushed */
+	unsigned syncs;           /* operations whose files are being flushed */
 	enum store_rc rc;
 };
 
@@ -98,6 +101,7 @@ extern const size_t server_nrules;
 bool server_space(enum store_class class, struct span space, bool write);
 
 void peer_send(struct peer *p, struct frame *f, int fd);
+void peer_condemn(struct peer *p, const char *what); /* it did what no client does: its channel ends with the turn */
 struct request *request_new(struct peer *p, uint32_t id); /* NULL: out of memory; the caller answers with reply_rc */
 void request_free(struct request **q);
 void reply_rc(struct peer *p, uint32_t id, enum store_rc rc, const char *text);

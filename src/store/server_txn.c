@@ -81,6 +81,7 @@ on_file(void *self, void *peer, struct frame *f)
 		return 0;
 	}
 	file->id = m.file;
+	STAILQ_INIT(&file->syncs);
 	file->refs = 2; /* the client's and this request's */
 	file->next = p->files[m.file % PEER_HASH];
 	p->files[m.file % PEER_HASH] = file;
@@ -480,19 +481,19 @@ txn_begin(struct request *q)
 }
 
 struct sync {
+	STAILQ_ENTRY(sync) next;
 	struct request *q;
 	unsigned op;
 };
 
 static void
-synced(void *arg, enum store_rc rc, int fd, uint64_t octets)
+sync_over(struct sync *sy, enum store_rc rc, uint64_t octets)
 {
-	struct sync *sy = arg;
 	struct request *q = sy->q;
 
-	(void)fd;
-	if (rc == STORE_OK && octets > STORE_MESSAGE_MAX)
-		rc = STORE_INVALID;
+	/* a client closes its end first; one that can still write would change what it has been told is accepted */
+	if (rc == STORE_DENIED && q->peer != NULL)
+		peer_condemn(q->peer, "still writes into a message that it has sent");
 	if (rc != STORE_OK)
 		q->rc = rc;
 	q->t->ops[sy->op].octets = octets;
@@ -501,25 +502,56 @@ synced(void *arg, enum store_rc rc, int fd, uint64_t octets)
 		txn_begin(q);
 }
 
+static void
+synced(void *arg, enum store_rc rc, int fd, uint64_t octets)
+{
+	STAILQ_HEAD(, sync) list = STAILQ_HEAD_INITIALIZER(list);
+	struct peer_file *file = arg;
+	struct sync *sy;
+
+	(void)fd;
+	file->fixed = rc == STORE_OK;
+	file->octets = octets;
+	STAILQ_CONCAT(&list, &file->syncs);
+	while ((sy = STAILQ_FIRST(&list)) != NULL) { /* the last may be the file's end, too */
+		STAILQ_REMOVE_HEAD(&list, next);
+		sync_over(sy, rc, octets);
+	}
+}
+
+static void
+sync_file(struct request *q, unsigned op)
+{
+	struct peer_file *file = q->files[op];
+	struct sync *sy = calloc(1, sizeof *sy);
+	bool first = STAILQ_EMPTY(&file->syncs);
+
+	if (sy == NULL) {
+		q->rc = STORE_TEMP;
+		return;
+	}
+	sy->q = q;
+	sy->op = op;
+	q->syncs++;
+	if (file->fixed) {
+		sync_over(sy, STORE_OK, file->octets);
+		return;
+	}
+	STAILQ_INSERT_TAIL(&file->syncs, sy, next);
+	if (first)
+		q->s->be->ops->file_sync(q->s->be, file->name, synced, file);
+}
+
 /* Files first: a record that names one must find all of it. */
 static void
 sync_files(struct request *q)
 {
-	struct sync *sy;
 	unsigned i;
 
 	q->syncs = 1;
-	for (i = 0; i < q->t->nops; i++) {
-		if (q->files[i] == NULL)
-			continue;
-		if ((sy = calloc(1, sizeof *sy)) == NULL) {
-			q->rc = STORE_TEMP;
-			continue;
-		}
-		*sy = (struct sync){ q, i };
-		q->syncs++;
-		q->s->be->ops->file_sync(q->s->be, q->t->ops[i].file, synced, sy);
-	}
+	for (i = 0; i < q->t->nops; i++)
+		if (q->files[i] != NULL)
+			sync_file(q, i);
 	if (--q->syncs == 0)
 		txn_begin(q);
 }

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import harness as h
@@ -144,6 +145,9 @@ def large(site):
             pass
         h.equal(reply[0], 250, f'{reply}')
         h.check(m.split(m.delivered(server, 'carol@example.test'))[2] == sent, 'what came in chunks differs')
+        kind = subprocess.run(['stat', '-f', '-c', '%T', server.mail], stdout=subprocess.PIPE, text=True).stdout.strip()
+        h.check(kind not in ('ext2/ext3', 'tmpfs', 'xfs', 'btrfs') or 'has no leases' not in server.log(),
+                f'{kind} has leases, but bodies are copied')
 
 
 def sizes(site):
