@@ -214,6 +214,7 @@ add_threads(scmp_filter_ctx ctx)
 		{ .arg = 0, .op = SCMP_CMP_EQ, .datum_a = PRIO_PROCESS },
 		{ .arg = 1, .op = SCMP_CMP_EQ, .datum_a = 0 },
 	};
+	const struct scmp_arg_cmp own_name = { .arg = 0, .op = SCMP_CMP_EQ, .datum_a = PR_SET_NAME };
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(calls); i++)
@@ -222,7 +223,8 @@ add_threads(scmp_filter_ctx ctx)
 	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, &thread) == 0 &&
 		seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 &&
 		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_code) == 0 &&
-		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, own_priority) == 0
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, own_priority) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, &own_name) == 0
 		? 0 : PT_EPERM;
 }
 

@@ -7,7 +7,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define APPLY_NICE 10 /* who waits for an answer goes first; what has been answered is safe in the journal */
 
 struct queue {
 	struct crew_job *head, *tail;
@@ -93,6 +97,9 @@ finish(struct crew *p, struct crew_job *j)
 	push(&p->finished, j);
 }
 
+/* As top -H shows them. */
+static const char *const names[CREW_LANES] = { [CREW_APPLY] = "apply", [CREW_READ] = "read", [CREW_FLUSH] = "flush" };
+
 static void *
 thread(void *arg)
 {
@@ -102,6 +109,9 @@ thread(void *arg)
 	struct crew_job *j;
 
 	free(s);
+	(void)prctl(PR_SET_NAME, names[l - p->lane], 0, 0, 0);
+	if (l == &p->lane[CREW_APPLY])
+		(void)setpriority(PRIO_PROCESS, 0, APPLY_NICE); /* on Linux: of this thread */
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while (!p->stop && l->ready.head == NULL)

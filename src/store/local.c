@@ -446,8 +446,7 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 		local_recycle(l);
 		journal_segments(l->journal, &used, &spare, &max);
 	}
-	if (spare == 0)
-		local_make_spare(l);
+	local_make_spare(l); /* one after the other, until the journal has its room */
 	if (now_ms >= l->next_checkpoint ||
 	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)) &&
 	     !journal_recyclable(l->journal, l->synced))) {
