@@ -21,7 +21,9 @@ import sys
 import tempfile
 import time
 
-ROWS = "cycle sockets cert known resumed noop latency storm pickup exec recorder idle mutual plain".split()
+import bench_store
+
+ROWS = "cycle sockets cert known resumed noop latency storm pickup exec recorder idle mutual plain".split() + bench_store.ROWS
 TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
@@ -500,6 +502,13 @@ class Bench:
                                     False)
         if "plain" in rows:
             lines += self.idle_rows("idle plaintext connection, one worker", 1, 1, False, True)
+        if set(rows) & set(bench_store.ROWS):
+            store = bench_store.Store(self.o, Line, say)
+            try:
+                lines += store.lines(rows)
+            finally:
+                if not self.o.keep:
+                    store.close()
         return lines
 
     def close(self):
@@ -549,6 +558,9 @@ def parse():
     p.add_argument("--seconds", type=float, default=2, help="each timed run")
     p.add_argument("--memory-rounds", type=int, default=1)
     p.add_argument("--stalled", type=int, default=2000)
+    p.add_argument("--store-rounds", type=int, default=3, help="rounds of the store's rows")
+    p.add_argument("--sustained", type=float, default=60, help="seconds of the row store-sustained")
+    p.add_argument("--folder", help="where the store's folders are made; default: where temporary files go")
     p.add_argument("--keep", action="store_true", help="leave the temporary folder")
     p.add_argument("rows", nargs="*", default=ROWS, help="which rows: " + " ".join(ROWS))
     o = p.parse_args()
