@@ -76,6 +76,7 @@
 	X(135, AUTH_SASL_STEP, auth_sasl_step, 0)                                                  \
 	X(136, AUTH_SASL_ABORT, auth_sasl_abort, 0)                                                \
 	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)                                              \
+	X(138, AUTH_CHANGED, auth_changed, 0)                                                      \
 	/* the store's clients and the store */                                                    \
 	X(160, STORE_BODY, store_body, 1)                                                          \
 	X(161, STORE_FILE, store_file, 0)                                                          \
@@ -208,6 +209,8 @@
 #define MSG_AUTH_SASL_STEP(F) F(bytes, message)
 #define MSG_AUTH_SASL_ABORT(F) F(u8, unused)
 #define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(bytes, data)
+/* The users are others: what was answered before this may not hold any more. */
+#define MSG_AUTH_CHANGED(F) F(u8, unused)
 /* --- store (all requests with an id; what belongs to one transaction has the same) --- */
 
 /* A body of at most 32 KiB in a sealed memfd; the first of a transaction is number 0. */

@@ -40,6 +40,7 @@ int auth_on_cred_release(void *self, void *peer, struct frame *f);
 /* auth_worker.c */
 int auth_worker_new(struct auth *a, int fd, uint64_t generation) PT_MUST_USE; /* takes fd */
 void auth_worker_forget_realm(struct auth *a, const struct auth_realm *realm); /* it is about to go */
+void auth_worker_tell_change(struct auth *a, const struct auth_realm *realm);  /* its users are others now */
 
 /* auth_hash.c: a password from standard input, its stored forms to standard output. Returns the exit code. */
 int auth_hash_main(void);

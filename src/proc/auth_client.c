@@ -31,6 +31,7 @@ struct auth_client {
 	uint32_t next_id;
 	struct request_list asked[BUCKETS]; /* ASKED and EXCHANGE */
 	struct request_list known;
+	struct auth_known *remembered; /* of that peer, since its users last changed */
 	struct ev_timer timer; /* known answers are told, peers without a purpose are let go */
 };
 
@@ -64,8 +65,10 @@ static void
 peer_free(struct auth_peer *p)
 {
 	TAILQ_REMOVE(&p->client->peers, p, next);
-	if (p->client->peer == p)
+	if (p->client->peer == p) {
 		p->client->peer = NULL;
+		auth_known_forget(p->client->remembered);
+	}
 	link_free(&p->link);
 	free(p);
 }
@@ -92,6 +95,7 @@ leave_peer(struct auth_client *c, struct auth_request *r)
 	if (--r->peer->nrequests == 0 && r->peer != c->peer)
 		ev_timer_set(&c->timer, 0);
 	r->peer = NULL;
+	auth_known_key_free(&r->key);
 }
 
 static void
@@ -128,6 +132,8 @@ finish(struct auth_client *c, struct auth_request *r, const struct auth_answer *
 	if (a->result == AUTH_CONTINUE) {
 		r->state = AUTH_REQUEST_EXCHANGE;
 	} else {
+		if (a->result == AUTH_OK && r->peer == c->peer)
+			auth_known_put(c->remembered, &r->key, a->recipients, a->nrecipients);
 		leave_peer(c, r);
 		r->state = AUTH_REQUEST_IDLE;
 	}
@@ -227,11 +233,26 @@ on_sasl_answer(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+static int
+on_changed(void *self, void *peer, struct frame *f)
+{
+	struct auth_peer *p = self;
+	struct msg_auth_changed m;
+
+	(void)peer;
+	if (msg_auth_changed_decode(f, &m) != 0)
+		return PT_EPROTO;
+	if (p == p->client->peer)
+		auth_known_forget(p->client->remembered);
+	return 0;
+}
+
 static const struct ipc_rule rules[] = {
 	{ MSG_T_AUTH_IDENTITY, 1u << ROLE_AUTH, IPC_ANY_STATE, on_identity },
 	{ MSG_T_AUTH_RECIPIENTS, 1u << ROLE_AUTH, IPC_ANY_STATE, on_recipients },
 	{ MSG_T_AUTH_SENDER_IS, 1u << ROLE_AUTH, IPC_ANY_STATE, on_sender_is },
 	{ MSG_T_AUTH_SASL_ANSWER, 1u << ROLE_AUTH, IPC_ANY_STATE, on_sasl_answer },
+	{ MSG_T_AUTH_CHANGED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_changed },
 };
 
 /* --- the channel ------------------------------------------------------------------------------ */
@@ -280,6 +301,10 @@ auth_client_new(struct child *child)
 
 	if (c == NULL)
 		return NULL;
+	if ((c->remembered = auth_known_new()) == NULL) {
+		free(c);
+		return NULL;
+	}
 	c->child = child;
 	c->next_id = 1;
 	for (i = 0; i < BUCKETS; i++)
@@ -300,6 +325,7 @@ auth_client_free(struct auth_client **c)
 	while ((p = TAILQ_FIRST(&(*c)->peers)) != NULL)
 		peer_free(p);
 	ev_timer_fini(&(*c)->timer);
+	auth_known_free(&(*c)->remembered);
 	free(*c);
 	*c = NULL;
 }
@@ -315,6 +341,7 @@ auth_client_set(struct auth_client *c, int fd)
 	if (c->peer != NULL)
 		ev_timer_set(&c->timer, 0);
 	c->peer = p;
+	auth_known_forget(c->remembered); /* another one may have read other users */
 	if ((p->link = link_new(c->child, fd, ROLE_AUTH, rules, PT_COUNT(rules), p, auth_gone)) == NULL) {
 		peer_free(p);
 		c->was_away = true;
@@ -343,6 +370,24 @@ send_frame(struct auth_peer *p, struct frame *f)
 	(void)shutdown(chan_fd(p->link->chan), SHUT_RDWR);
 	p->broken = true;
 	return false;
+}
+
+/* --- what need not be asked ------------------------------------------------------------------- */
+
+bool
+auth_client_knows_sender(const struct auth_client *c, const char *user, struct span address)
+{
+	const struct auth_recipient *none;
+	size_t n;
+
+	return auth_client_available(c) && auth_known_find(c->remembered, user, address, &none, &n);
+}
+
+bool
+auth_client_knows_recipient(const struct auth_client *c, struct span address, const struct auth_recipient **users_out,
+			    size_t *n_out)
+{
+	return auth_client_available(c) && auth_known_find(c->remembered, NULL, address, users_out, n_out);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -390,6 +435,8 @@ auth_client_recipient(struct auth_client *c, struct auth_request *r, struct span
 	r->done = done;
 	r->arg = arg;
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_RECIPIENTS);
+	if (r->state == AUTH_REQUEST_ASKED)
+		r->key = auth_known_key(NULL, address);
 }
 
 void
@@ -403,6 +450,8 @@ auth_client_sender(struct auth_client *c, struct auth_request *r, const char *us
 	r->done = done;
 	r->arg = arg;
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_SENDER_IS);
+	if (r->state == AUTH_REQUEST_ASKED)
+		r->key = auth_known_key(user, address);
 }
 
 void

@@ -11,6 +11,7 @@
 #define PROC_AUTH_CLIENT_H
 
 #include "auth/result.h"
+#include "proc/auth_known.h"
 #include "proc/auth_wire.h"
 #include "proc/child.h"
 
@@ -46,6 +47,7 @@ struct auth_request {
 	} state;
 	uint16_t answer;         /* type of the frame that answers it */
 	enum auth_result result; /* KNOWN: that answer */
+	struct auth_known_key *key; /* owned: as what the answer will be remembered; NULL: it will not */
 	auth_answer_f *done;
 	void *arg;
 };
@@ -67,6 +69,12 @@ bool auth_client_available(const struct auth_client *c);
  * form, AUTH_NO_USER. EXTERNAL is offered only after AUTH_OK. */
 void auth_client_identify(struct auth_client *c, struct auth_request *r, const char *user,
 			  auth_answer_f *done, void *arg);
+
+/* What auth has answered before and would answer again, without asking it: it says itself when that may be different. False:
+ * it has to be asked. Borrowed until the next call, or the next turn of the loop. */
+bool auth_client_knows_sender(const struct auth_client *c, const char *user, struct span address);
+bool auth_client_knows_recipient(const struct auth_client *c, struct span address,
+				 const struct auth_recipient **users_out, size_t *n_out);
 
 /* RCPT: address without <>, "postmaster" too. AUTH_OK, AUTH_NO_USER, AUTH_NOT_LOCAL, AUTH_BAD_ADDRESS. */
 void auth_client_recipient(struct auth_client *c, struct auth_request *r, struct span address,

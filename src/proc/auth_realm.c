@@ -212,6 +212,7 @@ auth_on_cred_end(void *self, void *peer, struct frame *f)
 		buf_size(&mistakes) > 0 ? (const char *)buf_span(&mistakes).p : "");
 	if (rc == 0) {
 		replace(r, users, impersonate);
+		auth_worker_tell_change(a, r); /* before the parent hears that it is done */
 	} else {
 		users_free(&users);
 		impersonate_free(&impersonate);

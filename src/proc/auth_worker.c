@@ -325,3 +325,18 @@ auth_worker_forget_realm(struct auth *a, const struct auth_realm *realm)
 		w->realm = NULL;
 	}
 }
+
+void
+auth_worker_tell_change(struct auth *a, const struct auth_realm *realm)
+{
+	struct msg_auth_changed m = { .unused = 0 };
+	struct auth_worker *w;
+	struct frame f;
+
+	TAILQ_FOREACH(w, &a->workers, next) {
+		if (w->realm != realm)
+			continue;
+		PT_ASSERT(msg_auth_changed_encode(&m, 0, &f) == 0);
+		reply(w, &f);
+	}
+}

@@ -38,7 +38,7 @@ mail_recipients_cut(struct mail *m, size_t n)
 
 /* Whom the recipient that was asked about reaches. */
 static bool
-recipient_add(struct mail *m, const struct auth_answer *a)
+recipient_add(struct mail *m, const struct auth_recipient *users, size_t n)
 {
 	size_t room = m->room > 0 ? 2 * m->room : 4;
 	struct mail_rcpt *r;
@@ -50,10 +50,10 @@ recipient_add(struct mail *m, const struct auth_answer *a)
 		m->room = room;
 	}
 	r = &m->rcpts[m->nrcpts];
-	if ((r->users = calloc(a->nrecipients, sizeof *r->users)) == NULL)
+	if ((r->users = calloc(n, sizeof *r->users)) == NULL)
 		return false;
-	memcpy(r->users, a->recipients, a->nrecipients * sizeof *r->users);
-	r->n = a->nrecipients;
+	memcpy(r->users, users, n * sizeof *r->users);
+	r->n = n;
 	m->nrcpts++;
 	return true;
 }
@@ -104,7 +104,8 @@ answered(void *arg, const struct auth_answer *a)
 	}
 	if (m->asked == ASK_SENDER)
 		reply.text = span_str(a->text != NULL ? a->text : "");
-	if (m->asked == ASK_RECIPIENT && reply.result == ASK_OK && !recipient_add(m, a))
+	if (m->asked == ASK_RECIPIENT && reply.result == ASK_OK &&
+	    !recipient_add(m, a->recipients, a->nrecipients))
 		reply.result = ASK_TEMP;
 	mail_reply(m, &reply);
 	conn_wake(m->conn);
@@ -152,8 +153,23 @@ ask_sasl(struct mail *m, const struct ask *ask)
 static void
 ask_recipient(struct mail *m, const struct ask *ask)
 {
+	const struct auth_recipient *users;
+	size_t n;
+
 	mail_recipients_cut(m, ask->envelope->nrecipients);
-	auth_client_recipient(m->conn->worker->auth, &m->auth, ask->address, answered, m);
+	if (auth_client_knows_recipient(m->conn->worker->auth, ask->address, &users, &n))
+		reply_result(m, recipient_add(m, users, n) ? ASK_OK : ASK_TEMP);
+	else
+		auth_client_recipient(m->conn->worker->auth, &m->auth, ask->address, answered, m);
+}
+
+static void
+ask_sender(struct mail *m, const struct ask *ask)
+{
+	if (auth_client_knows_sender(m->conn->worker->auth, ask->user, ask->address))
+		reply_result(m, ASK_OK);
+	else
+		auth_client_sender(m->conn->worker->auth, &m->auth, ask->user, ask->address, answered, m);
 }
 
 static struct mail *
@@ -189,7 +205,7 @@ conn_mail_ask(struct conn *c, const struct ask *ask)
 		ask_recipient(m, ask);
 		break;
 	case ASK_SENDER:
-		auth_client_sender(c->worker->auth, &m->auth, ask->user, ask->address, answered, m);
+		ask_sender(m, ask);
 		break;
 	case ASK_SASL:
 		ask_sasl(m, ask);

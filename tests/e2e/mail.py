@@ -259,6 +259,26 @@ def away(site):
         m.delivered(server, 'bob@example.test')
 
 
+def users_change(site):
+    """What was answered in a session before does not hold in it when the users have changed."""
+    alias, carol = 'alice.alias@example.test', 'carol@example.test'
+    with m.server(site) as server, m.secure(server) as client:
+        for _ in range(3):
+            client.expect(f'MAIL FROM:<{alias}>', 250)
+            client.expect(f'RCPT TO:<{carol}>', 250)
+            client.expect('RSET', 250)
+        new = server.users_file.with_suffix('.new')
+        new.write_text(''.join(line.replace(f' {alias}', '') for line in m.users_text().splitlines(True)
+                               if not line.startswith(carol)))
+        new.chmod(0o600)
+        new.rename(server.users_file)
+        server.wait_log('the users have changed: 2 of them now')
+        client.expect(f'MAIL FROM:<{alias}>', 550)
+        client.expect('MAIL FROM:<alice@example.test>', 250)
+        client.expect(f'RCPT TO:<{carol}>', 550)
+        client.expect('RCPT TO:<bob@example.test>', 250)
+
+
 def stops(site):
     """SIGTERM in the middle of a message: its end is waited for, and then it is goodbye."""
     with m.server(site) as server:
@@ -383,6 +403,7 @@ CASES = (
     ('smuggling', smuggling),
     ('STARTTLS is a boundary', boundary),
     ('auth and the store are away, and come back', away),
+    ('users change under a session', users_change),
     ('a stop in the middle of a message', stops),
     ('a reload in the middle of a message', reloads),
     ('limits', limits),

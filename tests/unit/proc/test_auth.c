@@ -322,12 +322,73 @@ test_cancel(void)
 	CU_ASSERT_EQUAL(g->answers, 1);
 }
 
+/* Whether the client would have to ask: for a sender, a recipient. */
+static bool
+known_sender(const char *user, const char *address)
+{
+	return auth_client_knows_sender(client, user, span_str(address));
+}
+
+static size_t
+known_recipient(const char *address, const struct auth_recipient **users)
+{
+	size_t n = 0;
+
+	return auth_client_knows_recipient(client, span_str(address), users, &n) ? n : 0;
+}
+
+static void
+remember(struct got *g)
+{
+	unsigned n = g->answers;
+
+	auth_client_sender(client, &g->r, ALICE, span_str("team@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, n + 1), AUTH_OK);
+	auth_client_recipient(client, &g->r, span_str("team+X@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, n + 2), AUTH_OK);
+	CU_ASSERT_TRUE(known_sender(ALICE, "team@example.org"));
+}
+
+static void
+test_remembered(void)
+{
+	const struct auth_recipient *users;
+	struct got *g = fresh();
+
+	remember(g);
+	CU_ASSERT_EQUAL_FATAL(known_recipient("team+X@example.org", &users), 2);
+	CU_ASSERT_STRING_EQUAL(users[0].user, ALICE);
+	CU_ASSERT_EQUAL(users[0].quota, UINT64_C(10) << 30);
+	/* another user, another address, the other question */
+	CU_ASSERT_FALSE(known_sender("bob@example.org", "team@example.org"));
+	CU_ASSERT_FALSE(known_sender(ALICE, "bob@example.org"));
+	CU_ASSERT_FALSE(known_sender("", ALICE "team@example.org"));
+	CU_ASSERT_FALSE(known_sender(ALICE "team@example.org", ""));
+	CU_ASSERT_EQUAL(known_recipient("team@example.org", &users), 0);
+	CU_ASSERT_EQUAL(known_recipient(ALICE "team@example.org", &users), 0);
+	/* a refusal is auth's own, each time */
+	auth_client_sender(client, &g->r, ALICE, span_str("zoe@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 3), AUTH_NOT_ALLOWED);
+	CU_ASSERT_FALSE(known_sender(ALICE, "zoe@example.org"));
+	auth_client_recipient(client, &g->r, span_str("zoe@example.org"), answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 4), AUTH_NO_USER);
+	CU_ASSERT_EQUAL(known_recipient("zoe@example.org", &users), 0);
+	/* a question that is withdrawn has no answer */
+	auth_client_recipient(client, &g->r, span_str("bob@example.org"), answered, g);
+	auth_client_cancel(client, &g->r);
+	remember(g);
+	CU_ASSERT_EQUAL(known_recipient("bob@example.org", &users), 0);
+}
+
 static void
 test_change(void)
 {
+	const struct auth_recipient *users;
 	struct msg_auth_loaded m;
 	struct got *g = fresh();
 
+	remember(g);
+	g->answers = 0;
 	give_users(&first, ALICE " " VECTOR "\ncarol@example.org -\n");
 	PT_ASSERT(msg_auth_loaded_decode(hear(&first, MSG_T_AUTH_LOADED), &m) == 0);
 	CU_ASSERT_TRUE(m.ok == 1 && m.users == 2);
@@ -335,6 +396,9 @@ test_change(void)
 	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
 	auth_client_identify(client, &g->r, "bob@example.org", answered, g);
 	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_NO_USER);
+	/* what was said of the old ones is forgotten by then */
+	CU_ASSERT_FALSE(known_sender(ALICE, "team@example.org"));
+	CU_ASSERT_EQUAL(known_recipient("team+X@example.org", &users), 0);
 	/* one with a mistake changes nothing */
 	give_users(&first, "alice\n");
 	PT_ASSERT(msg_auth_loaded_decode(hear(&first, MSG_T_AUTH_LOADED), &m) == 0);
@@ -356,7 +420,10 @@ test_replace(void)
 	auth_client_sasl_begin(client, &g->r, &s, answered, g);
 	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_CONTINUE);
 	start(&second);
+	remember(&other);
+	other.answers = 0;
 	join(&second, 7);
+	CU_ASSERT_FALSE(known_sender(ALICE, "team@example.org")); /* its users may be others */
 	TELL(&first, stop, -1, .timeout_ms = 0);
 	auth_client_identify(client, &other.r, ALICE, answered, &other);
 	CU_ASSERT_EQUAL(wait_for(&other, 1), AUTH_OK);
@@ -376,11 +443,14 @@ test_kill(void)
 
 	auth_client_sasl_begin(client, &g->r, &s, answered, g);
 	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_CONTINUE);
+	remember(&parked);
+	parked.answers = 0;
 	kill(second.pid, SIGSTOP);
 	auth_client_recipient(client, &parked.r, span_str(ALICE), answered, &parked);
 	(void)end(&second, SIGKILL);
 	CU_ASSERT_EQUAL(wait_for(&parked, 1), AUTH_AWAY);
 	CU_ASSERT_FALSE(auth_client_available(client));
+	CU_ASSERT_FALSE(known_sender(ALICE, "team@example.org"));
 	auth_client_sasl_step(client, &g->r, span_str(""));
 	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_AWAY);
 	/* one that was away is told, and one that goes away meanwhile is not */
@@ -393,6 +463,7 @@ test_kill(void)
 	join(&first, 7);
 	auth_client_recipient(client, &parked.r, span_str(ALICE), answered, &parked);
 	CU_ASSERT_EQUAL(wait_for(&parked, 3), AUTH_OK);
+	CU_ASSERT_FALSE(known_sender(ALICE, "team@example.org"));
 }
 
 /* A worker of a generation that is gone, or was never there. */
@@ -480,6 +551,7 @@ static const struct test_row rows[] = {
 	{ "questions", test_questions },
 	{ "logins", test_logins },
 	{ "cancelling", test_cancel },
+	{ "what is remembered", test_remembered },
 	{ "files that change", test_change },
 	{ "another process in its place", test_replace },
 	{ "an end by -9", test_kill },
