@@ -78,7 +78,7 @@
 	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)                                              \
 	X(138, AUTH_CHANGED, auth_changed, 0)                                                      \
 	/* the store's clients and the store */                                                    \
-	X(160, STORE_BODY, store_body, 1)                                                          \
+	X(160, STORE_BODY, store_body, 0)                                                          \
 	X(161, STORE_FILE, store_file, 0)                                                          \
 	X(162, STORE_FILE_FD, store_file_fd, 1)                                                    \
 	X(163, STORE_DROP, store_drop, 0)                                                          \
@@ -213,8 +213,8 @@
 #define MSG_AUTH_CHANGED(F) F(u8, unused)
 /* --- store (all requests with an id; what belongs to one transaction has the same) --- */
 
-/* A body of at most 32 KiB in a sealed memfd; the first of a transaction is number 0. */
-#define MSG_STORE_BODY(F) F(u64, octets)
+/* A body of at most 32 KiB, or a piece of it: the next STORE_BODY has more of the same. The first of a transaction is number 0. */
+#define MSG_STORE_BODY(F) F(u8, more) F(bytes, octets)
 /* A place for a larger one, please. file: the client's number for it. */
 #define MSG_STORE_FILE(F) F(u32, file)
 #define MSG_STORE_FILE_FD(F) F(u32, file)

@@ -91,7 +91,7 @@ send_pieces(struct call *c)
 		f.len = p->len;
 		f.fd = -1;
 		memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
-		store_send(c->s, &f, p->type == MSG_T_STORE_BODY ? p->blob->mem_fd : -1);
+		store_send(c->s, &f, -1);
 	}
 }
 
@@ -431,6 +431,7 @@ store_free(struct store **sp)
 		TAILQ_REMOVE(&s->blobs, b, next);
 		b->s = NULL;
 	}
+	free(s->gathered);
 	free(s);
 	*sp = NULL;
 }

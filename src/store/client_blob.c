@@ -1,15 +1,14 @@
-/* store/client_blob.c - a body on its way: in sealed memory, or in a file of the store's. */
+/* store/client_blob.c - a body on its way: in memory, or in a file of the store's. */
 #include "store/client_impl.h"
 
 #include "store/maildir.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#define WAIT_MAX (64u * 1024) /* octets in memory while the file is not there yet */
+#define WAIT_MAX (64u * 1024)    /* octets in memory while the file is not there yet */
+#define GATHER_MAX (256u * 1024) /* one write into a file */
 
 static void
 ask_file(struct store_blob *b)
@@ -48,14 +47,68 @@ store_blob_new(struct store *s, uint64_t size_hint)
 	b->refs = 1;
 	STAILQ_INIT(&b->waiting);
 	b->file_fd = -1;
-	if ((b->mem_fd = memfd_create("postern-body", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0) {
-		free(b);
-		return NULL;
-	}
+	buf_init(&b->mem, WAIT_MAX);
 	TAILQ_INSERT_TAIL(&s->blobs, b, next);
 	if (size_hint > STORE_BODY_MAX)
 		ask_file(b);
 	return b;
+}
+
+/* --- pieces become one write ------------------------------------------------------------------------------- */
+
+static void
+lose(struct store_blob *b, int rc)
+{
+	b->lost = true;
+	if (rc == PT_EFULL)
+		b->refused = STORE_FULL;
+}
+
+/* What was gathered goes into its file. An error is its body's, whoever asked. */
+static void
+gather_write(struct store *s)
+{
+	struct store_blob *b = s->gathering;
+	int rc;
+
+	if (b == NULL)
+		return;
+	s->gathering = NULL;
+	if ((rc = maildir_write(b->file_fd, s->gathered, s->ngathered)) != 0)
+		lose(b, rc);
+	s->ngathered = 0;
+}
+
+static void
+gather_drop(const struct store_blob *b)
+{
+	if (b->s == NULL || b->s->gathering != b)
+		return;
+	b->s->gathering = NULL;
+	b->s->ngathered = 0;
+}
+
+/* The octets of one body after the other: those of another go out first. */
+static int
+gather(struct store_blob *b, const uint8_t *p, size_t n)
+{
+	struct store *s = b->s;
+	size_t k;
+
+	if (s == NULL || (s->gathered == NULL && (s->gathered = malloc(GATHER_MAX)) == NULL))
+		return maildir_write(b->file_fd, p, n);
+	if (s->gathering != b)
+		gather_write(s);
+	for (; n > 0; p += k, n -= k) {
+		s->gathering = b;
+		k = n < GATHER_MAX - s->ngathered ? n : GATHER_MAX - s->ngathered;
+		memcpy(s->gathered + s->ngathered, p, k);
+		if ((s->ngathered += k) == GATHER_MAX)
+			gather_write(s);
+		if (b->lost)
+			return b->refused == STORE_FULL ? PT_EFULL : PT_EIO;
+	}
+	return 0;
 }
 
 int
@@ -70,18 +123,18 @@ store_blob_write(struct store_blob *b, const void *p, size_t n)
 	if (n > STORE_MESSAGE_MAX - b->size)
 		return PT_ETOOBIG;
 	if (b->file_fd >= 0) {
-		rc = maildir_write(b->file_fd, p, n);
+		rc = gather(b, p, n);
 	} else {
 		if (b->size + n > STORE_BODY_MAX && b->file == 0)
 			ask_file(b);
 		if (b->size + n > WAIT_MAX)
 			return PT_EAGAIN;
-		rc = maildir_write(b->mem_fd, p, n);
+		rc = buf_append(&b->mem, p, n);
 	}
 	if (rc == 0)
 		b->size += n;
 	else
-		b->lost = true;
+		lose(b, rc);
 	return rc;
 }
 
@@ -105,19 +158,10 @@ store_blob_size(const struct store_blob *b)
 static int
 move_to_file(struct store_blob *b)
 {
-	uint8_t buf[16384];
-	uint64_t off = 0;
-	ssize_t n;
-	int rc = 0;
+	struct span s = buf_span(&b->mem);
+	int rc = gather(b, s.p, s.n);
 
-	while (off < b->size && rc == 0) {
-		if ((n = pread(b->mem_fd, buf, sizeof buf, (off_t)off)) <= 0)
-			return PT_EIO;
-		rc = maildir_write(b->file_fd, buf, (size_t)n);
-		off += (uint64_t)n;
-	}
-	close(b->mem_fd);
-	b->mem_fd = -1;
+	buf_fini(&b->mem);
 	return rc;
 }
 
@@ -139,10 +183,10 @@ blob_unref(struct store_blob *b)
 	if (--b->refs > 0)
 		return;
 	drop_file(b);
+	gather_drop(b);
 	if (b->s != NULL)
 		TAILQ_REMOVE(&b->s->blobs, b, next);
-	if (b->mem_fd >= 0)
-		close(b->mem_fd);
+	buf_fini(&b->mem);
 	if (b->file_fd >= 0)
 		close(b->file_fd);
 	free(b);
@@ -177,11 +221,12 @@ blob_detached(struct store_blob *b)
 {
 	void (*ready)(void *) = b->ready;
 
-	if (!b->has_file || b->mem_fd >= 0) {
+	if (!b->has_file || !b->in_file) {
 		b->has_file = false;
 		b->attached = b->s->attached; /* it will be asked for again */
 		return;
 	}
+	gather_drop(b);
 	b->has_file = false;
 	b->lost = true;
 	b->ready = NULL;
@@ -196,6 +241,10 @@ blob_seal(struct store_blob *b)
 	if (b->lost)
 		return PT_EUNAVAIL;
 	if (b->in_file) {
+		if (b->s != NULL && b->s->gathering == b)
+			gather_write(b->s);
+		if (b->lost)
+			return b->refused == STORE_FULL ? PT_EFULL : PT_EUNAVAIL;
 		if (b->file_fd >= 0)
 			close(b->file_fd);
 		b->file_fd = -1;
@@ -204,8 +253,6 @@ blob_seal(struct store_blob *b)
 	}
 	if (b->size > STORE_BODY_MAX)
 		return PT_EAGAIN;
-	if (!b->sealed && fcntl(b->mem_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
-		return PT_EIO;
 	b->sealed = true;
 	return 0;
 }

@@ -21,7 +21,7 @@ struct piece {
 	STAILQ_ENTRY(piece) next;
 	uint16_t type;
 	uint32_t len;
-	struct store_blob *blob; /* its memory goes along; a reference. NULL: none */
+	struct store_blob *blob; /* a reference: it is not dropped before the answer. NULL: none */
 	uint8_t payload[];
 };
 
@@ -53,6 +53,10 @@ struct store {
 	TAILQ_HEAD(, store_watch) watches;
 	size_t nreopening; /* views */
 	unsigned attached; /* how often */
+	/* octets for the file of one body, so that many small pieces are one write */
+	struct store_blob *gathering; /* NULL: of none */
+	uint8_t *gathered;            /* owned; NULL until there was a large body */
+	size_t ngathered;
 	bool broken; /* its end will be read */
 	bool closing;
 };
@@ -61,7 +65,7 @@ struct store_blob {
 	TAILQ_ENTRY(store_blob) next;
 	struct store *s;
 	unsigned refs;     /* its owner's and calls' */
-	int mem_fd;        /* -1: none (any more) */
+	struct buf mem;    /* what it is as long as it is in no file */
 	int file_fd;       /* -1: none, or no more: the store takes no file that somebody can still write into */
 	bool in_file;      /* its octets are there */
 	uint32_t file;     /* its number; 0: none asked for */

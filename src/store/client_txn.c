@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SET_MAX (12u * 1024) /* octets of a set in one frame; longer ones are several parts */
+#define SET_MAX (12u * 1024)  /* octets of a set in one frame; longer ones are several parts */
+#define BODY_MAX (16u * 1000) /* octets of a body in one frame; longer ones are several */
 
 struct store_txn *
 store_txn_new(struct store *s)
@@ -241,13 +242,30 @@ rc_of(int rc, const struct store_blob *b)
 	return rc == PT_EFULL || (b != NULL && b->refused == STORE_FULL) ? STORE_FULL : STORE_TEMP;
 }
 
-/* Memory goes along as STORE_BODY frames in front; returns how many that are. */
+static int
+put_body(struct call *c, const struct store_blob *b)
+{
+	struct span rest = buf_span(&b->mem);
+	struct msg_store_body m;
+	struct frame f;
+	int rc;
+
+	do {
+		m.octets = (struct span){ rest.p, rest.n < BODY_MAX ? rest.n : BODY_MAX };
+		rest.n -= m.octets.n;
+		rest.p += m.octets.n;
+		m.more = rest.n > 0;
+		if ((rc = msg_store_body_encode(&m, 0, &f)) != 0 || (rc = call_add(c, &f, NULL)) != 0)
+			return rc;
+	} while (m.more);
+	return 0;
+}
+
+/* What is in memory goes along as STORE_BODY frames in front, each body once; returns how many bodies that are. */
 static int
 put_bodies(struct store_txn *t, struct call *c, struct store_blob **which, uint32_t *n)
 {
-	struct msg_store_body m;
 	struct piece *p;
-	struct frame f;
 	uint32_t i;
 	int rc = 0;
 
@@ -260,8 +278,7 @@ put_bodies(struct store_txn *t, struct call *c, struct store_blob **which, uint3
 		if (i < *n)
 			continue;
 		which[(*n)++] = p->blob;
-		m.octets = p->blob->size;
-		if ((rc = msg_store_body_encode(&m, 0, &f)) != 0 || (rc = call_add(c, &f, p->blob)) != 0)
+		if ((rc = put_body(c, p->blob)) != 0)
 			return rc;
 	}
 	return 0;

@@ -81,6 +81,7 @@ struct peer {
 	uint32_t tid;
 	size_t toctets;
 	bool tbad;   /* a part was wrong: refused whole */
+	bool tmore;  /* the last body goes on with the next frame */
 	bool tlater; /* not its fault: a mailbox that is still being opened, a body that went with the last process */
 };
 

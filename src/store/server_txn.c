@@ -5,14 +5,10 @@
 #include "store/hex.h"
 #include "store/uidset.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 /* --- files of large bodies --------------------------------------------------------------------------------- */
 
@@ -144,7 +140,7 @@ arriving(struct peer *p, const struct frame *f, int *rc)
 		p->t = mb_txn_new();
 		p->tid = f->id;
 		p->toctets = 0;
-		p->tbad = p->tlater = false;
+		p->tbad = p->tlater = p->tmore = false;
 	}
 	if (p->t == NULL)
 		*rc = PT_ENOMEM;
@@ -160,7 +156,7 @@ part(struct peer *p, const struct frame *f, enum mb_op_kind kind, int *rc)
 
 	if (t == NULL)
 		return NULL;
-	if (t->nops >= STORE_TXN_OPS_MAX || (p->toctets += f->len) > STORE_TXN_OCTETS_MAX) {
+	if (p->tmore || t->nops >= STORE_TXN_OPS_MAX || (p->toctets += f->len) > STORE_TXN_OCTETS_MAX) {
 		*rc = PT_EPROTO; /* the client's library knows the limit */
 		return NULL;
 	}
@@ -243,22 +239,26 @@ take_view(struct peer *p, struct mb_op *op, uint32_t id)
 	p->t->after_apply = true;
 }
 
-/* Only sealed memory: its reading never waits and its octets never change. */
-static uint8_t *
-read_body(int fd, uint64_t octets)
+/* The last body goes on, or a new one begins. False: out of memory. */
+static bool
+body_append(struct mb_txn *t, bool goes_on, struct span octets)
 {
-	int seals = fcntl(fd, F_GET_SEALS);
-	struct stat st;
-	uint8_t *body;
+	struct span *grown, *last;
+	uint8_t *p;
 
-	if (octets > STORE_BODY_MAX || seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) != 0 ||
-	    (uint64_t)st.st_size != octets || (body = malloc(octets > 0 ? octets : 1)) == NULL)
-		return NULL;
-	if (pread(fd, body, octets, 0) != (ssize_t)octets) {
-		free(body);
-		return NULL;
+	if (!goes_on) {
+		if ((grown = reallocarray(t->bodies, t->nbodies + 1u, sizeof *grown)) == NULL)
+			return false;
+		t->bodies = grown;
+		grown[t->nbodies++] = (struct span){ NULL, 0 };
 	}
-	return body;
+	last = &t->bodies[t->nbodies - 1];
+	if ((p = realloc((void *)(uintptr_t)last->p, last->n + octets.n + 1)) == NULL)
+		return false;
+	if (octets.n > 0)
+		memcpy(p + last->n, octets.p, octets.n);
+	*last = (struct span){ p, last->n + octets.n };
+	return true;
 }
 
 int
@@ -266,26 +266,26 @@ on_body(void *self, void *peer, struct frame *f)
 {
 	struct peer *p = peer;
 	struct msg_store_body m;
-	struct span *grown;
 	struct mb_txn *t;
-	uint8_t *body;
+	bool goes_on;
+	size_t before;
 	int rc;
 
 	(void)self;
-	if (msg_store_body_decode(f, &m) != 0)
+	if (msg_store_body_decode(f, &m) != 0 || m.more > 1)
 		return PT_EPROTO;
 	if ((t = arriving(p, f, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
-	if (t->nbodies >= STORE_TXN_OPS_MAX || (p->toctets += m.octets) > STORE_TXN_OCTETS_MAX ||
-	    (body = read_body(f->fd, m.octets)) == NULL)
-		return PT_EPROTO;
-	if ((grown = reallocarray(t->bodies, t->nbodies + 1u, sizeof *grown)) == NULL) {
-		free(body);
-		p->tbad = true;
+	goes_on = p->tmore;
+	p->tmore = m.more;
+	if (p->tbad)
 		return 0;
-	}
-	t->bodies = grown;
-	t->bodies[t->nbodies++] = (struct span){ body, m.octets };
+	before = goes_on ? t->bodies[t->nbodies - 1].n : 0;
+	if ((!goes_on && t->nbodies >= STORE_TXN_OPS_MAX) || before + m.octets.n > STORE_BODY_MAX ||
+	    (p->toctets += m.octets.n) > STORE_TXN_OCTETS_MAX)
+		return PT_EPROTO;
+	if (!body_append(t, goes_on, m.octets))
+		p->tbad = p->tlater = true;
 	return 0;
 }
 
@@ -312,7 +312,7 @@ on_add(void *self, void *peer, struct frame *f)
 	op->date = m.date > INT64_MAX ? 0 : (int64_t)m.date;
 	if (!m.in_file) {
 		if (m.body >= p->t->nbodies)
-			return PT_EPROTO;
+			return p->tbad ? 0 : PT_EPROTO;
 		op->body = (int)m.body;
 		op->octets = p->t->bodies[m.body].n;
 		return 0;
@@ -586,7 +586,7 @@ on_commit(void *self, void *peer, struct frame *f)
 	int rc;
 
 	(void)self;
-	if (msg_store_commit_decode(f, &m) != 0 || m.transaction.n != 16 || arriving(p, f, &rc) == NULL)
+	if (msg_store_commit_decode(f, &m) != 0 || m.transaction.n != 16 || arriving(p, f, &rc) == NULL || p->tmore)
 		return PT_EPROTO;
 	memcpy(id, m.transaction.p, sizeof id);
 	hex_put((uint8_t *)p->t->id, 16, id[0]);

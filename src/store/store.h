@@ -2,7 +2,7 @@
  *
  * The store process owns everything durable: mailboxes, queue, keys and values. This library collects a
  * request, sends it over a channel and runs a callback when the answer is there; it never waits, opens
- * no file and knows no clock. Bodies travel as descriptors: up to STORE_BODY_MAX in a sealed memfd, beyond
+ * no file and knows no clock. Bodies up to STORE_BODY_MAX travel in frames, beyond
  * in a file of the store's that the caller's process may only write to.
  *
  * A transaction carries a random id. When the store process dies, all that was sent and not answered is

@@ -1,7 +1,7 @@
 /* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker sends them: it may be shown the door, and that is all.
  *
- * The input is a sequence of frames: type, id, whether a body goes along, length, payload; over a real channel, in front of the
- * engine in memory. */
+ * The input is a sequence of frames: type, id, whether a descriptor goes along (none may), length, payload; over a real channel, in
+ * front of the engine in memory. */
 #include "ipc/chan.h"
 #include "store/server.h"
 

@@ -4,6 +4,7 @@
 #include "store/store.h"
 
 #include "ipc/chan.h"
+#include "ipc/msg.h"
 #include "test.h"
 
 #include <poll.h>
@@ -175,7 +176,8 @@ static void
 do_deliver(struct both *b)
 {
 	static uint8_t big[200000];
-	static const size_t sizes[] = { 0, 1, 4096, STORE_BODY_MAX, STORE_BODY_MAX + 1, 65536, 65537, sizeof big };
+	static const size_t sizes[] = { 0, 1, 4096, 16000, 16001, 32000, STORE_BODY_MAX, STORE_BODY_MAX + 1, 65536, 65537,
+		sizeof big };
 	struct got g;
 	size_t i, hint;
 
@@ -560,6 +562,81 @@ test_forbidden(void)
 	CU_ASSERT_EQUAL(g.rc, STORE_UNKNOWN);
 }
 
+/* --- bodies as a hostile worker sends them ------------------------------------------------------------------ */
+
+static void
+send_body(struct chan *c, unsigned more, size_t n)
+{
+	static uint8_t octets[16000];
+	struct msg_store_body m = { .more = (uint8_t)more, .octets = { octets, n } };
+	struct frame f;
+
+	CU_ASSERT_EQUAL_FATAL(msg_store_body_encode(&m, 1, &f), 0);
+	CU_ASSERT_EQUAL(chan_send(c, &f, -1), 0);
+}
+
+static void
+send_add(struct chan *c)
+{
+	struct msg_store_add m = { .user = span_str(USER), .box = span_str("INBOX") };
+	struct frame f;
+
+	CU_ASSERT_EQUAL_FATAL(msg_store_add_encode(&m, 1, &f), 0);
+	CU_ASSERT_EQUAL(chan_send(c, &f, -1), 0);
+}
+
+static void
+send_commit(struct chan *c)
+{
+	struct msg_store_commit m = { .transaction = span_str("0123456789abcdef") };
+	struct frame f;
+
+	CU_ASSERT_EQUAL_FATAL(msg_store_commit_encode(&m, 1, &f), 0);
+	CU_ASSERT_EQUAL(chan_send(c, &f, -1), 0);
+}
+
+static void
+test_bodies(void)
+{
+	static const struct {
+		struct {
+			unsigned more;
+			size_t n;
+		} pieces[3];
+		bool add, commit, allowed;
+	} rows[] = {
+		{ { { 0, 16000 } }, true, true, true },
+		{ { { 1, 16000 }, { 1, 16000 }, { 0, STORE_BODY_MAX - 32000 } }, true, true, true },
+		{ { { 1, 16000 }, { 1, 16000 }, { 0, STORE_BODY_MAX - 32000 + 1 } }, false, false, false },
+		{ { { 1, 16000 }, { 1, 0 }, { 1, 16000 } }, false, false, true }, /* it may go on, but it has to */
+		{ { { 1, 16000 }, { 1, 0 }, { 1, 16000 } }, true, false, false },
+		{ { { 1, 16000 }, { 1, 0 }, { 1, 16000 } }, false, true, false },
+		{ { { 2, 16000 } }, false, false, false },
+	};
+	size_t i, k, peers, requests, condemned;
+	struct chan *c;
+	struct both b;
+	int fds[2];
+
+	for (i = 0; i < PT_COUNT(rows); i++) {
+		both_open(&b, RIG_MEMORY);
+		CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
+		CU_ASSERT_EQUAL_FATAL(server_peer(b.server, fds[0], STORE_CLASS_WORKER), 0);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(c = chan_new(fds[1]));
+		for (k = 0; k < 3 && (k == 0 || rows[i].pieces[k - 1].more); k++)
+			send_body(c, rows[i].pieces[k].more, rows[i].pieces[k].n);
+		if (rows[i].add)
+			send_add(c);
+		if (rows[i].commit)
+			send_commit(c);
+		turn(&b);
+		server_count(b.server, &peers, &requests, &condemned);
+		CU_ASSERT_EQUAL(condemned, !rows[i].allowed);
+		chan_free(&c);
+		both_close(&b);
+	}
+}
+
 static const struct test_row tests[] = {
 	{ "deliver", test_deliver },
 	{ "recipients", test_recipients },
@@ -569,6 +646,7 @@ static const struct test_row tests[] = {
 	{ "keys that are watched", test_watch },
 	{ "a watch without a store", test_watch_end },
 	{ "what a worker may not ask", test_forbidden },
+	{ "bodies in pieces", test_bodies },
 };
 
 TEST_MAIN("store/client", tests)

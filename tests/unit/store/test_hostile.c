@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -243,36 +242,9 @@ test_without_leases(void)
 	raw_close(&w);
 }
 
-/* Memory that could change while it is read, or end before its length, is no body. */
-static void
-test_seals(void)
-{
-	static const int seals[] = { 0, F_SEAL_WRITE | F_SEAL_GROW, F_SEAL_WRITE | F_SEAL_SHRINK,
-		F_SEAL_GROW | F_SEAL_SHRINK, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK };
-	struct msg_store_body m = { .octets = 4 };
-	struct raw w;
-	struct frame f;
-	size_t i;
-	int fd;
-
-	raw_open(&w, RIG_MEMORY);
-	for (i = 0; i < PT_COUNT(seals); i++) {
-		fd = memfd_create("body", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-		CU_ASSERT_EQUAL(write(fd, "body", 4), 4);
-		CU_ASSERT_EQUAL(fcntl(fd, F_ADD_SEALS, seals[i]), 0);
-		raw_send(&w, msg_store_body_encode(&m, 1, &f), &f, fd);
-		close(fd);
-		raw_turn(&w);
-		CU_ASSERT_EQUAL(condemned(&w), i < 4 ? i + 1 : 4);
-		raw_attach(&w);
-	}
-	raw_close(&w);
-}
-
 static const struct test_row rows[] = {
 	{ "a body that can still be written", test_still_written },
 	{ "a file system without leases", test_without_leases },
-	{ "bodies that are not sealed", test_seals },
 };
 
 TEST_MAIN("store/hostile", rows)
