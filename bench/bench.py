@@ -21,9 +21,11 @@ import sys
 import tempfile
 import time
 
+import bench_mail
 import bench_store
 
-ROWS = "cycle sockets cert known resumed noop latency storm pickup exec recorder idle mutual plain".split() + bench_store.ROWS
+ROWS = ("cycle sockets cert known resumed noop latency storm pickup exec recorder idle mutual plain".split() + bench_mail.ROWS +
+        bench_store.ROWS)
 TIMED = "cycle sockets cert known resumed noop latency".split()
 
 
@@ -98,12 +100,15 @@ def free_port():
 
 
 class Server:
-    def __init__(self, posternd, folder, meter, workers, tls="", programs=False, top=""):
-        self.port, self.cat_port, self.echo_port = free_port(), free_port(), free_port()
+    def __init__(self, posternd, folder, meter, workers, tls="", programs=False, top="", mail=None,
+                 services=None):
+        self.port, self.cat_port, self.echo_port, self.mail_port = (free_port() for _ in range(4))
         self.folder = tempfile.mkdtemp(prefix="server.", dir=folder)
         os.mkdir(os.path.join(self.folder, "run"))
         os.mkdir(os.path.join(self.folder, "state"))
         conf = os.path.join(self.folder, "postern.conf")
+        if mail:  # its users; what is delivered is below the folder
+            top += f'domain localhost\npostmaster client0@localhost\nusers file "{mail}"\nmail "{self.folder}/mail"\n'
         with open(conf, "w") as f:
             f.write(f"""hostname localhost
 state "{self.folder}/state"
@@ -118,7 +123,8 @@ tls main {{
     client-ca "{folder}/ca.pem"
 {tls}}}
 identity {{ map san-email from "{folder}/ca.pem" }}
-service line {{
+""")
+            f.write(services(self.mail_port, self.port) if services else f"""service line {{
     protocol line
     listen 127.0.0.1:{self.port} starttls-required
     tls main
@@ -195,7 +201,7 @@ service line {{
 class Bench:
     def __init__(self, options):
         self.o = options
-        self.folder = tempfile.mkdtemp(prefix="postern-bench.")
+        self.folder = tempfile.mkdtemp(prefix="postern-bench.", dir=options.folder)
         os.chmod(self.folder, 0o755)
         self.meter = Meter()
         self.notes, self.errors = [], 0
@@ -495,6 +501,10 @@ class Bench:
             lines += self.exec_rows()
         if "recorder" in rows:
             lines += self.recorder_rows()
+        mail = bench_mail.Mail(self, Server, Line, say)
+        for row in bench_mail.ROWS:
+            if row in rows:
+                lines += getattr(mail, row + "_rows")()
         if "idle" in rows:
             lines += self.idle_rows("idle TLS connection", 16, "auto", False, False)
         if "mutual" in rows:
@@ -560,7 +570,7 @@ def parse():
     p.add_argument("--stalled", type=int, default=2000)
     p.add_argument("--store-rounds", type=int, default=3, help="rounds of the store's rows")
     p.add_argument("--sustained", type=float, default=60, help="seconds of the row store-sustained")
-    p.add_argument("--folder", help="where the store's folders are made; default: where temporary files go")
+    p.add_argument("--folder", help="where temporary folders are made, with the mailboxes in them; default: where temporary files go")
     p.add_argument("--keep", action="store_true", help="leave the temporary folder")
     p.add_argument("rows", nargs="*", default=ROWS, help="which rows: " + " ".join(ROWS))
     o = p.parse_args()
