@@ -22,6 +22,8 @@ struct sasl {
 	char user[NORMAL_ADDRESS_MAX]; /* who it is when all is right; "": nobody */
 	enum auth_result verdict;      /* of ask(), where gsasl's own word does not say enough */
 	struct user_credentials credentials; /* what is checked against, perhaps nobody's */
+	char by[NORMAL_ADDRESS_MAX];         /* whose password it is; "": nobody's */
+	struct user_credentials own;         /* what he had when he was looked up */
 	struct pool_job *job;
 	sasl_answer_f *f;
 	void *arg;
@@ -42,6 +44,8 @@ look_up(struct sasl *s, const char *name)
 	if (user == NULL)
 		return;
 	snprintf(s->user, sizeof s->user, "%s", user->address);
+	snprintf(s->by, sizeof s->by, "%s", user->address);
+	s->own = user->credentials;
 	if (user->credentials.scram.iterations != 0)
 		s->credentials.scram = user->credentials.scram;
 	if (user->credentials.yescrypt[0] != '\0' || user->credentials.scram.iterations != 0)
@@ -100,9 +104,20 @@ destroy(struct sasl *s)
 static void
 say(struct sasl *s, enum auth_result result, struct span data)
 {
-	struct sasl_answer a = { .result = result, .user = result == AUTH_OK ? s->user : "", .data = data };
+	bool password = result == AUTH_OK && s->mechanism != AUTH_M_EXTERNAL;
+	struct sasl_answer a = { .result = result, .user = result == AUTH_OK ? s->user : "",
+		.by = password ? s->by : "", .data = data };
 
 	s->f(s->arg, &a);
+}
+
+/* The file may have changed while he logged in: a password that was taken from him, or he from us, opens nothing. */
+static bool
+is_still(const struct sasl *s)
+{
+	const struct user *user = directory_login(&s->realm->directory, span_str(s->by));
+
+	return s->mechanism == AUTH_M_EXTERNAL || (user != NULL && users_credentials_equal(&user->credentials, &s->own));
 }
 
 /* The end, counted. */
@@ -111,6 +126,10 @@ finish(struct sasl *s, enum auth_result result, struct span data)
 {
 	bool password = s->mechanism != AUTH_M_EXTERNAL;
 
+	if (result == AUTH_OK && !is_still(s)) {
+		result = AUTH_DENIED;
+		data.n = 0;
+	}
 	if (password && result == AUTH_OK)
 		failures_success(s->server->failures, s->address_key, s->name, s->now_ms);
 	else if (password && (result == AUTH_DENIED || result == AUTH_MALFORMED))

@@ -9,6 +9,7 @@
  * - authzid: empty, "=" and the user's own are himself; another user's needs a row of the impersonate table.
  * - Where the session has a channel binding the PLUS form is offered; a client that says it could bind but the
  *   server could not ("y") has been lied to, and is refused (RFC 5802 §6).
+ * - Who is removed or gets another password while he logs in is not logged in.
  * - Failures are counted (auth/failures.h); above a limit nothing is looked at.
  *
  * The answer comes by callback: from inside sasl_begin() and sasl_step(), or later, when a password had to be
@@ -55,6 +56,7 @@ struct sasl_begin {
 struct sasl_answer {
 	enum auth_result result;
 	const char *user; /* of AUTH_OK, normal form; else "" */
+	const char *by;   /* of AUTH_OK by a password: whose it is, which differs from user with an authzid; else "" */
 	struct span data; /* of AUTH_CONTINUE: the challenge; of AUTH_OK: last words, perhaps none */
 };
 

@@ -433,3 +433,23 @@ users_by_alias(const struct users *u, const char *alias, const struct user *out[
 		out[n++] = &u->users[u->aliases[i].user];
 	return n;
 }
+
+bool
+users_credentials_equal(const struct user_credentials *a, const struct user_credentials *b)
+{
+	const struct user_scram *x = &a->scram, *y = &b->scram;
+
+	return x->iterations == y->iterations && strcmp(a->yescrypt, b->yescrypt) == 0 &&
+	       (x->iterations == 0 || (strcmp(x->salt, y->salt) == 0 && strcmp(x->stored_key, y->stored_key) == 0 &&
+				       strcmp(x->server_key, y->server_key) == 0));
+}
+
+enum users_change
+users_compare(const struct user *was, const struct users *now)
+{
+	const struct user *is = users_get(now, was->address);
+
+	if (is == NULL)
+		return USERS_GONE;
+	return users_credentials_equal(&was->credentials, &is->credentials) ? USERS_SAME : USERS_PASSWORD;
+}

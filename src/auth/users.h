@@ -72,6 +72,18 @@ const struct user *users_get(const struct users *users, const char *address);
 size_t users_by_alias(const struct users *users, const char *alias,
 		      const struct user *out[USERS_ALIAS_USERS_MAX]);
 
+/* What has become of a user of an earlier file. */
+enum users_change {
+	USERS_SAME,
+	USERS_GONE,     /* he is none any more */
+	USERS_PASSWORD, /* he logs in with another password, or with none */
+};
+
+enum users_change users_compare(const struct user *was, const struct users *now);
+
+/* The same stored forms of a password. */
+bool users_credentials_equal(const struct user_credentials *a, const struct user_credentials *b);
+
 /* --- the parts of a line, for those who write one ---------------------------------------------- */
 
 /* The whole field of credentials, without "-". On a mistake *why says what was expected; static. */

@@ -217,11 +217,13 @@ struct conf_capability {
 	X(INJECTION, "injection")                                                                  \
 	X(UNAVAILABLE, "unavailable")                                                              \
 	X(LOGIN, "login")                                                                          \
+	X(AWAY, "away")                                                                            \
 	X(BUSY, "busy")                                                                            \
 	X(FAILED, "failed")                                                                        \
 	X(TOO_LONG, "too-long")                                                                    \
 	X(ERRORS, "errors")                                                                        \
 	X(CERTIFICATE, "certificate")                                                              \
+	X(USER, "user")                                                                            \
 	X(IDLE, "idle")                                                                            \
 	X(SHUTDOWN, "shutdown")
 

@@ -108,8 +108,8 @@ static const struct conf_directive top[] = {
 	{ .name = "users",
 	  .type = CONF_T_SPECIAL,
 	  .args = "file PATH",
-	  .help = "Who has a mailbox and may log in; see postern-users(5). A change is taken within two "
-		  "seconds, without a reload.",
+	  .help = "Who has a mailbox and may log in; see postern-users(5). A change is taken within a "
+		  "second, without a reload, and ends the sessions of those who are removed.",
 	  .read = conf_read_users,
 	  .show = conf_show_users },
 	{ .name = "mail",
@@ -659,7 +659,7 @@ static const struct conf_directive service[] = {
 	  .args = "WHEN TEXT",
 	  .unit = "see postern-protocols(7)",
 	  .help = "The line that the server itself says before-tls, for arguments, injection, unavailable, login, "
-		  "busy, failed, too-long, errors, certificate, idle and shutdown.",
+		  "away, busy, failed, too-long, errors, certificate, user, idle and shutdown.",
 	  .read = conf_read_say,
 	  .show = conf_show_say },
 	{ .name = "max-programs",

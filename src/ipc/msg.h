@@ -77,6 +77,7 @@
 	X(136, AUTH_SASL_ABORT, auth_sasl_abort, 0)                                                \
 	X(137, AUTH_SASL_ANSWER, auth_sasl_answer, 0)                                              \
 	X(138, AUTH_CHANGED, auth_changed, 0)                                                      \
+	X(139, AUTH_OUSTED, auth_ousted, 0)                                                        \
 	/* the store's clients and the store */                                                    \
 	X(160, STORE_BODY, store_body, 0)                                                          \
 	X(161, STORE_FILE, store_file, 0)                                                          \
@@ -208,9 +209,11 @@
 	F(u8, mechanism) F(u8, flags) F(u64, address_key) F(str, identity) F(bytes, binding) F(bytes, initial)
 #define MSG_AUTH_SASL_STEP(F) F(bytes, message)
 #define MSG_AUTH_SASL_ABORT(F) F(u8, unused)
-#define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(bytes, data)
+#define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(str, by) F(bytes, data)
 /* The users are others: what was answered before this may not hold any more. */
 #define MSG_AUTH_CHANGED(F) F(u8, unused)
+/* What has become (enum auth_change, proc/auth_wire.h) of these users, each with a NUL. */
+#define MSG_AUTH_OUSTED(F) F(u8, what) F(bytes, users)
 /* --- store (all requests with an id; what belongs to one transaction has the same) --- */
 
 /* A body of at most 32 KiB, or a piece of it: the next STORE_BODY has more of the same. The first of a transaction is number 0. */

@@ -42,6 +42,9 @@ int auth_worker_new(struct auth *a, int fd, uint64_t generation) PT_MUST_USE; /*
 void auth_worker_forget_realm(struct auth *a, const struct auth_realm *realm); /* it is about to go */
 void auth_worker_tell_change(struct auth *a, const struct auth_realm *realm);  /* its users are others now */
 
+/* Tells the workers of realm what has become of its users, which were others until now. */
+void auth_worker_tell_ousted(struct auth *a, const struct auth_realm *realm, const struct users *were);
+
 /* auth_hash.c: a password from standard input, its stored forms to standard output. Returns the exit code. */
 int auth_hash_main(void);
 

@@ -28,6 +28,8 @@ struct auth_client {
 	struct auth_peer *peer; /* who is asked; NULL: away */
 	TAILQ_HEAD(, auth_peer) peers; /* all, that one among them */
 	bool was_away;
+	auth_ousted_f *ousted;
+	void *arg;
 	uint32_t next_id;
 	struct request_list asked[BUCKETS]; /* ASKED and EXCHANGE */
 	struct request_list known;
@@ -47,7 +49,7 @@ bucket(struct auth_client *c, uint32_t id)
 static void
 tell_known(struct auth_client *c)
 {
-	struct auth_answer a = { .user = "", .detail = "", .text = "" };
+	struct auth_answer a = { .user = "", .by = "", .detail = "", .text = "" };
 	struct auth_request *r;
 	uint32_t end = c->next_id;
 
@@ -165,7 +167,7 @@ on_identity(void *self, void *peer, struct frame *f)
 	    m.result == AUTH_CONTINUE || !copy_user(m.user, user) || find(c, f, &r) != 0)
 		return PT_EPROTO;
 	if (r != NULL)
-		finish(c, r, &(struct auth_answer){ .result = m.result, .user = user, .detail = "", .text = "" });
+		finish(c, r, &(struct auth_answer){ .result = m.result, .user = user, .by = "", .detail = "", .text = "" });
 	return 0;
 }
 
@@ -191,7 +193,7 @@ on_recipients(void *self, void *peer, struct frame *f)
 	if ((n > 0) != (m.result == AUTH_OK))
 		return PT_EPROTO;
 	if (r != NULL)
-		finish(c, r, &(struct auth_answer){ .result = m.result, .user = "", .recipients = users,
+		finish(c, r, &(struct auth_answer){ .result = m.result, .user = "", .by = "", .recipients = users,
 			.nrecipients = n, .detail = detail, .text = "" });
 	return 0;
 }
@@ -210,7 +212,7 @@ on_sender_is(void *self, void *peer, struct frame *f)
 		return PT_EPROTO;
 	snprintf(text, sizeof text, "%.*s", (int)m.allowed.n, (const char *)m.allowed.p);
 	if (r != NULL)
-		finish(c, r, &(struct auth_answer){ .result = m.result, .user = "", .detail = "", .text = text });
+		finish(c, r, &(struct auth_answer){ .result = m.result, .user = "", .by = "", .detail = "", .text = text });
 	return 0;
 }
 
@@ -220,15 +222,15 @@ on_sasl_answer(void *self, void *peer, struct frame *f)
 	struct auth_client *c = ((struct auth_peer *)self)->client;
 	struct msg_auth_sasl_answer m;
 	struct auth_request *r;
-	char user[NORMAL_ADDRESS_MAX];
+	char user[NORMAL_ADDRESS_MAX], by[NORMAL_ADDRESS_MAX];
 
 	(void)peer;
 	if (msg_auth_sasl_answer_decode(f, &m) != 0 || m.result >= AUTH_RESULT_COUNT ||
-	    m.data.n > AUTH_MESSAGE_MAX || !copy_user(m.user, user) ||
+	    m.data.n > AUTH_MESSAGE_MAX || !copy_user(m.user, user) || !copy_user(m.by, by) ||
 	    (m.result == AUTH_OK) != (user[0] != '\0') || find(c, f, &r) != 0)
 		return PT_EPROTO;
 	if (r != NULL)
-		finish(c, r, &(struct auth_answer){ .result = m.result, .user = user, .data = m.data,
+		finish(c, r, &(struct auth_answer){ .result = m.result, .user = user, .by = by, .data = m.data,
 			.detail = "", .text = "" });
 	return 0;
 }
@@ -247,12 +249,31 @@ on_changed(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+static int
+on_ousted(void *self, void *peer, struct frame *f)
+{
+	struct auth_client *c = ((struct auth_peer *)self)->client;
+	struct msg_auth_ousted m;
+	struct span names;
+
+	(void)peer;
+	if (msg_auth_ousted_decode(f, &m) != 0 || m.what >= AUTH_CHANGE_COUNT || m.users.n == 0 ||
+	    m.users.n > AUTH_OUSTED_MAX)
+		return PT_EPROTO;
+	for (names = m.users; names.n > 0;)
+		if (auth_wire_take_name(&names) == NULL)
+			return PT_EPROTO;
+	c->ousted(c->arg, (enum auth_change)m.what, m.users);
+	return 0;
+}
+
 static const struct ipc_rule rules[] = {
 	{ MSG_T_AUTH_IDENTITY, 1u << ROLE_AUTH, IPC_ANY_STATE, on_identity },
 	{ MSG_T_AUTH_RECIPIENTS, 1u << ROLE_AUTH, IPC_ANY_STATE, on_recipients },
 	{ MSG_T_AUTH_SENDER_IS, 1u << ROLE_AUTH, IPC_ANY_STATE, on_sender_is },
 	{ MSG_T_AUTH_SASL_ANSWER, 1u << ROLE_AUTH, IPC_ANY_STATE, on_sasl_answer },
 	{ MSG_T_AUTH_CHANGED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_changed },
+	{ MSG_T_AUTH_OUSTED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_ousted },
 };
 
 /* --- the channel ------------------------------------------------------------------------------ */
@@ -294,7 +315,7 @@ auth_gone(void *self, struct link *link, int rc)
 }
 
 struct auth_client *
-auth_client_new(struct child *child)
+auth_client_new(struct child *child, auth_ousted_f *ousted, void *arg)
 {
 	struct auth_client *c = calloc(1, sizeof *c);
 	size_t i;
@@ -306,6 +327,8 @@ auth_client_new(struct child *child)
 		return NULL;
 	}
 	c->child = child;
+	c->ousted = ousted;
+	c->arg = arg;
 	c->next_id = 1;
 	for (i = 0; i < BUCKETS; i++)
 		TAILQ_INIT(&c->asked[i]);

@@ -21,6 +21,8 @@ struct auth_answer {
 	enum auth_result result;
 	/* AUTH_OK of identify and sasl: the user that is logged in, in its normal form; else "" */
 	const char *user;
+	/* AUTH_OK of sasl by a password: whose it is, which differs from user when an authzid was given; else "" */
+	const char *by;
 	/* AUTH_OK of recipient: whom it reaches (1 to AUTH_RECIPIENTS_MAX), and the part behind "+" ("": none) */
 	const struct auth_recipient *recipients;
 	size_t nrecipients;
@@ -54,8 +56,12 @@ struct auth_request {
 
 struct auth_client;
 
+/* Told when users are none any more or have another password: names in their normal form, at most AUTH_OUSTED_MAX
+ * octets, each good and with its NUL (auth_wire_take_name()). Answers that were given before are behind us. */
+typedef void auth_ousted_f(void *arg, enum auth_change what, struct span users);
+
 /* NULL when out of memory. child is borrowed. */
-struct auth_client *auth_client_new(struct child *child);
+struct auth_client *auth_client_new(struct child *child, auth_ousted_f *ousted, void *arg);
 void auth_client_free(struct auth_client **c);
 
 /* A channel to auth came (fd is taken). What is asked from now on goes there; what was asked before, and exchanges that

@@ -166,16 +166,21 @@ parse(const struct auth_load *l, struct users **users, struct impersonate **impe
 	return rc;
 }
 
+/* Workers hear of it behind every answer that was given from the old users, so no login slips through between. */
 static void
-replace(struct auth_realm *r, struct users *users, struct impersonate *impersonate)
+replace(struct auth *a, struct auth_realm *r, struct users *users, struct impersonate *impersonate)
 {
-	users_free(&r->users);
+	struct users *were = r->users;
+
 	impersonate_free(&r->impersonate);
 	r->users = users;
 	r->impersonate = impersonate;
 	r->realm.directory.users = users;
 	r->realm.impersonate = impersonate;
 	verify_model(users, &r->realm.model);
+	if (were != NULL)
+		auth_worker_tell_ousted(a, r, were);
+	users_free(&were);
 }
 
 static void
@@ -211,7 +216,7 @@ auth_on_cred_end(void *self, void *peer, struct frame *f)
 	snprintf(text, sizeof text, "%.*s", (int)buf_size(&mistakes),
 		buf_size(&mistakes) > 0 ? (const char *)buf_span(&mistakes).p : "");
 	if (rc == 0) {
-		replace(r, users, impersonate);
+		replace(a, r, users, impersonate);
 		auth_worker_tell_change(a, r); /* before the parent hears that it is done */
 	} else {
 		users_free(&users);

@@ -41,3 +41,19 @@ auth_wire_take(struct span *list, struct auth_recipient *r)
 	list->p = end + 1;
 	return true;
 }
+
+const char *
+auth_wire_take_name(struct span *users)
+{
+	const uint8_t *end = users->n > 0 ? memchr(users->p, '\0', users->n) : NULL;
+	struct span name;
+
+	if (end == NULL)
+		return NULL;
+	name = (struct span){ users->p, (size_t)(end - users->p) };
+	if (name.n == 0 || name.n >= NORMAL_ADDRESS_MAX || !utf8_printable(name))
+		return NULL;
+	users->p += name.n + 1;
+	users->n -= name.n + 1;
+	return (const char *)name.p;
+}

@@ -77,9 +77,11 @@ reply(struct auth_worker *w, struct frame *f)
 }
 
 static void
-reply_sasl(struct auth_worker *w, uint32_t id, enum auth_result result, const char *user, struct span data)
+reply_sasl(struct auth_worker *w, uint32_t id, enum auth_result result, const char *user, const char *by,
+	   struct span data)
 {
-	struct msg_auth_sasl_answer m = { .result = (uint8_t)result, .user = span_str(user), .data = data };
+	struct msg_auth_sasl_answer m = { .result = (uint8_t)result, .user = span_str(user),
+		.by = span_str(by), .data = data };
 	struct frame f;
 
 	PT_ASSERT(msg_auth_sasl_answer_encode(&m, id, &f) == 0);
@@ -178,7 +180,7 @@ sasl_answered(void *arg, const struct sasl_answer *a)
 	struct exchange *x = arg;
 
 	x->busy = false;
-	reply_sasl(x->worker, x->id, a->result, a->user, a->data);
+	reply_sasl(x->worker, x->id, a->result, a->user, a->by, a->data);
 	if (a->result == AUTH_CONTINUE)
 		return;
 	x->sasl = NULL; /* gone when we return */
@@ -220,7 +222,7 @@ on_sasl_begin(void *self, void *peer, struct frame *f)
 		.identity = m.identity, .binding = m.binding, .address_key = m.address_key,
 		.success_data = (m.flags & AUTH_WIRE_SUCCESS_DATA) != 0 };
 	if ((x = exchange_new(w, f->id, &b, &why)) == NULL) {
-		reply_sasl(w, f->id, why, "", (struct span){ NULL, 0 });
+		reply_sasl(w, f->id, why, "", "", (struct span){ NULL, 0 });
 	} else {
 		x->busy = true;
 		sasl_start(x->sasl, (m.flags & AUTH_WIRE_INITIAL) != 0 ? &m.initial : NULL, ev_now_ms());
@@ -240,7 +242,7 @@ on_sasl_step(void *self, void *peer, struct frame *f)
 	if (msg_auth_sasl_step_decode(f, &m) != 0)
 		return PT_EPROTO;
 	if ((x = find(w, f->id)) == NULL) { /* its realm has gone */
-		reply_sasl(w, f->id, AUTH_AWAY, "", (struct span){ NULL, 0 });
+		reply_sasl(w, f->id, AUTH_AWAY, "", "", (struct span){ NULL, 0 });
 	} else {
 		if (x->busy)
 			return PT_EPROTO;
@@ -274,6 +276,53 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_AUTH_SASL_STEP, 1u << ROLE_WORKER, IPC_ANY_STATE, on_sasl_step },
 	{ MSG_T_AUTH_SASL_ABORT, 1u << ROLE_WORKER, IPC_ANY_STATE, on_sasl_abort },
 };
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+/* What was gathered goes to all of the realm's workers. */
+static void
+tell(struct auth *a, const struct auth_realm *realm, enum auth_change what, struct buf *names)
+{
+	struct msg_auth_ousted m = { .what = (uint8_t)what, .users = buf_span(names) };
+	struct auth_worker *w;
+	struct frame f;
+
+	if (buf_size(names) == 0)
+		return;
+	TAILQ_FOREACH(w, &a->workers, next) {
+		if (w->realm != realm)
+			continue;
+		PT_ASSERT(msg_auth_ousted_encode(&m, 0, &f) == 0);
+		reply(w, &f);
+	}
+	buf_fini(names);
+}
+
+void
+auth_worker_tell_ousted(struct auth *a, const struct auth_realm *realm, const struct users *were)
+{
+	static const enum auth_change whats[] = { [USERS_GONE] = AUTH_CHANGE_GONE,
+		[USERS_PASSWORD] = AUTH_CHANGE_PASSWORD };
+	struct buf names[AUTH_CHANGE_COUNT];
+	enum users_change change;
+	const struct user *user;
+	enum auth_change what;
+	size_t i;
+
+	for (i = 0; i < AUTH_CHANGE_COUNT; i++)
+		buf_init(&names[i], AUTH_OUSTED_MAX);
+	for (i = 0; i < users_count(were); i++) {
+		user = users_at(were, i);
+		if ((change = users_compare(user, realm->users)) == USERS_SAME)
+			continue;
+		what = whats[change];
+		if (buf_size(&names[what]) + strlen(user->address) + 1 > AUTH_OUSTED_MAX)
+			tell(a, realm, what, &names[what]);
+		PT_ASSERT(buf_append(&names[what], user->address, strlen(user->address) + 1) == 0);
+	}
+	for (i = 0; i < AUTH_CHANGE_COUNT; i++)
+		tell(a, realm, (enum auth_change)i, &names[i]);
+}
 
 /* --- the channel ------------------------------------------------------------------------------ */
 

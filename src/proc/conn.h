@@ -3,6 +3,7 @@
 #ifndef PROC_CONN_H
 #define PROC_CONN_H
 
+#include "proc/auth_wire.h"
 #include "proc/conn_state.h"
 #include "proc/worker.h"
 
@@ -30,5 +31,8 @@ struct conn *conn_next(struct conn *c);
 /* A handshake that began before the given time has had enough; for crowded moments. Handshakes are
  * looked at in the order in which they began. */
 void conn_sweep_handshakes(struct worker *w, uint64_t now_ms);
+
+/* conn_users.c: what has become of users, as auth tells it (auth_client_new()). arg: the worker. */
+void conn_users_ousted(void *arg, enum auth_change what, struct span users);
 
 #endif

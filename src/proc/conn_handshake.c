@@ -141,6 +141,7 @@ established(struct conn *c)
 		c->secure->peer.tls_group = facts->group;
 		conn_enter(c, CONN_EV_ESTABLISHED);
 		conn_judge_late(c);
+		conn_users_late(c);
 		return true;
 	}
 	COUNT(c, tls_sessions, 1);

@@ -2,6 +2,7 @@
 #ifndef PROC_CONN_IMPL_H
 #define PROC_CONN_IMPL_H
 
+#include "proc/auth_wire.h"
 #include "proc/conn.h"
 #include "proc/conn_program.h"
 #include "proc/conn_rec.h"
@@ -26,6 +27,8 @@ struct known {
 	char address[ADDR_TEXT_MAX]; /* "192.0.2.1"; "" for a unix socket */
 };
 
+enum conn_ousted { CONN_OUSTED_NOT, CONN_OUSTED_GONE, CONN_OUSTED_PASSWORD };
+
 struct conn {
 	TAILQ_ENTRY(conn) all;
 	TAILQ_ENTRY(conn) handshakes;
@@ -35,6 +38,7 @@ struct conn {
 	struct conn_at at;
 	bool shut;          /* our side of the socket is closed */
 	bool inside;        /* the engine is one of the TLS session */
+	uint8_t ousted;     /* enum conn_ousted: it ends when its renegotiation has */
 	bool refused;       /* the session was judged anew before it began, and must not */
 	bool watched;       /* counted in tls_sessions */
 	uint8_t peer[sizeof(struct sockaddr_in6)];
@@ -122,6 +126,9 @@ void conn_wake(struct conn *c);
 /* conn_judge.c: a handshake is complete; the first one before the engine is there, and then behind it. */
 void conn_judge_early(struct conn *c);
 void conn_judge_late(struct conn *c);
+
+/* conn_users.c: a renegotiation has ended, within which its user may have changed. */
+void conn_users_late(struct conn *c);
 
 /* conn_close.c: what the peer gets now is the last. */
 void conn_begin_close(struct conn *c);

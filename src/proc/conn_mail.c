@@ -92,6 +92,17 @@ result_for(enum ask_kind kind, enum ask_result r)
 	return r;
 }
 
+/* Who the session belongs to from here on, so that it ends with him. */
+static bool
+login_keep(struct mail *m, const struct auth_answer *a)
+{
+	free(m->login);
+	free(m->by);
+	m->login = strdup(a->user);
+	m->by = a->by[0] != '\0' ? strdup(a->by) : NULL;
+	return m->login != NULL && (a->by[0] == '\0' || m->by != NULL);
+}
+
 static void
 answered(void *arg, const struct auth_answer *a)
 {
@@ -104,6 +115,8 @@ answered(void *arg, const struct auth_answer *a)
 	}
 	if (m->asked == ASK_SENDER)
 		reply.text = span_str(a->text != NULL ? a->text : "");
+	if (m->asked == ASK_SASL && reply.result == ASK_OK && !login_keep(m, a))
+		reply.result = ASK_TEMP;
 	if (m->asked == ASK_RECIPIENT && reply.result == ASK_OK &&
 	    !recipient_add(m, a->recipients, a->nrecipients))
 		reply.result = ASK_TEMP;
@@ -221,6 +234,12 @@ conn_mail_ask(struct conn *c, const struct ask *ask)
 	}
 }
 
+const char *
+conn_mail_user(const struct conn *c)
+{
+	return c->mail != NULL ? c->mail->login : NULL;
+}
+
 void
 conn_mail_forget(struct conn *c)
 {
@@ -233,5 +252,7 @@ conn_mail_forget(struct conn *c)
 	mail_abandon(m);
 	mail_recipients_cut(m, 0);
 	buf_fini(&m->waiting);
+	free(m->login);
+	free(m->by);
 	free(m);
 }

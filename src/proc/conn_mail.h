@@ -18,6 +18,9 @@ void conn_mail_ask(struct conn *c, const struct ask *ask);
 /* One line in the log. */
 void conn_mail_note(const struct conn *c, const struct note *note);
 
+/* Who has logged in by AUTH, whose password or certificate it was aside; NULL: nobody. */
+const char *conn_mail_user(const struct conn *c);
+
 /* The engine goes: no answer is wanted any more. Fine when nothing was ever asked. */
 void conn_mail_forget(struct conn *c);
 

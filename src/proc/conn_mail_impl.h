@@ -17,6 +17,8 @@ struct mail_rcpt {
 struct mail {
 	struct conn *conn;
 	struct auth_request auth;
+	char *login;              /* owned: who has logged in by AUTH, normal form; NULL: nobody */
+	char *by;                 /* owned: whose password that was; NULL: nobody's */
 	enum ask_kind asked;      /* the question that is open */
 	struct mail_rcpt *rcpts;  /* owned; of the transaction, in order */
 	size_t nrcpts, room;

@@ -131,10 +131,10 @@ put_tls(const struct conn *c, struct buf *env)
 
 /* In order of importance: see program_env.h. */
 static void
-put_all(const struct conn *c, struct buf *env)
+put_all(const struct conn *c, const char *user, struct buf *env)
 {
-	if (c->inside)
-		program_env_put(env, PROGRAM_ENV_USER, c->secure->peer.identity);
+	if (user != NULL)
+		program_env_put(env, PROGRAM_ENV_USER, user);
 	program_env_put(env, PROGRAM_ENV_SERVICE, c->service->conf->name);
 	put_addresses(c, env);
 	if (!c->inside)
@@ -155,24 +155,79 @@ refuse(struct conn *c, enum engine_no_program why)
 	engine_program_refused(c->engine, why);
 }
 
+/* user: who it is, NULL: nobody. */
+static void
+ask_spawn(struct conn *c, const char *user)
+{
+	struct buf env;
+
+	if (c->worker->spawner == NULL) { /* it may have died while auth was asked */
+		conn_program_free(&c->program);
+		refuse(c, ENGINE_NO_PROGRAM_FAILED);
+		return;
+	}
+	buf_init(&env, PROGRAM_ENV_MAX);
+	put_all(c, user, &env);
+	spawner_start(c->worker->spawner, c->program, (uint32_t)(c->service - c->worker->services), buf_span(&env));
+	buf_wipe(&env);
+}
+
+/* The certificate is good, and who it maps to was none, or is none any more. */
+static void
+nobodys(struct conn *c)
+{
+	c->secure->peer.verdict = tls_verdict_name(TLS_VERDICT_UNMAPPED);
+	c->rec.verdict = TLS_VERDICT_UNMAPPED;
+	if (!c->service->exec.needs_login) {
+		ask_spawn(c, NULL);
+		return;
+	}
+	conn_program_free(&c->program);
+	engine_program_refused(c->engine, ENGINE_NO_PROGRAM_LOGIN);
+}
+
+static void
+identified(void *arg, const struct auth_answer *a)
+{
+	struct conn_program *p = arg;
+	struct conn *c = p->conn;
+	char user[NORMAL_ADDRESS_MAX];
+
+	if (p->told)
+		return; /* too late */
+	snprintf(user, sizeof user, "%s", a->user);
+	if (a->result == AUTH_OK) {
+		ask_spawn(c, user);
+	} else if (a->result == AUTH_NO_USER || a->result == AUTH_BAD_ADDRESS) {
+		nobodys(c);
+	} else {
+		conn_program_free(&c->program);
+		conn_say(c, LOG_L_NOTICE, "login-unavailable", "auth cannot be asked now: no program is started");
+		COUNT(c, programs_refused, 1);
+		engine_program_refused(c->engine, ENGINE_NO_PROGRAM_AWAY);
+	}
+	conn_wake(c);
+}
+
 void
 conn_program_start(struct conn *c)
 {
 	struct conn_program *p;
-	struct buf env;
 
 	PT_ASSERT(c->program == NULL); /* one for each session */
-	if (c->worker->spawner == NULL || (p = calloc(1, sizeof *p)) == NULL) {
+	if ((p = calloc(1, sizeof *p)) == NULL) {
 		refuse(c, ENGINE_NO_PROGRAM_FAILED);
 		return;
 	}
 	*p = (struct conn_program){ .conn = c, .in_fd = -1, .out_fd = -1 };
 	ev_timer_init(&p->timer, c->worker->child.loop, on_timer, p);
-	buf_init(&env, PROGRAM_ENV_MAX);
-	put_all(c, &env);
 	c->program = p;
-	spawner_start(c->worker->spawner, p, (uint32_t)(c->service - c->worker->services), buf_span(&env));
-	buf_wipe(&env);
+	if (!c->inside || c->secure->identity == NULL)
+		ask_spawn(c, NULL);
+	else if (c->worker->conf->users_file == NULL) /* whoever the certificate names is somebody */
+		ask_spawn(c, c->secure->identity);
+	else
+		auth_client_identify(c->worker->auth, &p->auth, c->secure->identity, identified, p);
 }
 
 void
@@ -182,6 +237,7 @@ conn_program_free(struct conn_program **pp)
 
 	if (p == NULL)
 		return;
+	auth_client_cancel(p->conn->worker->auth, &p->auth);
 	if (p->spawner != NULL)
 		spawner_end(p);
 	close_end(&p->in_io, &p->in_fd);

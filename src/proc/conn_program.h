@@ -3,6 +3,7 @@
 #ifndef PROC_CONN_PROGRAM_H
 #define PROC_CONN_PROGRAM_H
 
+#include "proc/auth_client.h"
 #include "proc/worker.h"
 
 #define PROGRAM_STATUS_MS 50 /* behind the end of its output, for word of how it ended */
@@ -20,13 +21,15 @@ struct conn_program {
 	bool eof;           /* it writes no more */
 	bool ended;         /* the spawn process has said so, or is gone */
 	bool told;          /* the engine knows that its output has ended */
+	struct auth_request auth; /* before it is asked for: is the client one of our users? */
 	struct ev_io in_io, out_io;
 	struct ev_timer timer;
 };
 
 /* --- from the connection --- */
 
-/* Asks for the service's program. The engine is answered now (nobody can be asked) or later. */
+/* Asks for the service's program; where there are users, auth is first asked whether the client is one of them. The engine
+ * is answered now (nobody can be asked) or later. */
 void conn_program_start(struct conn *c);
 
 /* The engine has no more for it. */

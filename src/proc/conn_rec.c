@@ -1,5 +1,6 @@
 /* proc/conn_rec.c - see conn_rec.h. The only place where a connection's facts become a record. */
 #include "proc/conn_impl.h"
+#include "proc/conn_mail.h"
 
 #include "proc/conn_rec.h"
 #include "proc/rec_log.h"
@@ -270,7 +271,7 @@ put_session(struct rec *r, const struct conn *c)
 	put_offer(r, c);
 	if (c->secure != NULL) {
 		put_facts(r, c);
-		rec_text_set(r->user, sizeof r->user, c->secure->identity);
+		rec_text_set(r->user, sizeof r->user, conn_mail_user(c) != NULL ? conn_mail_user(c) : c->secure->identity);
 	} else {
 		r->verdict = (uint8_t)tls_session_verdict(c->tls);
 	}

@@ -39,6 +39,7 @@
 	X(renegotiations, "renegotiations completed")                                              \
 	X(renegotiations_refused, "renegotiations refused, or failed; each ends its connection")   \
 	X(distrusted, "sessions ended because their certificate was not trusted any more")         \
+	X(ousted, "sessions ended because their user was removed or has another password")         \
 	X(key_update_floods, "connections ended because of too many key updates")                  \
 	X(programs_started, "programs started")                                                    \
 	X(programs_refused, "sessions that got no program")                                        \

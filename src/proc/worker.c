@@ -423,7 +423,7 @@ worker_main(int argc, char **argv)
 	signer_init(&w->signer, w);
 	worker_cred_init(w);
 	judge_init(w);
-	PT_ASSERT((w->auth = auth_client_new(&w->child)) != NULL);
+	PT_ASSERT((w->auth = auth_client_new(&w->child, conn_users_ousted, w)) != NULL);
 	PT_ASSERT((w->store = worker_store_new(w->child.loop)) != NULL);
 	arc4random_buf(&w->message_seed, sizeof w->message_seed);
 	ev_timer_init(&w->second, w->child.loop, on_second, w);

@@ -63,7 +63,10 @@ enum engine_bye {
 	ENGINE_BYE_SHUTDOWN,      /* the server stops or drains */
 	ENGINE_BYE_LIMIT_TOTAL,   /* too many connections at this server */
 	ENGINE_BYE_LIMIT_ADDRESS, /* too many connections from this address */
+	/* from here on: who is there may not stay, and gets nothing more */
 	ENGINE_BYE_CERTIFICATE,   /* the session's client certificate is not trusted any more */
+	ENGINE_BYE_USER,          /* the session's user is none any more */
+	ENGINE_BYE_PASSWORD,      /* the password that the session was logged in with was changed */
 	ENGINE_BYE_COUNT
 };
 
@@ -130,6 +133,8 @@ enum engine_answer {
 enum engine_no_program {
 	ENGINE_NO_PROGRAM_BUSY,   /* as many run as may, and waiting is over */
 	ENGINE_NO_PROGRAM_FAILED, /* it cannot be started, or nobody can */
+	ENGINE_NO_PROGRAM_AWAY,   /* who knows the users cannot be asked now */
+	ENGINE_NO_PROGRAM_LOGIN,  /* the certificate maps to one who is no user here, and the service wants one */
 };
 
 struct engine; /* begins with: const struct engine_ops *ops */

@@ -123,6 +123,8 @@ enum rec_phase {
 	X(PROGRAM_LOST)      /* the process that starts programs has died, and it with that */     \
 	X(LOGIN)             /* the session goes on, but its certificate did not count */          \
 	X(TICKET)            /* the session goes on, but its ticket was not taken */               \
+	X(USER_GONE)         /* in a session, its user is none any more */                            \
+	X(PASSWORD_CHANGED)  /* in a session, the password that it was made with */                   \
 	X(KILLED)            /* its worker has ended */
 
 enum rec_cause {

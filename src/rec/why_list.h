@@ -102,7 +102,14 @@
 	X(LIVE_UNMAPPED, "session-unmapped", SERVER, FAILED, NOTICE,                               \
 	  "While the client was in its session its certificate {subject} ceased to stand for the user {user}, and the " \
 	  "server ended the session",                                                              \
-	  "look at the rules of the identity block and the files that they name")
+	  "look at the rules of the identity block and the files that they name")                  \
+	X(LIVE_USER_GONE, "session-user-removed", SERVER, FAILED, NOTICE,                          \
+	  "While the client was in its session the user {user} was removed, and the server ended the session", \
+	  "if that was not meant, add the user again (postern user add)")                          \
+	X(LIVE_PASSWORD, "session-password-changed", SERVER, FAILED, NOTICE,                       \
+	  "While the client was in its session as {user} the password that it had logged in with was changed, and the " \
+	  "server ended the session",                                                              \
+	  "give the client the new password")
 
 #define WHY_NEGOTIATION(X)                                                                         \
 	X(NO_VERSION, "no-common-version", CLIENT, FAILED, NOTICE,                                 \

@@ -81,7 +81,8 @@ def variables(reader, server):
         for first, last in re.findall(r'(\w+_)0 No to Ev _(\d)', line):
             page |= {f'{first}{n}' for n in range(int(last) + 1)}
         page |= set(re.findall(r'\b[A-Z]+[A-Z_]*\b', re.sub(r'\w+_0 No to Ev _\d', '', line)))
-    h.equal(page, known, 'variables')
+    # nobody knows a client's device yet, so the page does not promise it
+    h.equal(page, known - {'POSTERN_DEVICE'}, 'variables')
 
 
 def main():

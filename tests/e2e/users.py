@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import harness as h
+import maildrop
 
 GOOD = 'alice@example.test - 10G sales@example.test\nbob@example.test -\n'
 KEPT = r'the users stay as they were, 2 of them: .*users-\d+:1: no credentials behind the address'
@@ -164,6 +165,139 @@ def salt_outlives(site):
         h.equal(path.read_bytes(), before, 'the salt after a restart')
 
 
+OTHERS = '''
+service line {
+    protocol line
+    listen 127.0.0.1:@line starttls-required
+    tls main
+}
+service cat {
+    protocol exec
+    listen 127.0.0.1:@cat starttls-required
+    tls main
+    login certificate
+    command /bin/cat
+    user nobody
+    say user "gone: your user was removed"
+}
+service anyone {
+    protocol exec
+    listen 127.0.0.1:@anyone starttls-required
+    tls main
+    login none
+    command /bin/sh -c "printf 'user=%s\\\\r\\\\n' \\"$POSTERN_USER\\"; exec cat"
+    user nobody
+}
+'''
+
+
+def with_password(server, user):
+    client = maildrop.secure(server, None)
+    client.expect(f'AUTH PLAIN {maildrop.plain(user)}', 235)
+    return client
+
+
+def program(server, name='cat', cert='alice', first='hello'):
+    client = h.Client(server.address(name))
+    client.send(b'STARTTLS\r\n')
+    h.equal(client.line(), 'OK begin TLS', 'the go-ahead')
+    client.wrap(server.site.certs.context(client=cert))
+    if first is not None:
+        client.send(first.encode() + b'\r\n')
+        h.equal(client.line(), first, 'what cat says')
+    return client
+
+
+def goes_on(*clients):
+    for client in clients:
+        client.expect('NOOP', 250)
+
+
+def rewrite(server, change):
+    """By rename: lines of users through change, which gives None for one that goes."""
+    lines = server.users_file.read_text().splitlines()
+    put(server.users_file, ''.join(f'{line}\n' for line in map(change, lines) if line is not None))
+
+
+def without(user):
+    return lambda line: None if line.startswith(f'{user}@') else line
+
+
+def ousted(site):
+    """Who is removed, or gets another password, is out at once, in every protocol; nobody else is."""
+    with maildrop.server(site, maildrop.SERVICES + OTHERS) as server:
+        alice, bob, carol = (with_password(server, f'{name}@example.test') for name in ('alice', 'bob', 'carol'))
+        laptop = maildrop.secure(server)
+        external = maildrop.secure(server)
+        external.expect('AUTH EXTERNAL =', 235)
+        line, cat, anyone = server.secure(cert='alice'), program(server), program(server, 'anyone', first=None)
+        h.equal(anyone.line(), 'user=alice@example.test', 'what a program is told')
+        # in the middle of a message
+        writing = with_password(server, 'bob@example.test')
+        writing.expect('MAIL FROM:<bob@example.test>', 250)
+        writing.expect('RCPT TO:<carol@example.test>', 250)
+        writing.expect('DATA', 354)
+        writing.send(b'Subject: half\r\n')
+        other = f'bob@example.test {maildrop.scram("another")} 100M'
+        rewrite(server, lambda text: other if text.startswith('bob@') else text)
+        for client in (bob, writing):
+            code, text = client.reply()
+            h.check(code == 421 and text.startswith('4.7.0 The password of this session was changed'), f'{code} {text}')
+            client.expect_end()
+        goes_on(alice, carol, laptop, external)
+        # an alias and a quota are nobody's login
+        rewrite(server, lambda text: text.replace('100M', '200M').replace('carol.alias', 'caroline'))
+        server.wait_log('the users have changed', 2)
+        goes_on(alice, carol, laptop, external)
+        rewrite(server, without('alice'))
+        for client in (alice, laptop, external):
+            code, text = client.reply()
+            h.check(code == 421 and text.startswith('4.7.0 Your user was removed'), f'{code} {text}')
+            client.expect_end()
+        h.check(line.line().startswith('BYE "Your user was removed'), 'the goodbye of line')
+        line.expect_end()
+        h.equal(cat.line(), 'gone: your user was removed', 'the goodbye of exec')
+        cat.expect_end()
+        anyone.expect_end()
+        goes_on(carol)
+        h.equal(maildrop.box(server, 'carol@example.test'), [], 'the half message')
+        h.equal(sum(service['ousted'] for service in server.status()['services']), 8, 'sessions that were ended')
+        # and stays out
+        again = maildrop.secure(server)
+        again.expect('MAIL FROM:<alice@example.test>', 530)
+        denied = program(server, first=None)
+        h.equal(denied.line(), 'ERR this certificate belongs to no user here', 'exec, and a certificate of nobody')
+        denied.expect_end()
+        nobody = program(server, 'anyone', first=None)
+        h.equal(nobody.line(), 'user=', 'what a program is told of nobody')
+        # until it is back
+        rewrite(server, lambda text: text + '\nalice@example.test -' if text.startswith('bob@') else text)
+        server.wait_log('the users have changed', 4)
+        program(server).close()
+        maildrop.secure(server).expect('MAIL FROM:<alice@example.test>', 250)
+
+
+def no_users_no_question(site):
+    """Without a users file whoever a certificate names is somebody."""
+    with site.server(OTHERS) as server:
+        client = program(server, 'anyone', cert='bob', first=None)
+        h.equal(client.line(), 'user=bob@example.test', 'what a program is told')
+        program(server).close()
+
+
+def auth_away(site):
+    """exec does not let anybody in whom it cannot ask about."""
+    with maildrop.server(site, maildrop.SERVICES + OTHERS, allowed=r'auth\[\d+\] was ended by signal 9') as server:
+        [pid] = server.pids('auth')
+        os.kill(pid, signal.SIGSTOP)
+        client = program(server, first=None)
+        os.kill(pid, signal.SIGKILL)
+        h.equal(client.line(), 'ERR logins cannot be checked now, try again later', 'while auth is away')
+        h.within(h.TIMEOUT, lambda: server.pids('auth') not in ([], [pid]), 'another auth process')
+        server.wait_log('auth is back', count=server.workers)
+        program(server).close()
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -177,6 +311,9 @@ def main():
     topic.case('users come and go with the configuration', comes_and_goes, site)
     topic.case('an upgrade', upgraded, site)
     topic.case('the impersonate table', impersonate, site)
+    topic.case('who is removed or gets another password is out at once', ousted, site)
+    topic.case('without users nobody is asked', no_users_no_question, site)
+    topic.case('a program while auth is away', auth_away, site)
     topic.case('the salt outlives the server', salt_outlives, site)
     topic.done()
 

@@ -18,6 +18,7 @@ import harness as h
 import lists
 import maildrop
 import restart
+import users
 
 SERVICES = '''
 service line {
@@ -690,6 +691,19 @@ def mail(site):
             client.send(b'MAIL FROM:<a@b.example>\r\nRCPT TO:<nobody-of-them@example.test>\r\n')
             read_to_end(client.sock)
         SEEN.expect(server, host, 'too-much')
+        for code, change in (('session-user-removed', users.without('carol')),
+                             ('session-password-changed', lambda line: line.replace('4096,', '4097,'))):
+            host = new_host()
+            with maildrop.Client(server.address('submission'), source=host) as client:
+                client.reply()
+                client.hello()
+                client.starttls(lax(server))
+                client.hello()
+                name = 'carol' if code == 'session-user-removed' else 'bob'
+                client.expect(f'AUTH PLAIN {maildrop.plain(f"{name}@example.test")}', 235)
+                users.rewrite(server, change)
+                h.equal(client.reply()[0], 421, 'the goodbye')
+            SEEN.expect(server, host, code)
         with server.connect('submissions', source=user) as client:
             client.wrap(lax(server))
             client.line()

@@ -43,7 +43,9 @@ static const char *const event_names[] = { [ENGINE_EV_START_TLS] = "start-tls",
 static const char *const bye_names[] = { [ENGINE_BYE_SHUTDOWN] = "shutdown",
 					 [ENGINE_BYE_LIMIT_TOTAL] = "limit-total",
 					 [ENGINE_BYE_LIMIT_ADDRESS] = "limit-address",
-					 [ENGINE_BYE_CERTIFICATE] = "certificate" };
+					 [ENGINE_BYE_CERTIFICATE] = "certificate",
+					 [ENGINE_BYE_USER] = "user",
+					 [ENGINE_BYE_PASSWORD] = "password" };
 
 /* Of an exec service. */
 struct exec_facts {
@@ -885,6 +887,10 @@ step_program(struct run *r, const struct step *st)
 		engine_program_refused(r->e, ENGINE_NO_PROGRAM_BUSY);
 	else if (strcmp(st->text, "failed") == 0)
 		engine_program_refused(r->e, ENGINE_NO_PROGRAM_FAILED);
+	else if (strcmp(st->text, "away") == 0)
+		engine_program_refused(r->e, ENGINE_NO_PROGRAM_AWAY);
+	else if (strcmp(st->text, "nobodys") == 0)
+		engine_program_refused(r->e, ENGINE_NO_PROGRAM_LOGIN);
 	else if (strcmp(st->text, "ends") == 0)
 		engine_program_ended(r->e);
 	else

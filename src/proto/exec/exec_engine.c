@@ -177,14 +177,16 @@ exec_program_started(struct engine *base, uint64_t now_ms)
 static void
 exec_program_refused(struct engine *base, enum engine_no_program why)
 {
+	static const enum exec_text refusals[] = { [ENGINE_NO_PROGRAM_BUSY] = EXEC_TX_BUSY,
+		[ENGINE_NO_PROGRAM_FAILED] = EXEC_TX_FAILED, [ENGINE_NO_PROGRAM_AWAY] = EXEC_TX_AWAY,
+		[ENGINE_NO_PROGRAM_LOGIN] = EXEC_TX_LOGIN };
 	struct exec_engine *e = self(base);
 
 	PT_ASSERT(e->program == EXEC_P_ASKED && (e->want & WANT_START_PROGRAM) == 0);
 	e->program = EXEC_P_ENDED;
 	if (e->state == EXEC_ST_UPGRADING || e->state == EXEC_ST_UPGRADED)
 		return; /* TLS has another */
-	say_and_finish(e, why == ENGINE_NO_PROGRAM_BUSY ? EXEC_TX_BUSY : EXEC_TX_FAILED,
-		ENGINE_CLOSE_NO_PROGRAM);
+	say_and_finish(e, refusals[why], why == ENGINE_NO_PROGRAM_LOGIN ? ENGINE_CLOSE_LOGIN : ENGINE_CLOSE_NO_PROGRAM);
 }
 
 static struct span
@@ -585,9 +587,9 @@ exec_bye(struct engine *base, enum engine_bye why)
 	struct exec_engine *e = self(base);
 
 	/* limits have a text of their own, before there is an engine */
-	if (why == ENGINE_BYE_CERTIFICATE && e->state != EXEC_ST_UPGRADED) {
+	if (why >= ENGINE_BYE_CERTIFICATE && e->state != EXEC_ST_UPGRADED) {
 		/* who is not trusted any more gets nothing more of the program */
-		say_and_finish(e, EXEC_TX_CERTIFICATE, ENGINE_CLOSE_BYE);
+		say_and_finish(e, why == ENGINE_BYE_CERTIFICATE ? EXEC_TX_CERTIFICATE : EXEC_TX_USER, ENGINE_CLOSE_BYE);
 	} else if (e->state == EXEC_ST_PLAIN || e->state == EXEC_ST_UPGRADING) {
 		say_and_finish(e, EXEC_TX_SHUTDOWN, ENGINE_CLOSE_BYE);
 	} else if (e->state == EXEC_ST_RELAY || e->state == EXEC_ST_ENDING) {

@@ -33,11 +33,13 @@
 	X(INJECTION, "injection", "ERR octets behind %s")                                          \
 	X(UNAVAILABLE, "unavailable", "ERR TLS is not available now, try again later")             \
 	X(LOGIN, "login", "ERR %s")                                                                \
+	X(AWAY, "away", "ERR logins cannot be checked now, try again later")                       \
 	X(BUSY, "busy", "ERR too many at once, try again later")                                   \
 	X(FAILED, "failed", "ERR the program cannot be started; see the server's log")             \
 	X(TOO_LONG, "too-long", "ERR line too long")                                               \
 	X(ERRORS, "errors", "ERR too many errors")                                                 \
 	X(CERTIFICATE, "certificate", NULL)                                                        \
+	X(USER, "user", NULL)                                                                      \
 	X(IDLE, "idle", NULL)                                                                      \
 	X(SHUTDOWN, "shutdown", NULL)
 

@@ -68,6 +68,8 @@ exec_reply_refusal(enum engine_bye why)
 		[ENGINE_BYE_SHUTDOWN] = "ERR the server stops\r\n",
 		[ENGINE_BYE_LIMIT_TOTAL] = "ERR too many connections, try again later\r\n",
 		[ENGINE_BYE_CERTIFICATE] = "ERR the certificate is not trusted any more\r\n",
+		[ENGINE_BYE_USER] = "ERR the user is none any more\r\n",
+		[ENGINE_BYE_PASSWORD] = "ERR the password was changed\r\n",
 		[ENGINE_BYE_LIMIT_ADDRESS] = "ERR too many connections from your address\r\n",
 	};
 

@@ -64,6 +64,8 @@
 	  "Your address has as many connections as it may. Close one, then try again.")            \
 	X(BYE_CERTIFICATE, "BYE", "",                                                              \
 	  "Your client certificate is not accepted any more. Get a new one, then connect again.")  \
+	X(BYE_USER, "BYE", "",                                                                     \
+	  "Your user was removed from this server. Ask its administrator if that was not meant.")  \
 	X(WHO_PLAINTEXT, "OK", "", "Nobody is logged in: this connection is plaintext.")           \
 	X(WHO_IDENTITY, "OK", "", "Your client certificate is your login.")                        \
 	X(WHO_NONE, "OK", "",                                                                      \

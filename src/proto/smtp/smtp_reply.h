@@ -151,6 +151,10 @@
 	  "The server is going down or starting anew. Connect again in a moment.")                 \
 	X(CERTIFICATE, "421", "4.7.0",                                                             \
 	  "The client certificate of this session is not trusted any more. Connect with another.") \
+	X(USER_GONE, "421", "4.7.0",                                                               \
+	  "Your user was removed from this server. Ask its administrator if that was not meant.")  \
+	X(PASSWORD_CHANGED, "421", "4.7.0",                                                        \
+	  "The password of this session was changed. Log in again with the new one.")              \
 	X(LIMIT_TOTAL, "421", "4.3.2",                                                             \
 	  "The server has as many connections as it may. Try again later.")                        \
 	X(LIMIT_ADDRESS, "421", "4.7.0",                                                           \

@@ -81,12 +81,25 @@ answered(void *arg, const struct sasl_answer *a)
 		t->s = NULL;
 }
 
+/* The users become others: in the step of that number, or while an answer is waited for. */
+static const struct users *change_to;
+static unsigned change_at;
+
+static void
+change(void)
+{
+	realm.directory.users = change_to;
+	change_to = NULL;
+}
+
 static void
 wait_answer(struct talk *t, unsigned before)
 {
 	struct pollfd fd = { .fd = pool_fd(server.pool), .events = POLLIN };
 
 	while (t->answers == before) {
+		if (change_to != NULL)
+			change();
 		PT_ASSERT(poll(&fd, 1, 60000) == 1);
 		pool_ready(server.pool);
 	}
@@ -327,6 +340,7 @@ scram(const struct client *c, bool success_data, const char *our_binding, struct
 	bool more = true;
 	size_t n = 0;
 	int rc;
+	unsigned steps = 0;
 
 	PT_ASSERT(gsasl_client_start(client_ctx, c->mechanism, &session) == GSASL_OK);
 	gsasl_property_set(session, GSASL_AUTHID, c->name);
@@ -348,6 +362,8 @@ scram(const struct client *c, bool success_data, const char *our_binding, struct
 		rc = gsasl_step(session, (char *)t->data, t->n, &out, &n);
 		PT_ASSERT(rc == GSASL_NEEDS_MORE || rc == GSASL_OK); /* it believes that we are the server */
 		more = t->result == AUTH_CONTINUE;
+		if (change_to != NULL && change_at == ++steps)
+			change();
 		if (more)
 			next(t, out, n);
 		gsasl_free(out);
@@ -538,6 +554,37 @@ test_last_words(void)
 	teardown();
 }
 
+/* Whose password is taken away, or who is removed, while he logs in is not logged in, at whatever step that is. */
+static void
+test_changed_meanwhile(void)
+{
+	struct client c = { "SCRAM-SHA-256", "alice@example.org", "pencil", NULL, NULL };
+	struct users *others;
+	struct talk t;
+	struct buf b;
+	unsigned at;
+
+	setup();
+	buf_init(&b, 4096);
+	for (at = 1; at <= 2; at++) { /* the client's proof, and its empty answer behind the last words */
+		PT_ASSERT(users_parse("users", span_str(at == 1 ? "alice@example.org -\n" : "bob@example.org -\n"), &others,
+				  &b) == 0);
+		change_at = at;
+		change_to = others;
+		CU_ASSERT_EQUAL(scram(&c, false, "", &t), AUTH_DENIED);
+		CU_ASSERT_STRING_EQUAL(t.user, "");
+		realm.directory.users = users;
+		CU_ASSERT_EQUAL(scram(&c, false, "", &t), AUTH_OK);
+		change_to = others; /* within the pool */
+		CU_ASSERT_EQUAL(one(AUTH_M_PLAIN, "", S("\0alice@example.org\0pencil"), &t),
+			at == 1 ? AUTH_DENIED : AUTH_AUTHZID); /* nobody is no one to act as, either */
+		realm.directory.users = users;
+		users_free(&others);
+	}
+	buf_fini(&b);
+	teardown();
+}
+
 static const struct test_row tests[] = {
 	{ "PLAIN", test_plain },
 	{ "PLAIN without an initial response", test_plain_challenge },
@@ -551,6 +598,7 @@ static const struct test_row tests[] = {
 	{ "failures", test_failures },
 	{ "a client that is gone", test_abort },
 	{ "last words", test_last_words },
+	{ "changed meanwhile", test_changed_meanwhile },
 };
 
 TEST_MAIN("auth/sasl", tests)

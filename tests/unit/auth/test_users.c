@@ -330,12 +330,52 @@ test_impersonate_fields(void)
 	}
 }
 
+/* What a login rests on, and what it does not. */
+static void
+test_compare(void)
+{
+#define FORM(iterations, key) "{SCRAM-SHA-256}" iterations ",QSXCR+Q6sek8bf92," key \
+	"3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+#define YES(hash) "{yescrypt}$y$j9T$salt$" hash "123456789012345678901234567890123456789012"
+	static const struct {
+		const char *was, *is;
+		enum users_change change;
+	} rows[] = {
+		{ "a@b -", "a@b -", USERS_SAME },
+		{ "a@b -", "A@B - 1G x@b", USERS_SAME },
+		{ "a@b -", "c@b -", USERS_GONE },
+		{ "a@b -", "c@b - - a@b", USERS_GONE }, /* an alias is no login */
+		{ "a@b -", "a@b " FORM("4096", "WG5d8oPm"), USERS_PASSWORD },
+		{ "a@b " FORM("4096", "WG5d8oPm"), "a@b " FORM("4096", "WG5d8oPm") " 1G", USERS_SAME },
+		{ "a@b " FORM("4096", "WG5d8oPm"), "a@b -", USERS_PASSWORD },
+		{ "a@b " FORM("4096", "WG5d8oPm"), "a@b " FORM("4097", "WG5d8oPm"), USERS_PASSWORD },
+		{ "a@b " FORM("4096", "WG5d8oPm"), "a@b " FORM("4096", "XG5d8oPm"), USERS_PASSWORD },
+		{ "a@b " YES("y"), "a@b " YES("y"), USERS_SAME },
+		{ "a@b " YES("y"), "a@b " YES("z"), USERS_PASSWORD },
+		{ "a@b " FORM("4096", "WG5d8oPm") YES("y"), "a@b " FORM("4096", "WG5d8oPm"), USERS_PASSWORD },
+	};
+	struct users *was, *is;
+	struct buf b;
+	size_t i;
+
+	for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		buf_init(&b, 4096);
+		CU_ASSERT_EQUAL_FATAL(users_parse("was", span_str(rows[i].was), &was, &b), 0);
+		CU_ASSERT_EQUAL_FATAL(users_parse("is", span_str(rows[i].is), &is, &b), 0);
+		CU_ASSERT_EQUAL(users_compare(users_at(was, 0), is), rows[i].change);
+		users_free(&was);
+		users_free(&is);
+		buf_fini(&b);
+	}
+}
+
 static const struct test_row tests[] = {
 	{ "a good file", test_good },
 	{ "mistakes", test_mistakes },
 	{ "limits", test_limits },
 	{ "size of the file", test_file_size },
 	{ "quotas", test_quota },
+	{ "users who change", test_compare },
 	{ "impersonate", test_impersonate },
 	{ "fields of an impersonate line", test_impersonate_fields },
 };

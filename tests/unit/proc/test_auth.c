@@ -44,6 +44,23 @@ quiet(void *arg, enum log_level level, const char *text, const struct log_field 
 	(void)n;
 }
 
+static struct changes {
+	unsigned calls, gone, passwords;
+	char last[NORMAL_ADDRESS_MAX];
+} changes;
+
+static void
+changed(void *arg, enum auth_change what, struct span users)
+{
+	struct changes *c = arg;
+
+	c->calls++;
+	while (users.n > 0) {
+		snprintf(c->last, sizeof c->last, "%s", auth_wire_take_name(&users));
+		++*(what == AUTH_CHANGE_GONE ? &c->gone : &c->passwords);
+	}
+}
+
 /* --- the parent's part ------------------------------------------------------------------------ */
 
 static void
@@ -211,7 +228,7 @@ test_begin(void)
 	PT_ASSERT(getenv("top_builddir") != NULL); /* where postern-auth is */
 	log_set_sink(quiet, NULL);
 	child.loop = ev_loop_new();
-	PT_ASSERT(child.loop != NULL && (client = auth_client_new(&child)) != NULL);
+	PT_ASSERT(child.loop != NULL && (client = auth_client_new(&child, changed, &changes)) != NULL);
 	/* before there is any */
 	CU_ASSERT_FALSE(auth_client_available(client));
 	auth_client_identify(client, &g->r, ALICE, answered, g);
@@ -518,10 +535,28 @@ test_condemned(void)
 	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
 }
 
+static void
+changes_are_condemned(uint8_t what, const char *users, size_t n)
+{
+	struct msg_auth_ousted m = { .what = what, .users = { (const uint8_t *)users, n } };
+	static struct frame f;
+	unsigned calls = changes.calls;
+	int fds[2];
+
+	PT_ASSERT(chan_pair(fds) == 0);
+	auth_client_set(client, fds[1]);
+	PT_ASSERT(msg_auth_ousted_encode(&m, 0, &f) == 0 && frame_send(fds[0], &f, -1) == 0);
+	while (auth_client_available(client))
+		ev_loop_once(child.loop);
+	CU_ASSERT_EQUAL(changes.calls, calls);
+	close(fds[0]);
+}
+
 /* And auth that breaks it is not believed. */
 static void
 test_auth_condemned(void)
 {
+	static char large[AUTH_OUSTED_MAX + 2];
 	struct msg_auth_identity m = { .result = AUTH_RESULT_COUNT };
 	struct got *g = fresh();
 	static struct frame f;
@@ -535,6 +570,53 @@ test_auth_condemned(void)
 	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_AWAY);
 	CU_ASSERT_FALSE(auth_client_available(client));
 	close(fds[0]);
+	changes_are_condemned(AUTH_CHANGE_COUNT, S("a@b\0"));
+	changes_are_condemned(AUTH_CHANGE_GONE, S("a@b"));
+	changes_are_condemned(AUTH_CHANGE_GONE, S("a@b\0\0"));
+	changes_are_condemned(AUTH_CHANGE_GONE, S("a\n@b\0"));
+	changes_are_condemned(AUTH_CHANGE_GONE, S(""));
+	for (size_t i = 0; i < sizeof large; i += 2)
+		memcpy(large + i, "a", 2);
+	changes_are_condemned(AUTH_CHANGE_GONE, large, sizeof large);
+}
+
+/* What a worker hears when users change: whom it is about, and nothing when nobody's login has. */
+static void
+test_changes(void)
+{
+	static char many[2000 * 40];
+	struct msg_auth_loaded m;
+	unsigned i;
+	size_t n = 0;
+
+	start(&second);
+	join(&second, 7);
+	changes = (struct changes){ .calls = 0 };
+	for (i = 0; i < 1000; i++)
+		n += (size_t)snprintf(many + n, sizeof many - n, "user%u@example.org -\n", i);
+	snprintf(many + n, sizeof many - n, "%s", users_text);
+	give_users(&second, many);
+	PT_ASSERT(msg_auth_loaded_decode(hear(&second, MSG_T_AUTH_LOADED), &m) == 0 && m.ok);
+	give_users(&second, ALICE " {SCRAM-SHA-256}4097,W22ZaJ0SNY7soEsUEjb6gQ==,"
+		"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\n"
+		"bob@example.org - 1G\n");
+	PT_ASSERT(msg_auth_loaded_decode(hear(&second, MSG_T_AUTH_LOADED), &m) == 0 && m.ok);
+	while (changes.passwords == 0) /* they come behind those who are gone */
+		ev_loop_once(child.loop);
+	CU_ASSERT_EQUAL(changes.gone, 1000);
+	CU_ASSERT_EQUAL(changes.passwords, 1);
+	CU_ASSERT_STRING_EQUAL(changes.last, ALICE);
+	CU_ASSERT_EQUAL(changes.calls, 3); /* 20 octets each, 12 KiB at a time */
+	give_users(&second, "x"); /* one with a mistake changes nobody */
+	PT_ASSERT(msg_auth_loaded_decode(hear(&second, MSG_T_AUTH_LOADED), &m) == 0 && !m.ok);
+	give_users(&second, "bob@example.org - 2G team@example.org\n");
+	PT_ASSERT(msg_auth_loaded_decode(hear(&second, MSG_T_AUTH_LOADED), &m) == 0 && m.ok);
+	while (changes.gone == 1000)
+		ev_loop_once(child.loop);
+	CU_ASSERT_EQUAL(changes.gone, 1001);
+	CU_ASSERT_EQUAL(changes.passwords, 1);
+	end(&second, SIGKILL);
+	join(&first, 7);
 }
 
 static void
@@ -558,6 +640,7 @@ static const struct test_row rows[] = {
 	{ "other generations", test_other_generation },
 	{ "a worker that breaks the protocol", test_condemned },
 	{ "auth that breaks the protocol", test_auth_condemned },
+	{ "users who change", test_changes },
 	{ "the end", test_end },
 };
 TEST_MAIN("proc/auth", rows)

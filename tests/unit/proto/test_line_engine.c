@@ -272,7 +272,8 @@ test_refusals(void)
 	static const char *const begins[ENGINE_BYE_COUNT] = { "BYE (TRYLATER) \"The server is going down",
 					      "BYE (TRYLATER) \"The server has as many",
 					      "BYE (TRYLATER) \"Your address has as many",
-					      "BYE \"Your client certificate is not" };
+					      "BYE \"Your client certificate is not",
+					      "BYE \"Your user was removed", "BYE \"Your user was removed" };
 	unsigned why;
 	const char *s;
 
