@@ -184,6 +184,9 @@ apply_done(struct crew_job *j)
 	if (aj->tries > 0)
 		log_msg(LOG_L_NOTICE, "mailbox %s of %s can be written again", aj->box[0]->key,
 			aj->box[0]->user);
+	if (aj->kept)
+		log_msg(LOG_L_ERROR, "mailbox %s of %s keeps its name: another program has made a folder of the new one",
+			aj->box[1]->key, aj->box[1]->user);
 	for (i = 0; i < aj->nboxes; i++)
 		local_box_left(l, aj->box[i]);
 	if (--aj->a->jobs == 0)

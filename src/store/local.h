@@ -70,6 +70,7 @@ struct apply_job {
 	size_t hint; /* the first of its hints */
 	int rc;
 	unsigned tries;
+	bool kept; /* a mailbox could not get its new name */
 	TAILQ_ENTRY(apply_job) retry;
 };
 

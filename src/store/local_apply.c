@@ -772,10 +772,15 @@ rename_box(struct run *r, const struct record_line *line)
 	PT_ASSERT(record_number(line->word[4], &modseq));
 	if (r->replay && (!is_same_box(r, from, line->word[3]) || from->modseq >= modseq))
 		return 0; /* done; and if the mailbox has the old name, it came back to it later */
-	/* The new name was free then: it is done. What has the old name is of this replay, and its messages were flushed
-	 * under the new one. */
-	if (r->replay && box_open(r->l, to, false) == 0)
-		return bury(r, from, line);
+	if (r->replay && box_open(r->l, to, false) == 0) {
+		/* At a start: the new name was free then, it is done. What has the old name is of this replay, and its messages
+		 * were flushed under the new one. But a folder without an index is another program's, and at a second try
+		 * so is every folder: the mailbox keeps its name. */
+		if (r->aj->a->commit == NULL && prepare_replay(r, to) == 0 && to->uidnext != 0)
+			return bury(r, from, line);
+		r->aj->kept = true;
+		return note_move(r, from, modseq); /* and at later replays, too */
+	}
 	/* what the journal would write again must not have to be looked for under another name */
 	if (syncfs(r->l->conf.mail_fd) != 0)
 		return PT_EIO;

@@ -251,9 +251,38 @@ keywords_fit(const struct mailbox *mb, const struct mb_op *op)
 	return used + fresh <= STORE_KEYWORDS_MAX;
 }
 
+static bool
+is_renamed(const struct mb_txn *t, const char *key)
+{
+	size_t n = strlen(t->ops[0].key);
+
+	return strncmp(key, t->ops[0].key, n) == 0 && (key[n] == '\0' || key[n] == '.');
+}
+
+/* What `key` is called when `old` has become `new`. to has STORE_BOX_MAX + 1 octets; false: too long. */
+static bool
+new_name(char *to, const char *key, const char *old, const char *new)
+{
+	return snprintf(to, STORE_BOX_MAX + 1, "%s%s", new, key + strlen(old)) <= STORE_BOX_MAX;
+}
+
+/* In the list, or made since it was read. */
+static bool
+name_taken(struct mb_txn *t, const char *user, const char *key)
+{
+	const struct mailbox *mb = mailbox_find(t->mbs, user, key);
+	size_t i;
+
+	for (i = 0; i < t->nlist; i++)
+		if (t->list[i].exists && strcmp(t->list[i].key, key) == 0)
+			return true;
+	return mb != NULL && mb->state != MB_NONE;
+}
+
 static enum look
 look_box(struct mb_txn *t, struct mb_op *op, struct mailbox *mb)
 {
+	char to[STORE_BOX_MAX + 1];
 	size_t i;
 
 	switch (op->box_op) {
@@ -273,11 +302,18 @@ look_box(struct mb_txn *t, struct mb_op *op, struct mailbox *mb)
 		return LOOK_ON;
 	if (strcmp(op->key2, "INBOX") == 0)
 		return no(t, STORE_EXISTS, "INBOX exists already");
-	for (i = 0; i < t->nlist; i++)
-		if (t->list[i].exists && strcmp(t->list[i].key, op->key2) == 0)
-			return no(t, STORE_EXISTS, "a mailbox of the new name exists already");
 	if (strncmp(op->key2, op->key, strlen(op->key)) == 0 && op->key2[strlen(op->key)] == '.')
 		return no(t, STORE_INVALID, "a mailbox cannot go below itself");
+	if (name_taken(t, op->user, op->key2))
+		return no(t, STORE_EXISTS, "a mailbox of the new name exists already");
+	for (i = 0; i < t->nlist; i++) {
+		if (!t->list[i].exists || !is_renamed(t, t->list[i].key))
+			continue;
+		if (!new_name(to, t->list[i].key, op->key, op->key2))
+			return no(t, STORE_INVALID, "the name of a mailbox below it would be too long");
+		if (name_taken(t, op->user, to))
+			return no(t, STORE_EXISTS, "a mailbox of the new name of one below it exists already");
+	}
 	return LOOK_ON;
 }
 
@@ -614,24 +650,13 @@ touch_gone(struct writing *w, struct mailbox *mb)
 	mailbox_gone(mb);
 }
 
-static bool
-is_renamed(const struct mb_txn *t, const char *key)
-{
-	size_t n = strlen(t->ops[0].key);
-
-	return strncmp(key, t->ops[0].key, n) == 0 && (key[n] == '\0' || key[n] == '.');
-}
-
 static void
 rename_one(struct writing *w, const char *user, const char *key, const char *old, const char *new)
 {
-	char to[STORE_BOX_MAX * 2 + 2], modseq[24];
-	struct mailbox *mb;
+	char to[STORE_BOX_MAX + 1], modseq[24];
+	struct mailbox *mb = mailbox_find(w->mbs, user, key);
 
-	snprintf(to, sizeof to, "%s%s", new, key + strlen(old));
-	if (strlen(to) > STORE_BOX_MAX)
-		return; /* a child that would have too long a name stays */
-	if ((mb = mailbox_find(w->mbs, user, key)) == NULL || mb->state != MB_READY)
+	if (mb == NULL || mb->state != MB_READY || !new_name(to, key, old, new))
 		return;
 	snprintf(modseq, sizeof modseq, "%llu", (unsigned long long)mb->x.modseq + 1);
 	writing_line(w, 'R', 5, (struct span[]){ span_str(user), span_str(key), span_str(to),
@@ -871,15 +896,32 @@ try(struct mb_txn *t)
 		write_all(t);
 }
 
+/* A mailbox that is made or goes: no other part is about it, because each was looked at before any is done. */
+static bool
+is_alone(const struct mb_txn *t, const struct mb_op *op)
+{
+	const struct mb_op *o;
+
+	for (o = t->ops; o < t->ops + t->nops; o++)
+		if (o != op && o->kind != MB_PUT && strcmp(o->key, op->key) == 0 && strcmp(o->user, op->user) == 0 &&
+		    !(o->kind == MB_BOX && (o->box_op == STORE_BOX_SUBSCRIBE || o->box_op == STORE_BOX_UNSUBSCRIBE)))
+			return false;
+	return true;
+}
+
 /* Copies tie two mailboxes together: such a transaction has no other part. */
 static bool
 shape_ok(const struct mb_txn *t)
 {
-	unsigned i, tied = 0;
+	const struct mb_op *op;
+	unsigned tied = 0;
 
-	for (i = 0; i < t->nops; i++)
-		tied += t->ops[i].kind == MB_COPY ||
-			(t->ops[i].kind == MB_BOX && t->ops[i].box_op == STORE_BOX_RENAME);
+	for (op = t->ops; op < t->ops + t->nops; op++) {
+		tied += op->kind == MB_COPY || (op->kind == MB_BOX && op->box_op == STORE_BOX_RENAME);
+		if (op->kind == MB_BOX && (op->box_op == STORE_BOX_CREATE || op->box_op == STORE_BOX_DELETE) &&
+		    !is_alone(t, op))
+			return false;
+	}
 	return t->nops > 0 && (tied == 0 || t->nops == 1);
 }
 
@@ -902,7 +944,7 @@ mb_commit(struct mailboxes *mbs, struct mb_txn *t)
 		return;
 	}
 	if (!shape_ok(t))
-		refuse(t, STORE_INVALID, "a transaction that copies or renames has no other part");
+		refuse(t, STORE_INVALID, "what copies, renames, makes or deletes a mailbox has no other part about it");
 	else
 		try(t);
 }

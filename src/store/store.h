@@ -121,7 +121,8 @@ int store_txn_flags(struct store_txn *t, struct store_view *v, struct span uids,
 /* Removes those of the set that are \Deleted. */
 int store_txn_expunge(struct store_txn *t, struct store_view *v, struct span uids);
 
-/* to: the new name of STORE_BOX_RENAME, otherwise NULL. */
+/* to: the new name of STORE_BOX_RENAME, otherwise NULL; those below get theirs, and one that is taken refuses all.
+ * What makes or deletes a mailbox has no other part about it but subscriptions; a rename is alone. */
 int store_txn_box(struct store_txn *t, const char *user, enum store_box_op op, const char *name,
 		  const char *to);
 

@@ -447,6 +447,34 @@ test_compaction(void)
 	rig_close(&r);
 }
 
+/* A folder that another program made under the new name in that very moment: nothing is lost for it. */
+static void
+test_rename_meets_folder(void)
+{
+	struct rig r;
+	int i;
+
+	begin(&r);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "precious")).rc, STORE_OK);
+	is(&r, "A", "1 N:precious");
+	fail_rename = ENOTEMPTY; /* as it is with the folder there */
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_RENAME, "A", "B")).rc, STORE_OK);
+	rig_shell(&r, "mkdir -p " INBOX "/.B/cur " INBOX "/.B/new && printf 'theirs' > " INBOX "/.B/new/1.x.h");
+	for (i = 0; i < 3; i++)
+		rig_settle(&r);
+	usleep(1100000); /* the engine tries again after a second */
+	for (i = 0; i < 3; i++)
+		rig_settle(&r);
+	is(&r, "A", "1 N:precious");
+	rig_restart(&r);
+	rig_settle(&r);
+	is(&r, "A", "1 N:precious");
+	rig_scan(&r, USER, "B");
+	is(&r, "B", "1 N:theirs");
+	rig_close(&r);
+}
+
 static const struct test_row rows[] = {
 	{ "python's mailbox", test_python },
 	{ "renamed under us", test_renamed_under_us },
@@ -457,6 +485,7 @@ static const struct test_row rows[] = {
 	{ "a flush that fails", test_flush_fails },
 	{ "a flush that takes long", test_flush_is_slow },
 	{ "a mailbox that cannot be written", test_apply_fails },
+	{ "renamed to where others made a folder", test_rename_meets_folder },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },
 	{ "a log is written anew", test_compaction },

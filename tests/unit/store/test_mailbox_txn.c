@@ -1,0 +1,194 @@
+/* unit/store/test_mailbox_txn.c - transactions that get in each other's way, or in their own. */
+#include "store/rig.h"
+
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define USER "alice@example.test"
+
+static void
+each(void (*f)(struct rig *))
+{
+	struct rig r;
+	int kind;
+
+	for (kind = 0; kind < RIG_KINDS; kind++) {
+		memset(&r, 0, sizeof r);
+		rig_open(&r, (enum rig_kind)kind);
+		f(&r);
+		rig_close(&r);
+	}
+}
+
+static void
+is(struct rig *r, const char *key, const char *want)
+{
+	const char *got = rig_dump(r, USER, key);
+
+	if (strcmp(got, want) != 0)
+		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
+	CU_ASSERT_STRING_EQUAL(got, want);
+}
+
+static void
+must(struct rig *r, struct mb_txn *t)
+{
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
+}
+
+static enum store_rc
+box(struct rig *r, enum store_box_op op, const char *key, const char *to)
+{
+	return rig_commit(r, rig_box(USER, op, key, to)).rc;
+}
+
+/* --- mailboxes ------------------------------------------------------------------------------------------------ */
+
+/* Nobody's messages are under the new names, of the mailbox or of those below it. */
+static void
+do_rename_taken(struct rig *r)
+{
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
+	must(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
+	must(r, rig_add(NULL, USER, "A.x", "precious"));
+	must(r, rig_add(NULL, USER, "B.x", "other"));
+	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", "B"), STORE_EXISTS);
+	is(r, "A", "");
+	is(r, "A.x", "1 N:precious");
+	is(r, "B.x", "1 N:other");
+	must(r, rig_box(USER, STORE_BOX_DELETE, "B.x", NULL));
+	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", "B"), STORE_OK);
+	is(r, "B.x", "1 N:precious");
+	is(r, "A.x", "none");
+	rig_restart(r);
+	is(r, "B.x", "1 N:precious");
+}
+
+static void
+test_rename_taken(void)
+{
+	each(do_rename_taken);
+}
+
+/* All of them get their new names, or none. */
+static void
+do_rename_long(struct rig *r)
+{
+	char deep[STORE_BOX_MAX + 1], to[STORE_BOX_MAX + 1];
+
+	memset(deep, 'x', sizeof deep - 1);
+	deep[sizeof deep - 1] = '\0';
+	memcpy(deep, "A.", 2);
+	memset(to, 'B', sizeof to - 1);
+	to[2] = '\0';
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_box(USER, STORE_BOX_CREATE, deep, NULL));
+	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", to), STORE_INVALID);
+	is(r, "A", "");
+	is(r, deep, "");
+	to[1] = '\0'; /* as long as the old one: at the limit */
+	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", to), STORE_OK);
+	deep[0] = 'B';
+	is(r, deep, "");
+}
+
+static void
+test_rename_long(void)
+{
+	each(do_rename_long);
+}
+
+struct two {
+	unsigned done;
+	enum store_rc rc[2];
+};
+
+static void
+on_done(struct mb_txn *t, const struct mb_reply *reply)
+{
+	struct two *w = t->arg;
+
+	w->rc[w->done++] = reply->rc;
+}
+
+/* The name was free when the list of mailboxes was read. */
+static void
+do_rename_race(struct rig *r)
+{
+	struct mb_txn *a = rig_box(USER, STORE_BOX_RENAME, "A", "B"), *b = rig_box(USER, STORE_BOX_CREATE, "B", NULL);
+	struct two w = { 0, { STORE_UNKNOWN, STORE_UNKNOWN } };
+	int i;
+
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_add(NULL, USER, "A", "precious"));
+	a->done = b->done = on_done;
+	a->arg = b->arg = &w;
+	mb_commit(r->mbs, a);
+	mb_commit(r->mbs, b);
+	for (i = 0; i < 5000 && w.done < 2; i++)
+		rig_settle(r);
+	CU_ASSERT_EQUAL_FATAL(w.done, 2);
+	CU_ASSERT((w.rc[0] == STORE_OK && w.rc[1] == STORE_EXISTS) || (w.rc[0] == STORE_OK && w.rc[1] == STORE_OK) ||
+		(w.rc[0] == STORE_EXISTS && w.rc[1] == STORE_OK));
+	if (strcmp(rig_dump(r, USER, "A"), "none") == 0)
+		is(r, "B", "1 N:precious");
+	else
+		is(r, "A", "1 N:precious");
+}
+
+static void
+test_rename_race(void)
+{
+	each(do_rename_race);
+}
+
+/* Every part is looked at before any is done: what goes cannot be changed in one breath. It once ended the process. */
+static void
+do_alone(struct rig *r)
+{
+	struct mb_txn *t;
+	struct mb_op *op;
+
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_add(NULL, USER, "A", "x"));
+	t = rig_box(USER, STORE_BOX_DELETE, "A", NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(op = mb_txn_op(t));
+	*op = t->ops[0];
+	op->kind = MB_FLAGS;
+	op->set = strdup("1");
+	op->keywords = calloc(1, sizeof *op->keywords);
+	op->nkeywords = 1;
+	strcpy(op->keywords[0], "$Late");
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_INVALID);
+	t = rig_box(USER, STORE_BOX_CREATE, "B", NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(op = mb_txn_op(t));
+	*op = t->ops[0];
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_INVALID);
+	/* made and subscribed to is what people want */
+	t = rig_box(USER, STORE_BOX_CREATE, "B", NULL);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(op = mb_txn_op(t));
+	*op = t->ops[0];
+	op->box_op = STORE_BOX_SUBSCRIBE;
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
+	is(r, "A", "1 N:x");
+	is(r, "B", "");
+}
+
+static void
+test_alone(void)
+{
+	each(do_alone);
+}
+
+static const struct test_row rows[] = {
+	{ "renamed where others are", test_rename_taken },
+	{ "renamed to a name that is too long", test_rename_long },
+	{ "renamed and made at once", test_rename_race },
+	{ "parts that are in each other's way", test_alone },
+};
+
+TEST_MAIN("store/mailbox_txn", rows)
