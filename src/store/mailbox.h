@@ -99,9 +99,10 @@ struct mb_txn {
 	struct mb_touched *touched;
 	unsigned ntouched;
 	struct mailboxes *mbs;
-	struct mb_txn *next_waiting;
+	struct mb_txn *under_way_next; /* of those that have begun, with the same hash */
+	struct mb_txn *same;           /* sent again meanwhile: they wait for this one's answer */
 	size_t hints_cap;
-	bool answered, listed;
+	bool begun, written, answered, listed;
 	struct store_listed *list;
 	size_t nlist;
 };
@@ -110,7 +111,8 @@ struct mb_txn *mb_txn_new(void);
 struct mb_op *mb_txn_op(struct mb_txn *t); /* one more, zeroed; NULL: out of memory or too many */
 void mb_txn_free(struct mb_txn **t);       /* before mb_commit() only */
 
-/* The transaction is taken; done() is called once, then it is freed. */
+/* The transaction is taken; done() is called once, then it is freed. One with the id of another that is done, or under
+ * way, does nothing and has its answer. */
 void mb_commit(struct mailboxes *mbs, struct mb_txn *t);
 
 /* --- views ------------------------------------------------------------------------------------------------ */

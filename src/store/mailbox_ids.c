@@ -10,11 +10,13 @@
 
 #define IDS_MAX 16384       /* more than all workers can have under way */
 #define ANSWER_MAX 256      /* octets of UIDs that are remembered */
+#define UNDER_WAY_HASH 1024
 
 struct known {
 	uint64_t key[2]; /* 0, 0: free */
 	uint64_t id, modseq;
 	uint32_t uidvalidity;
+	enum store_rc rc;
 	uint32_t next;   /* in its chain; IDS_MAX: last */
 	char *uids;      /* owned; uids NUL sources NUL */
 };
@@ -23,6 +25,7 @@ struct mb_ids {
 	struct known entry[IDS_MAX];
 	uint32_t table[IDS_MAX];
 	uint32_t at; /* the oldest: its place is the next to be used */
+	struct mb_txn *under_way[UNDER_WAY_HASH];
 };
 
 struct mb_ids *
@@ -66,7 +69,7 @@ mb_ids_find(const struct mb_ids *ids, const char *id, struct mb_known *out)
 		if (ids->entry[i].key[0] == key[0] && ids->entry[i].key[1] == key[1]) {
 			const struct known *k = &ids->entry[i];
 
-			*out = (struct mb_known){ .id = k->id, .uidvalidity = k->uidvalidity,
+			*out = (struct mb_known){ .rc = k->rc, .id = k->id, .uidvalidity = k->uidvalidity,
 				.modseq = k->modseq, .uids = k->uids == NULL ? "" : k->uids };
 			out->sources = k->uids == NULL ? "" : k->uids + strlen(k->uids) + 1;
 			return true;
@@ -123,7 +126,7 @@ add(struct mb_ids *ids, const char *id, const struct known *what)
 void
 mb_ids_done(struct mb_ids *ids, const char *id, const struct mb_reply *r)
 {
-	struct known k = { .id = r->id, .modseq = r->modseq, .uidvalidity = r->uidvalidity };
+	struct known k = { .rc = r->rc, .id = r->id, .modseq = r->modseq, .uidvalidity = r->uidvalidity };
 
 	k.uids = texts(buf_span(&r->uids), buf_span(&r->sources));
 	add(ids, id, &k);
@@ -137,27 +140,97 @@ mailboxes_knows(const struct mailboxes *mbs, const char *id)
 	return mb_ids_find(mbs->ids, id, &k);
 }
 
-/* From a record: the UIDs and versions that it gave. UIDVALIDITY is not in it: 0 says so. */
+/* --- under way ----------------------------------------------------------------------------------------------- */
+
+static struct mb_txn **
+under_way(struct mb_ids *ids, const char *id)
+{
+	uint64_t key[2];
+
+	return key_of(id, key) ? &ids->under_way[key[0] % UNDER_WAY_HASH] : NULL;
+}
+
+bool
+mb_ids_begin(struct mb_ids *ids, struct mb_txn *t)
+{
+	struct mb_txn **head = under_way(ids, t->id), **last, *other;
+
+	if (head == NULL)
+		return true;
+	for (other = *head; other != NULL; other = other->under_way_next)
+		if (strcmp(other->id, t->id) == 0) {
+			for (last = &other->same; *last != NULL; last = &(*last)->same)
+				continue;
+			*last = t;
+			return false;
+		}
+	t->under_way_next = *head;
+	*head = t;
+	t->begun = true;
+	return true;
+}
+
+struct mb_txn *
+mb_ids_end(struct mb_ids *ids, struct mb_txn *t)
+{
+	struct mb_txn **at = t->begun ? under_way(ids, t->id) : NULL, *same = t->same;
+
+	if (at == NULL)
+		return NULL;
+	while (*at != t)
+		at = &(*at)->under_way_next;
+	*at = t->under_way_next;
+	t->begun = false;
+	t->same = NULL;
+	return same;
+}
+
+/* --- after a start ------------------------------------------------------------------------------------------ */
+
+static void
+remember_line(const struct record_line *line, struct known *k, struct uidset_writer *uids,
+	      struct uidset_writer *sources)
+{
+	struct index_line x;
+	uint64_t uid;
+	bool bad;
+
+	switch (line->kind) {
+	case '+':
+		if (index_line_parse(line->raw, &x, &bad) > 0)
+			uidset_add(uids, x.uid);
+		break;
+	case 'S':
+		if (record_number(line->word[2], &uid) && uid <= UINT32_MAX)
+			uidset_add(sources, (uint32_t)uid);
+		break;
+	case 'V':
+	case 'v': /* the version is the answer, but not of the key that goes with a new mailbox */
+		if (!span_equal(line->word[0], span_str("uidvalidity")))
+			(void)!record_number(line->word[2], &k->id);
+		break;
+	}
+}
+
+/* From a record: the UIDs that it gave, of what, and a key's version. UIDVALIDITY is not in it: 0 says so. */
 void
 mb_remember(struct mailboxes *mbs, const char *id, struct span text)
 {
-	struct uidset_writer set;
+	struct uidset_writer set, source_set;
 	struct record_line line;
-	struct index_line x;
 	struct known k = { .id = 0 };
-	struct buf uids;
+	struct buf uids, sources;
 	bool bad;
 
 	buf_init(&uids, ANSWER_MAX);
+	buf_init(&sources, ANSWER_MAX);
 	uidset_begin(&set, &uids);
-	while (record_next(&text, &line, &bad)) {
-		if (line.kind == '+' && index_line_parse(line.raw, &x, &bad) > 0)
-			uidset_add(&set, x.uid);
-		if ((line.kind == 'V' || line.kind == 'v') && !record_number(line.word[2], &k.id))
-			k.id = 0;
-	}
-	if (uidset_end(&set) == 0)
-		k.uids = texts(buf_span(&uids), (struct span){ NULL, 0 });
+	uidset_begin(&source_set, &sources);
+	while (record_next(&text, &line, &bad))
+		remember_line(&line, &k, &set, &source_set);
+	if (uidset_end(&set) == 0 && uidset_end(&source_set) == 0)
+		k.uids = texts(buf_span(&uids), buf_span(&sources));
 	add(mbs->ids, id, &k);
 	buf_fini(&uids);
+	buf_fini(&sources);
 }

@@ -164,6 +164,7 @@ void mb_quota_free(struct mailboxes *mbs);
 struct mb_ids *mb_ids_new(void);
 void mb_ids_free(struct mb_ids **ids);
 struct mb_known {
+	enum store_rc rc; /* STORE_OK, or STORE_CONFLICT: done in part */
 	uint64_t id;
 	uint32_t uidvalidity;
 	uint64_t modseq;
@@ -171,5 +172,11 @@ struct mb_known {
 };
 bool mb_ids_find(const struct mb_ids *ids, const char *id, struct mb_known *out);
 void mb_ids_done(struct mb_ids *ids, const char *id, const struct mb_reply *r);
+
+/* A transaction has begun. false: one with the same id is under way, t waits for its answer: mb_ids_end() of that one
+ * returns it. */
+bool mb_ids_begin(struct mb_ids *ids, struct mb_txn *t);
+/* It has its answer. Returns those that waited for it, linked by `same`. Harmless when it had not begun. */
+struct mb_txn *mb_ids_end(struct mb_ids *ids, struct mb_txn *t);
 
 #endif

@@ -90,18 +90,31 @@ txn_touched(struct mb_txn *t, struct mailbox *mb, struct mb_touched **out)
 	mailbox_pin(mb);
 }
 
+static void refuse(struct mb_txn *t, enum store_rc rc, const char *text);
+
 /* --- answers ---------------------------------------------------------------------------------------------- */
 
 static void
 answer(struct mb_txn *t)
 {
+	struct mb_txn *same, *next;
+
 	if (t->answered)
 		return;
 	t->answered = true;
-	if (t->reply.rc == STORE_OK && t->id[0] != '\0')
+	if (t->id[0] != '\0' && (t->reply.rc == STORE_OK || (t->reply.rc == STORE_CONFLICT && t->written)))
 		mb_ids_done(t->mbs->ids, t->id, &t->reply);
+	same = mb_ids_end(t->mbs->ids, t);
 	if (t->done != NULL)
 		t->done(t, &t->reply);
+	for (; same != NULL; same = next) { /* what failed is tried again for them */
+		next = same->same;
+		same->same = NULL;
+		if (same->mbs->closing)
+			refuse(same, STORE_TEMP, NULL);
+		else
+			mb_commit(same->mbs, same);
+	}
 }
 
 static void
@@ -172,6 +185,7 @@ commit_done(struct store_commit *c, enum store_rc rc)
 
 	if (rc != STORE_OK) {
 		undo(t);
+		t->written = false;
 		t->reply.rc = rc;
 		answer(t);
 		mb_txn_free(&t);
@@ -193,6 +207,7 @@ submit(struct mb_txn *t)
 	}
 	t->commit.bodies = t->bodies;
 	t->commit.nbodies = t->nbodies;
+	t->written = true;
 	t->commit.done = commit_done;
 	t->commit.applied = commit_applied;
 	if (t->reply.id == 0)
@@ -932,6 +947,7 @@ mb_commit(struct mailboxes *mbs, struct mb_txn *t)
 
 	t->mbs = mbs;
 	if (t->id[0] != '\0' && mb_ids_find(mbs->ids, t->id, &known)) {
+		t->reply.rc = known.rc;
 		t->reply.id = known.id;
 		t->reply.uidvalidity = known.uidvalidity;
 		t->reply.modseq = known.modseq;
@@ -943,6 +959,8 @@ mb_commit(struct mailboxes *mbs, struct mb_txn *t)
 		mb_txn_free(&t);
 		return;
 	}
+	if (!mb_ids_begin(mbs->ids, t))
+		return;
 	if (!shape_ok(t))
 		refuse(t, STORE_INVALID, "what copies, renames, makes or deletes a mailbox has no other part about it");
 	else

@@ -184,11 +184,136 @@ test_alone(void)
 	each(do_alone);
 }
 
+/* --- sent again ------------------------------------------------------------------------------------------------- */
+
+struct answers {
+	unsigned n;
+	enum store_rc rc[3];
+	char uids[3][32];
+};
+
+static void
+on_answer(struct mb_txn *t, const struct mb_reply *reply)
+{
+	struct answers *a = t->arg;
+	struct span u = buf_span(&reply->uids);
+
+	a->rc[a->n] = reply->rc;
+	snprintf(a->uids[a->n++], sizeof a->uids[0], "%.*s", (int)u.n, u.n > 0 ? (const char *)u.p : "");
+}
+
+static void
+three_times(struct rig *r, struct answers *a)
+{
+	struct mb_txn *t;
+	int i;
+
+	memset(a, 0, sizeof *a);
+	for (i = 0; i < 3; i++) {
+		t = rig_add(NULL, USER, "INBOX", "once");
+		strcpy(t->id, "00112233445566778899aabbccddeeff");
+		t->done = on_answer;
+		t->arg = a;
+		mb_commit(r->mbs, t);
+	}
+	for (i = 0; i < 5000 && a->n < 3; i++)
+		rig_settle(r);
+	CU_ASSERT_EQUAL(a->n, 3);
+}
+
+/* A client whose channel broke sends again what the store has not answered yet: once is enough. */
+static void
+do_under_way(struct rig *r)
+{
+	struct answers a;
+	int i;
+
+	three_times(r, &a);
+	for (i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(a.rc[i], STORE_OK);
+		CU_ASSERT_STRING_EQUAL(a.uids[i], "1");
+	}
+	is(r, "INBOX", "1 N:once");
+}
+
+static void
+test_under_way(void)
+{
+	struct answers a;
+	struct rig r;
+
+	each(do_under_way);
+	/* the first fails: those behind it are for trying */
+	memset(&r, 0, sizeof r);
+	rig_open(&r, RIG_MEMORY);
+	memory_inject(r.be, MEMORY_COMMIT, STORE_TEMP, 1);
+	three_times(&r, &a);
+	CU_ASSERT_EQUAL(a.rc[0], STORE_TEMP);
+	CU_ASSERT_EQUAL(a.rc[1], STORE_OK);
+	CU_ASSERT_EQUAL(a.rc[2], STORE_OK);
+	is(&r, "INBOX", "1 N:once");
+	rig_close(&r);
+}
+
+static struct rig_reply
+with_id(struct rig *r, struct mb_txn *t, const char *id)
+{
+	snprintf(t->id, sizeof t->id, "%s", id);
+	return rig_commit(r, t);
+}
+
+/* What is answered after a restart says what the first answer said. */
+static void
+do_same_answer(struct rig *r)
+{
+	static const char put[] = "10112233445566778899aabbccddeeff", move[] = "20112233445566778899aabbccddeeff",
+		flags[] = "30112233445566778899aabbccddeeff";
+	struct rig_reply p[2], m[2], f[2];
+	struct mb_txn *t;
+	int i;
+
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_add(NULL, USER, "INBOX", "x"));
+	must(r, rig_add(NULL, USER, "INBOX", "y"));
+	must(r, rig_put("sieve", "other", "1", 0, 0));
+	for (i = 0; i < 2; i++) {
+		p[i] = with_id(r, rig_put("sieve", "k", "v", 0, 0), put);
+		m[i] = with_id(r, rig_copy(USER, "INBOX", "2", "A", true), move);
+		rig_restart(r);
+	}
+	CU_ASSERT_NOT_EQUAL(p[0].id, 0);
+	CU_ASSERT_EQUAL(p[1].rc, STORE_OK);
+	CU_ASSERT_EQUAL(p[0].id, p[1].id);
+	CU_ASSERT_STRING_EQUAL(m[0].sources, "2");
+	CU_ASSERT_STRING_EQUAL(m[1].sources, "2");
+	CU_ASSERT_STRING_EQUAL(m[1].uids, "1");
+	/* done in part: that it was us who changed the rest is no conflict */
+	must(r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN));
+	must(r, rig_add(NULL, USER, "INBOX", "z"));
+	for (i = 0; i < 2; i++) {
+		t = rig_flags(USER, "INBOX", "1,3", STORE_FLAGS_ADD, STORE_FLAGGED);
+		t->ops[0].unchangedsince = 4;
+		f[i] = with_id(r, t, flags);
+	}
+	CU_ASSERT_EQUAL(f[0].rc, f[1].rc);
+	CU_ASSERT_STRING_EQUAL(f[0].uids, f[1].uids);
+	CU_ASSERT_EQUAL(f[0].rc, STORE_CONFLICT);
+	CU_ASSERT_STRING_EQUAL(f[0].uids, "3");
+}
+
+static void
+test_same_answer(void)
+{
+	each(do_same_answer);
+}
+
 static const struct test_row rows[] = {
 	{ "renamed where others are", test_rename_taken },
 	{ "renamed to a name that is too long", test_rename_long },
 	{ "renamed and made at once", test_rename_race },
 	{ "parts that are in each other's way", test_alone },
+	{ "sent again while it is under way", test_under_way },
+	{ "the same answer after a restart", test_same_answer },
 };
 
 TEST_MAIN("store/mailbox_txn", rows)
