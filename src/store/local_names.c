@@ -195,15 +195,28 @@ names_free(struct names **np)
 	*np = NULL;
 }
 
-/* A file that was put into cur/ as it was in new/ gets what the standard wants there: paths are made of base and flags. */
-static void
-give_info(int fd, const char *name)
+/* Paths are made of base and flags, and in new/ there are no flags. What others name otherwise gets the name that it must have: a
+ * file that was put into cur/ as it was in new/, letters that are not in the order of the alphabet, and what mutt leaves
+ * in new/ with flags, which goes into cur/. false: it is not here, or not under a name of its own. */
+static bool
+mend_name(int dir_fd, int fd, const char *name, const struct maildir_name *m, uint8_t where)
 {
-	char full[MAILDIR_NAME_MAX + 4];
+	char full[MAILDIR_NAME_MAX + 1];
+	int cur;
 
-	snprintf(full, sizeof full, "%s:2,", name);
-	if (faccessat(fd, full, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-		(void)renameat(fd, name, fd, full);
+	if (where != 0 && !m->has_info)
+		return true;
+	memcpy(full, name, m->base);
+	full[m->base] = '\0';
+	if (where == 0 || m->flags != 0)
+		maildir_info(m->flags, full + m->base);
+	if (where == 0 || m->flags == 0)
+		return strcmp(full, name) == 0 || renameat2(fd, name, fd, full, RENAME_NOREPLACE) == 0;
+	if ((cur = openat(dir_fd, "cur", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) >= 0) {
+		(void)!renameat2(fd, name, cur, full, RENAME_NOREPLACE);
+		close(cur);
+	}
+	return false; /* cur/ is read next */
 }
 
 static int
@@ -222,11 +235,9 @@ names_read_part(struct names *n, int dir_fd, const char *part, uint8_t where)
 	}
 	while (rc == 0 && (e = readdir(dir)) != NULL)
 		if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
-		    maildir_name_parse(span_str(e->d_name), &m)) {
-			if (where == 0 && !m.has_info)
-				give_info(fd, e->d_name);
+		    maildir_name_parse(span_str(e->d_name), &m) &&
+		    mend_name(dir_fd, fd, e->d_name, &m, where))
 			rc = names_add(n, (struct span){ (const uint8_t *)e->d_name, m.base }, m.flags, where);
-		}
 	closedir(dir);
 	return rc;
 }
