@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NAME_MAX_LEN 32
@@ -23,6 +24,7 @@
 struct segment {
 	int fd; /* -1: no such segment */
 	bool used;
+	bool durable;     /* has a record that was flushed */
 	uint64_t first;   /* LSN it is named after */
 	uint64_t last;    /* of its last record; first - 1: none */
 	uint32_t number;  /* while free */
@@ -33,6 +35,7 @@ struct batch {
 	uint8_t *p;
 	size_t len, cap;
 	int fd;        /* of the segment */
+	uint32_t segment;
 	uint64_t off;  /* in it */
 	char from[NAME_MAX_LEN], to[NAME_MAX_LEN]; /* the segment was free, and gets its name first; "": it has it */
 	int error;     /* errno of what went wrong */
@@ -236,6 +239,7 @@ choose_segment(struct journal *j)
 	name_free(j->batch.from, j->seg[i].number);
 	name_used(j->batch.to, j->next);
 	j->seg[i].used = true;
+	j->seg[i].durable = false;
 	j->seg[i].first = j->next;
 	j->seg[i].last = j->next - 1;
 	j->current = i;
@@ -258,14 +262,27 @@ segment_free(struct journal *j, unsigned i, struct diag *diag)
 	return 0;
 }
 
+/* The newest one that has records for good. It stays: the next start takes LSN and epoch from it. -1: none. */
+static int
+newest(const struct journal *j)
+{
+	int i, found = -1;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
+		if (j->seg[i].fd >= 0 && j->seg[i].used && j->seg[i].durable &&
+		    (found < 0 || j->seg[i].first > j->seg[found].first))
+			found = i;
+	return found;
+}
+
 /* The oldest one that may go; -1: none. */
 static int
 recyclable(const struct journal *j, uint64_t lsn)
 {
-	int i, oldest = -1;
+	int i, oldest = -1, keep = newest(j);
 
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
-		if (j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && (uint32_t)i == j->current) &&
+		if (j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && (uint32_t)i == j->current) && i != keep &&
 		    j->seg[i].last < lsn && (oldest < 0 || j->seg[i].first < j->seg[oldest].first))
 			oldest = i;
 	return oldest;
@@ -536,6 +553,33 @@ first_segment(struct journal *j, struct diag *diag)
 	return rc == 0 ? 0 : diag_set(diag, rc, "cannot make the journal's first segment: %s", pt_strerror(rc));
 }
 
+/* What was found may never have been flushed: the last process was killed in between, and the kernel had it. From now on
+ * others build on it, and who asks again is told that it was done. */
+static int
+flush_all(struct journal *j, struct diag *diag)
+{
+	unsigned i;
+
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++) {
+		if (j->seg[i].fd < 0 || !j->seg[i].used)
+			continue;
+		if (fdatasync(j->seg[i].fd) != 0)
+			return diag_set(diag, PT_EIO, "cannot flush journal segment %016llx: %s",
+				(unsigned long long)j->seg[i].first, strerror(errno));
+		j->seg[i].durable = j->seg[i].last >= j->seg[i].first;
+	}
+	return 0;
+}
+
+/* Above that of every process, also of one whose records were all torn: by the clock, too. */
+static uint32_t
+next_epoch(uint32_t last)
+{
+	time_t now = time(NULL);
+
+	return now > (time_t)last && now < UINT32_MAX ? (uint32_t)now : last + 1;
+}
+
 int
 journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps_out, struct diag *diag)
 {
@@ -564,11 +608,13 @@ journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps
 	}
 	free(scan.buf);
 	if (rc == 0)
+		rc = flush_all(j, diag);
+	if (rc == 0)
 		rc = recycle_empty(j, diag);
 	if (rc == 0)
 		rc = first_segment(j, diag);
 	*gaps_out = scan.gaps;
-	j->epoch = scan.epoch + 1;
+	j->epoch = next_epoch(scan.epoch);
 	j->replayed = true;
 	return rc;
 }
@@ -665,6 +711,7 @@ journal_flush_end(struct journal *j)
 		errno = j->flight.error;
 		return PT_EIO;
 	}
+	j->seg[j->flight.segment].durable = true;
 	j->flushes++;
 	return 0;
 }
@@ -706,6 +753,7 @@ journal_append(struct journal *j, struct span text, const struct span *bodies, s
 			return rc;
 	}
 	if (b->len == 0) {
+		b->segment = j->current;
 		b->fd = j->seg[j->current].fd;
 		b->off = j->off;
 	}

@@ -7,7 +7,7 @@
  *     PJ01 <len:8> <crc:8> <lsn:16> <epoch:8>\n      numbers in hexadecimal; len: of all that follows
  *     text lines, an empty line, body                 crc: CRC-32C of len, lsn, epoch and what follows
  *
- * LSNs go up by one. The epoch goes up at each start: a record that a torn write left behind, in front of which
+ * LSNs go up by one, also over starts: the newest segment with records is never recycled. The epoch goes up at each start: a record that a torn write left behind, in front of which
  * a new one happens to end, has an old epoch and ends the scan, as do the old records of a recycled
  * segment by their LSN. Each start begins a new segment, and a scan goes on behind a gap: after a failed flush the
  * end of the last segment is only in memory, and what was acknowledged since must not depend on it.
@@ -56,8 +56,8 @@ int journal_open(int dir_fd, const struct journal_conf *conf, struct journal **j
 /* Closes; what was not flushed is lost. NULL is fine; sets the pointer to NULL. */
 void journal_close(struct journal **j);
 
-/* Every record that is there, in order; once, before the first append. Makes the first segment where there is none. f's failure ends it and is returned. gaps_out:
- * how many records are missing between others. */
+/* Every record that is there, in order; once, before the first append. Makes the first segment where there is none. f's failure
+ * ends it and is returned. gaps_out: how many records are missing between others. Returns when all are flushed. */
 typedef int journal_record_f(void *arg, const struct journal_record *r, const struct journal_place *at);
 int journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps_out,
 		   struct diag *diag) PT_MUST_USE;
@@ -87,7 +87,8 @@ size_t journal_batch(const struct journal *j);
 /* Reads n octets at off of a record that has not been recycled. Any thread. */
 int journal_read(const struct journal *j, uint32_t segment, uint64_t off, void *buf, size_t n) PT_MUST_USE;
 
-/* All records below lsn are elsewhere: at most max segments that hold no others are free again, the oldest first. */
+/* All records below lsn are elsewhere: at most max segments that hold no others are free again, the oldest first, never the
+ * newest. */
 int journal_recycle(struct journal *j, uint64_t lsn, unsigned max, struct diag *diag) PT_MUST_USE;
 
 /* Whether journal_recycle() would free one. */

@@ -447,6 +447,65 @@ test_gathers(void)
 	folder_end();
 }
 
+/* Started and ended with nothing to say, and all that there was is elsewhere: the numbers go on. Beginning again at 1 they
+ * would meet old records of recycled segments, which then count as the next ones. */
+static void
+test_newest_stays(void)
+{
+	struct seen s;
+	struct journal *j;
+	struct diag diag;
+	uint64_t gaps;
+	unsigned i;
+
+	folder_new();
+	fill(5);
+	for (i = 0; i < 3; i++) {
+		j = open_journal(4, &s, &gaps);
+		CU_ASSERT_EQUAL(journal_next(j), 6);
+		CU_ASSERT_EQUAL(journal_recycle(j, 6, 9, &diag), 0);
+		CU_ASSERT_FALSE(journal_recyclable(j, 6));
+		journal_close(&j);
+	}
+	/* begun and not yet flushed is not there for good */
+	j = open_journal(4, &s, &gaps);
+	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+	CU_ASSERT_EQUAL(journal_recycle(j, 6, 9, &diag), 0);
+	journal_close(&j);
+	j = open_journal(4, &s, &gaps);
+	CU_ASSERT_EQUAL(s.last, 5);
+	CU_ASSERT_EQUAL(journal_next(j), 6);
+	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	CU_ASSERT_TRUE(journal_recyclable(j, 6));
+	journal_close(&j);
+	folder_end();
+}
+
+/* What a killed process wrote and did not flush is found, and flushed before anybody is told of it. */
+static void
+test_found_is_flushed(void)
+{
+	struct journal_conf conf = { .segment_octets = SEGMENT, .segments = 3 };
+	struct seen s;
+	struct journal *j;
+	struct diag diag;
+	uint64_t gaps;
+
+	folder_new();
+	fill(1);
+	flushes = 0;
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 1);
+	CU_ASSERT_EQUAL(flushes, 1);
+	journal_close(&j);
+	CU_ASSERT_EQUAL_FATAL(journal_open(dir_fd, &conf, &j, &diag), 0);
+	fail_flush = EIO;
+	CU_ASSERT_EQUAL(journal_replay(j, see, &s, &gaps, &diag), PT_EIO);
+	journal_close(&j);
+	folder_end();
+}
+
 static void
 test_locked(void)
 {
@@ -479,6 +538,8 @@ static const struct test_row rows[] = {
 	{ "segments exchanged and lost", test_segments },
 	{ "a flush that failed", test_failed },
 	{ "a batch gathers while another is flushed", test_gathers },
+	{ "the newest stays", test_newest_stays },
+	{ "what is found is flushed", test_found_is_flushed },
 	{ "one at a time", test_locked },
 };
 
