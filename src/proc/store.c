@@ -155,8 +155,8 @@ open_engine(struct store_proc *s, struct diag *diag)
 		.kv_fd = ROLE_FD_FOLDER + STORAGE_KEYS, .mail_fd = ROLE_FD_FOLDER + STORAGE_MAIL,
 		.host = s->conf->hostname, .segments = SEGMENTS,
 		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / SEGMENTS,
-		.margin_octets = MARGIN_OCTETS, .margin_inodes = MARGIN_INODES, .failed = on_failed,
-		.failed_arg = s };
+		.margin_octets = MARGIN_OCTETS, .margin_inodes = MARGIN_INODES, .tidy = true,
+		.failed = on_failed, .failed_arg = s };
 	struct mailboxes_conf mc = { .host = s->conf->hostname };
 	int rc;
 

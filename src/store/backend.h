@@ -172,6 +172,7 @@ struct local_conf {
 	unsigned apply_threads, read_threads; /* 0: 2 and 4 */
 	uint64_t margin_octets;         /* free space that is left alone */
 	uint64_t margin_inodes;
+	bool tidy; /* close() ends with a checkpoint: nothing is carried out again at the next start */
 	void (*failed)(void *arg, const char *what); /* a flush failed: the process must end. Called at most once */
 	void *failed_arg;
 };

@@ -381,6 +381,57 @@ drop_files(struct local *l, uint64_t lsn)
 }
 
 static void
+mark_applied(struct store_commit *c)
+{
+	struct local *l = (struct local *)((char *)c - offsetof(struct local, mark));
+
+	if (l->synced == c->id) /* nothing else was accepted meanwhile, and this needs no carrying out */
+		l->synced++;
+	l->marking = false;
+}
+
+static void
+mark_done(struct store_commit *c, enum store_rc rc)
+{
+	if (rc != STORE_OK)
+		((struct local *)((char *)c - offsetof(struct local, mark)))->marking = false;
+}
+
+/* Notes in the journal what a checkpoint has covered; goes with the next flush. Without it the next start would do again what was
+ * done long ago, while other programs have changed the files: what they removed would be back. */
+static void
+mark(struct local *l)
+{
+	char lsn[24];
+
+	if (l->marking || l->failed)
+		return;
+	snprintf(lsn, sizeof lsn, "%llu", (unsigned long long)l->synced);
+	buf_fini(&l->mark.text); /* the last one's */
+	l->mark = (struct store_commit){ .done = mark_done, .applied = mark_applied };
+	buf_init(&l->mark.text, 64);
+	if (record_put(&l->mark.text, 'C', 1, (struct span[]){ span_str(lsn) }) != 0)
+		return;
+	l->marking = true;
+	local_commit(&l->be, &l->mark);
+}
+
+static void
+checkpoint_end(struct local *l, uint64_t lsn, int error)
+{
+	if (error != 0) {
+		log_msg(LOG_L_ERROR, "the mail file system cannot be flushed: %s", strerror(error));
+		if (!l->failed)
+			local_fail(l); /* a second one may succeed without the data */
+		return;
+	}
+	l->synced = lsn;
+	local_recycle(l);
+	drop_files(l, lsn);
+	mark(l);
+}
+
+static void
 checkpoint_done(struct crew_job *j)
 {
 	struct checkpoint *c = (struct checkpoint *)j;
@@ -388,15 +439,7 @@ checkpoint_done(struct crew_job *j)
 
 	l->checkpointing = false;
 	l->next_checkpoint = l->now_ms + CHECKPOINT_MS;
-	if (c->rc != 0) {
-		log_msg(LOG_L_ERROR, "the mail file system cannot be flushed: %s", strerror(c->rc));
-		if (!l->failed)
-			local_fail(l); /* a second one may succeed without the data */
-	} else {
-		l->synced = c->lsn;
-		local_recycle(l);
-		drop_files(l, c->lsn);
-	}
+	checkpoint_end(l, c->lsn, c->rc);
 	free(c);
 	if (l->queued != NULL)
 		local_flush(&l->be);
@@ -582,6 +625,17 @@ wait_for_flight(struct local *l)
 }
 
 static void
+tidy_up(struct local *l)
+{
+	struct checkpoint c = { .l = l, .lsn = journal_next(l->journal) };
+
+	if (c.lsn == l->synced)
+		return;
+	checkpoint_run(&c.job);
+	checkpoint_end(l, c.lsn, c.rc);
+}
+
+static void
 local_close(struct store_backend *be)
 {
 	struct local *l = (struct local *)be;
@@ -591,11 +645,17 @@ local_close(struct store_backend *be)
 	l->closing = true;
 	if (l->crew != NULL && !l->failed) {
 		wait_for_flight(l);
-		local_flush(be);
-		if (TAILQ_EMPTY(&l->failing))
-			crew_drain(l->crew);
+		for (i = 0; i < 3; i++) { /* the end of a checkpoint has something to say */
+			local_flush(be);
+			if (TAILQ_EMPTY(&l->failing))
+				crew_drain(l->crew);
+			if (i == 1 && l->conf.tidy && !l->failed && TAILQ_EMPTY(&l->applying))
+				tidy_up(l);
+		}
 		if (l->queued != NULL)
 			local_fail(l);
+	} else if (l->crew != NULL) { /* who waits for something is still there */
+		crew_drain(l->crew);
 	}
 	crew_free(&l->crew);
 	local_answer(l->flight, true, STORE_TEMP);
@@ -614,6 +674,7 @@ local_close(struct store_backend *be)
 	if (l->epoll_fd >= 0)
 		close(l->epoll_fd);
 	names_free(&l->graves);
+	buf_fini(&l->mark.text);
 	free(l->hash);
 	free(l->drops);
 	free(l);
@@ -624,7 +685,8 @@ struct replay {
 	store_key_f *key_f;
 	store_id_f *id_f;
 	void *arg;
-	uint64_t records;
+	TAILQ_HEAD(, apply) records;
+	uint64_t mark; /* what is below was in the files for good */
 };
 
 static void
@@ -650,6 +712,7 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 	struct record_line line;
 	struct span text = rec->text;
 	struct apply *a;
+	uint64_t lsn;
 	bool bad;
 	int rc;
 
@@ -658,6 +721,11 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 			replay_key(r, &line);
 		if (line.kind == 'T' && r->id_f != NULL && line.word[0].n == 32)
 			r->id_f(r->arg, (const char *)line.word[0].p, rec->text);
+		if (line.kind == 'C') { /* alone in its record */
+			if (record_number(line.word[0], &lsn) && lsn <= rec->lsn && lsn > r->mark)
+				r->mark = lsn;
+			return 0;
+		}
 	}
 	if (bad) { /* its CRC was right: written by a version that knows more */
 		log_msg(LOG_L_ERROR, "journal record %llu has a line that this version does not know; skipped",
@@ -673,34 +741,55 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 		free(a);
 		return rc;
 	}
-	r->records++;
-	local_apply_start(r->l, a, buf_span(&a->text));
-	local_apply_started(r->l, a);
+	TAILQ_INSERT_TAIL(&r->records, a, next);
 	return 0;
+}
+
+/* What no checkpoint covers is carried out again, if all of it can be. Returns how many records. */
+static uint64_t
+replay_start(struct replay *r, bool all)
+{
+	struct apply *a;
+	uint64_t n = 0;
+
+	while ((a = TAILQ_FIRST(&r->records)) != NULL) {
+		TAILQ_REMOVE(&r->records, a, next);
+		if (!all || a->lsn < r->mark) {
+			buf_fini(&a->text);
+			free(a);
+			continue;
+		}
+		n++;
+		local_apply_start(r->l, a, buf_span(&a->text));
+		local_apply_started(r->l, a);
+	}
+	return n;
 }
 
 static int
 replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct diag *diag)
 {
-	struct replay r = { l, key_f, id_f, arg, 0 };
-	uint64_t gaps;
+	struct replay r = { .l = l, .key_f = key_f, .id_f = id_f, .arg = arg };
+	uint64_t gaps, n;
 	int rc;
 
+	TAILQ_INIT(&r.records);
 	l->replaying = true;
 	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
 		return PT_ENOMEM;
 	if ((rc = local_keys(l, key_f, arg, diag)) != 0)
 		return rc;
-	if ((rc = journal_replay(l->journal, replay_record, &r, &gaps, diag)) != 0)
+	rc = journal_replay(l->journal, replay_record, &r, &gaps, diag);
+	n = replay_start(&r, rc == 0);
+	if (rc != 0)
 		return rc;
 	if (gaps > 0)
 		log_msg(LOG_L_ERROR, "%llu records are missing in the journal: if the disk had failed before, nobody was "
 			"told that they were accepted; otherwise its files were changed",
 			(unsigned long long)gaps);
-	if (r.records > 0)
-		log_msg(LOG_L_NOTICE, "the journal had %llu records: they are carried out again",
-			(unsigned long long)r.records);
-	else {
+	if (n > 0)
+		log_msg(LOG_L_NOTICE, "the journal had %llu records: they are carried out again", (unsigned long long)n);
+	if (TAILQ_EMPTY(&l->applying)) {
 		l->replaying = false;
 		names_free(&l->graves);
 	}

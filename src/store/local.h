@@ -96,6 +96,8 @@ struct local {
 	size_t ndrops, drops_cap;
 	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
 	uint64_t synced;   /* LSN below which all is in the files for good */
+	struct store_commit mark; /* the record that says so */
+	bool marking;
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
 	bool checkpointing, making_spare, failed, replaying, flushing, closing, said_copies;

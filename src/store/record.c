@@ -14,6 +14,7 @@ words_of(char kind)
 	case 'X':
 		return 0;
 	case 'T':
+	case 'C':
 		return 1;
 	case 'I':
 	case 'F':

@@ -13,6 +13,7 @@
  *     s <user> <key> <0 or 1>         subscribed or not
  *     V <space> <key> <version> <expires> <value>     a key's value; expires: seconds since 1970, 0: never
  *     v <space> <key> <version>                       it goes
+ *     C <lsn>                         all records below are in the files for good
  *
  * The id says which mailbox of that name is meant: one that was deleted, made again or renamed later has another, and
  * when the journal is carried out again, what was said about the old one must not touch the new. Order matters: a move has its "+" in front of its "-". */

@@ -76,7 +76,7 @@ rig_start(struct rig *r)
 	struct local_conf lc = { .journal_fd = r->journal_fd, .kv_fd = r->kv_fd, .mail_fd = r->mail_fd,
 		.host = "test.example", .segments = r->segments == 0 ? 4 : r->segments,
 		.segment_octets = r->segment_octets == 0 ? 256 * 1024 : r->segment_octets,
-		.failed = on_failed, .failed_arg = r };
+		.tidy = r->tidy, .failed = on_failed, .failed_arg = r };
 	struct diag diag = { "" };
 	struct seen *s;
 
@@ -109,12 +109,13 @@ rig_open(struct rig *r, enum rig_kind kind)
 {
 	unsigned segments = r->segments;
 	uint64_t octets = r->segment_octets;
-	bool no_checkpoints = r->no_checkpoints;
+	bool no_checkpoints = r->no_checkpoints, tidy = r->tidy;
 
 	memset(r, 0, sizeof *r);
 	r->segments = segments;
 	r->segment_octets = octets;
 	r->no_checkpoints = no_checkpoints;
+	r->tidy = tidy;
 	r->kind = kind;
 	r->dir_fd = r->journal_fd = r->kv_fd = r->mail_fd = -1;
 	if (kind == RIG_LOCAL) {

@@ -17,6 +17,7 @@ struct rig {
 	bool failed;        /* the engine said so */
 	unsigned segments;  /* 0: 4, of 256 KiB */
 	uint64_t segment_octets;
+	bool tidy;           /* ends with a checkpoint */
 	bool no_checkpoints; /* all stays in the journal: what is lost of the files must come back */
 };
 

@@ -184,6 +184,27 @@ test_renamed_under_us(void)
 	rig_close(&r);
 }
 
+/* Letters in another order, none at all, some that nobody knows; flags in new/, which mutt writes. */
+static void
+test_other_names(void)
+{
+	struct rig r;
+
+	begin(&r);
+	rig_settle(&r);
+	rig_shell(&r, "cd " INBOX " && printf a > cur/1.a.h:2,SF && printf b > cur/2.b.h && printf c > cur/3.c.h:2,SZR && "
+		"printf d > new/4.d.h:2,F && printf e > new/5.e.h:2, && printf f > cur/6.f.h:2,SS && "
+		"for f in new/*U=1; do mv $f $f:2,F; done; for f in new/*U=2; do mv $f cur/${f#new/}:2,TS; done");
+	rescan(&r);
+	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FS:a 4 :b 5 RS:c 6 F:d 7 N:e 8 S:f");
+	rig_shell(&r, "cd " INBOX " && mv cur/1.a.h:2,FS cur/1.a.h:2,SFT && mv new/5.e.h new/5.e.h:2,R");
+	rescan(&r);
+	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
+	rig_restart(&r);
+	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
+	rig_close(&r);
+}
+
 /* A view hears of it by itself, and quickly. */
 struct watching {
 	struct mb_view *v;
@@ -447,6 +468,64 @@ test_compaction(void)
 	rig_close(&r);
 }
 
+/* What a person did with mutt stays done: files that a checkpoint has covered are not made again. */
+static void
+changed_by_hand(struct rig *r)
+{
+	rig_shell(r, "cd " INBOX " && rm new/*U=1 && for f in new/*U=2; do mv $f cur/${f#new/}:2,SF; done");
+	rig_restart(r);
+	rig_scan(r, USER, "INBOX");
+	is(r, "INBOX", "2 FS:two\r\n");
+	rig_close(r);
+}
+
+static void
+test_done_by_hand(void)
+{
+	struct rig r;
+
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		memset(&r, 0, sizeof r);
+		r.no_checkpoints = true; /* but those that we ask for */
+		r.tidy = i == 1;
+		rig_open(&r, RIG_LOCAL);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "one\r\n")).rc, STORE_OK);
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "two\r\n")).rc, STORE_OK);
+		applied(&r);
+		if (r.tidy)
+			rig_restart(&r); /* ended in peace */
+		else
+			rig_checkpoint(&r); /* killed, later than a checkpoint */
+		changed_by_hand(&r);
+	}
+}
+
+/* Numbers of transactions go on, however often it starts with nothing to do. */
+static void
+test_numbers_go_on(void)
+{
+	struct rig r;
+	uint64_t last;
+	int i;
+
+	begin(&r);
+	last = r.be->ops->next_id(r.be);
+	for (i = 0; i < 4; i++) {
+		rig_restart(&r);
+		(void)r.be->ops->tick(r.be, 1);
+		rig_settle(&r);
+		(void)r.be->ops->tick(r.be, UINT64_MAX / 2);
+		rig_settle(&r);
+		(void)r.be->ops->tick(r.be, UINT64_MAX / 2 + 100000);
+		rig_settle(&r);
+		CU_ASSERT(r.be->ops->next_id(r.be) >= last);
+		last = r.be->ops->next_id(r.be);
+	}
+	rig_close(&r);
+}
+
 /* A folder that another program made under the new name in that very moment: nothing is lost for it. */
 static void
 test_rename_meets_folder(void)
@@ -478,6 +557,7 @@ test_rename_meets_folder(void)
 static const struct test_row rows[] = {
 	{ "python's mailbox", test_python },
 	{ "renamed under us", test_renamed_under_us },
+	{ "names that others give", test_other_names },
 	{ "watched", test_watched },
 	{ "a lost index", test_lost_index },
 	{ "a Maildir of Dovecot's", test_dovecot },
@@ -485,6 +565,8 @@ static const struct test_row rows[] = {
 	{ "a flush that fails", test_flush_fails },
 	{ "a flush that takes long", test_flush_is_slow },
 	{ "a mailbox that cannot be written", test_apply_fails },
+	{ "what was done by hand", test_done_by_hand },
+	{ "numbers go on", test_numbers_go_on },
 	{ "renamed to where others made a folder", test_rename_meets_folder },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },
