@@ -162,6 +162,7 @@ struct conf_mail {
 	uint32_t max_errors;     /* of a session, like the following */
 	uint32_t max_unknown;
 	uint32_t max_commands;   /* without a message between */
+	uint32_t message_timeout_ms;
 	uint32_t greeting_delay_ms; /* of smtp */
 };
 

@@ -176,6 +176,7 @@ engine_closed(struct conn *c, enum engine_close why)
 		[ENGINE_CLOSE_EARLY_TALKER] = REC_CAUSE_EARLY_TALKER,
 		[ENGINE_CLOSE_LOGINS] = REC_CAUSE_LOGINS,
 		[ENGINE_CLOSE_TOO_MUCH] = REC_CAUSE_TOO_MUCH,
+		[ENGINE_CLOSE_SLOW] = REC_CAUSE_SLOW,
 	};
 
 	/* why nobody was logged in has been said already, or there was no certificate */

@@ -126,6 +126,7 @@ smtp_conf(const struct conf_service *s)
 	return (struct smtp_conf){ .max_message_octets = m->max_message_octets,
 		.max_recipients = m->max_recipients, .max_errors = m->max_errors,
 		.max_unknown = m->max_unknown, .max_commands = m->max_commands,
+		.message_timeout_ms = m->message_timeout_ms,
 		.greeting_delay_ms = m->greeting_delay_ms,
 		.login = ((s->login & CONF_LOGIN_CERTIFICATE) != 0 ? SMTP_LOGIN_CERTIFICATE : 0) |
 			((s->login & CONF_LOGIN_PASSWORD) != 0 ? SMTP_LOGIN_PASSWORD : 0) };

@@ -82,6 +82,7 @@ enum engine_bye {
 	X(EARLY_TALKER, "spoke before the greeting")                                               \
 	X(LOGINS, "too many failed logins")                                                        \
 	X(TOO_MUCH, "more than its limits allow")                                                  \
+	X(SLOW, "message too slow")                                                                \
 	X(LOGIN, "no login")                                                                       \
 	X(PROGRAM, "the program ended")                                                            \
 	X(NO_PROGRAM, "no program could be started")                                                            \

@@ -125,6 +125,7 @@ enum rec_phase {
 	X(TICKET)            /* the session goes on, but its ticket was not taken */               \
 	X(USER_GONE)         /* in a session, its user is none any more */                            \
 	X(PASSWORD_CHANGED)  /* in a session, the password that it was made with */                   \
+	X(SLOW)              /* a message took longer than it may */                               \
 	X(KILLED)            /* its worker has ended */
 
 enum rec_cause {

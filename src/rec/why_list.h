@@ -335,6 +335,10 @@
 	  "The client sent more in one session than service {service} takes: a message, commands, or names that nobody " \
 	  "has",                                                                                   \
 	  "compare what it does with the limits of the service (max-message-size, max-commands, max-unknown-recipients)") \
+	X(SLOW, "message-too-slow", CLIENT, FAILED, NOTICE,                                        \
+	  "The client took longer for one message than message-timeout of service {service} allows, and the server threw it " \
+	  "away",                                                                                  \
+	  "if it has a slow line, raise message-timeout; if it sends a few octets now and then, it wants to hold the server up") \
 	X(LINE_TOO_LONG, "line-too-long", CLIENT, FAILED, NOTICE,                                  \
 	  "The client sent a line that does not end",                                              \
 	  "see that the client speaks the protocol of this port")                                  \

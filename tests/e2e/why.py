@@ -677,7 +677,7 @@ def in_a_session(site):
 def mail(site):
     """What only mail services end a session for."""
     services = maildrop.SERVICES.replace(
-        'protocol smtp', 'protocol smtp\n    greeting-delay 2s\n    max-unknown-recipients 1')
+        'protocol smtp', 'protocol smtp\n    message-timeout 2s\n    greeting-delay 2s\n    max-unknown-recipients 1')
     with maildrop.server(site, services) as server:
         early, host, user = new_host(), new_host(), new_host()
         with server.connect('mx', source=early) as client:
@@ -691,6 +691,18 @@ def mail(site):
             client.send(b'MAIL FROM:<a@b.example>\r\nRCPT TO:<nobody-of-them@example.test>\r\n')
             read_to_end(client.sock)
         SEEN.expect(server, host, 'too-much')
+        slow = new_host()
+        with maildrop.Client(server.address('mx'), source=slow) as client:
+            client.reply()
+            client.hello()
+            client.expect('MAIL FROM:<a@b.example>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+            with contextlib.suppress(OSError):
+                for _ in range(600):
+                    client.send(b'x')
+                    time.sleep(0.2)
+            SEEN.expect(server, slow, 'message-too-slow')
         for code, change in (('session-user-removed', users.without('carol')),
                              ('session-password-changed', lambda line: line.replace('4096,', '4097,'))):
             host = new_host()

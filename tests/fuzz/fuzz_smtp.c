@@ -260,7 +260,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct engine_protocol *const protocols[] = { &smtp_protocol, &submission_protocol,
 								   &lmtp_protocol };
 	static const struct smtp_conf limits = { .max_message_octets = 4000, .max_recipients = 3,
-		.max_errors = 20, .max_unknown = 5, .max_commands = 100, .greeting_delay_ms = 500,
+		.max_errors = 20, .max_unknown = 5, .max_commands = 100, .message_timeout_ms = 30000, .greeting_delay_ms = 500,
 		.login = SMTP_LOGIN_CERTIFICATE | SMTP_LOGIN_PASSWORD };
 	static const struct engine_conf conf = { .hostname = "mail.example.org", .service = "fuzz",
 						 .idle_timeout_ms = IDLE_MS, .smtp = &limits };

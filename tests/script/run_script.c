@@ -473,6 +473,9 @@ conf_smtp(struct run *r, const char *text, int *rc_out)
 	if ((v = value_of(text, "size")) != NULL) {
 		if (!scan_u64(span_str(v), &c->max_message_octets))
 			*rc_out = fail(r, "not a number: %s", v);
+	} else if ((v = value_of(text, "message-timeout")) != NULL) {
+		if ((*rc_out = duration(r, v, &n)) == 0)
+			c->message_timeout_ms = (uint32_t)n;
 	} else if ((v = value_of(text, "greeting-delay")) != NULL) {
 		if ((*rc_out = duration(r, v, &n)) == 0)
 			c->greeting_delay_ms = (uint32_t)n;

@@ -63,6 +63,24 @@ smtp_body_stalled(const struct smtp_engine *e)
 	       b->sink.ops != NULL && b->sink.ops->room(b->sink.arg) == 0;
 }
 
+/* A client that sends an octet now and then would hold a body for ever: being idle is not all that is bounded. */
+uint64_t
+smtp_body_deadline(struct smtp_engine *e, uint64_t now_ms)
+{
+	struct smtp_body *b = e->tx != NULL ? e->tx->body : NULL;
+	bool stalled = smtp_body_stalled(e);
+
+	if (b == NULL || b->deadline_ms == UINT64_MAX || e->tx_over)
+		return UINT64_MAX;
+	if (stalled && b->stalled_ms == UINT64_MAX) {
+		b->stalled_ms = now_ms;
+	} else if (!stalled && b->stalled_ms != UINT64_MAX) {
+		b->deadline_ms += now_ms - b->stalled_ms;
+		b->stalled_ms = UINT64_MAX;
+	}
+	return stalled ? UINT64_MAX : b->deadline_ms;
+}
+
 /* --- it begins -------------------------------------------------------------------------------- */
 
 void
@@ -77,6 +95,7 @@ smtp_body_ask(struct smtp_engine *e, bool chunks)
 	}
 	memset(tx->body, 0, offsetof(struct smtp_body, header));
 	tx->body->refusal = SMTP_TX_NONE;
+	tx->body->deadline_ms = tx->body->stalled_ms = UINT64_MAX;
 	tx->body->chunks = chunks;
 	smtp_data_init(&tx->body->data, !chunks);
 	mail_header_init(&tx->body->header, e->kind == SMTP_KIND_SUBMISSION);
@@ -143,7 +162,7 @@ body_text(enum ask_result result)
 }
 
 void
-smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply)
+smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply, uint64_t now_ms)
 {
 	struct smtp_body *b = e->tx->body;
 	bool chunks = b->chunks;
@@ -153,6 +172,8 @@ smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply)
 		b->sink = reply->sink;
 		b->now_s = reply->now_s;
 		strcpy(b->id, reply->id);
+		if (e->smtp->message_timeout_ms > 0)
+			b->deadline_ms = now_ms + e->smtp->message_timeout_ms;
 		put_made(e, trace);
 	} else {
 		smtp_body_free(&e->tx->body); /* the recipients stay: DATA may be tried again */
@@ -583,6 +604,10 @@ chunk_input(struct smtp_engine *e, const uint8_t *buf, size_t len)
 		if ((n = room(e->tx->body, n)) == 0)
 			return 0;
 		used = stream(e, (struct span){ buf, n });
+	} else if (e->chunk > SMTP_SWALLOW_MAX) { /* spoilt on its way, where a message may have any size */
+		refuse_message(e, e->tx->body->refusal, true);
+		smtp_finish(e, ENGINE_CLOSE_TOO_MUCH);
+		return used;
 	}
 	e->chunk -= used;
 	if (e->chunk == 0 && e->state == SMTP_ST_CHUNK)

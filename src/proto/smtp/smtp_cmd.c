@@ -145,13 +145,29 @@ smtp_param_next(struct span *rest, struct span *key, struct span *value)
 	return SMTP_PARAM_OK;
 }
 
-bool
+enum smtp_bdat
 smtp_bdat_read(struct span arg, uint64_t *octets, bool *last)
 {
 	struct span n = before(arg, " "), rest = trim((struct span){ arg.p + n.n, arg.n - n.n });
+	size_t i;
 
 	*last = span_is_nocase(rest, "LAST");
-	return scan_u64(n, octets) && (rest.n == 0 || *last);
+	if (n.n == 0 || (rest.n > 0 && !*last))
+		return SMTP_BDAT_BAD;
+	for (i = 0; i < n.n; i++)
+		if (n.p[i] < '0' || n.p[i] > '9')
+			return SMTP_BDAT_BAD;
+	return scan_u64(n, octets) ? SMTP_BDAT_OK : SMTP_BDAT_HUGE;
+}
+
+bool
+smtp_is_bdat(struct span line)
+{
+	while (line.n > 0 && line.p[0] == ' ') {
+		line.p++;
+		line.n--;
+	}
+	return line.n >= 4 && span_is_nocase((struct span){ line.p, 4 }, "BDAT") && (line.n == 4 || !is_alnum(line.p[4]));
 }
 
 bool

@@ -72,8 +72,17 @@ enum smtp_param {
 };
 enum smtp_param smtp_param_next(struct span *rest, struct span *key, struct span *value);
 
-/* "n" or "n LAST" of BDAT (RFC 3030 §2). */
-bool smtp_bdat_read(struct span arg, uint64_t *octets, bool *last);
+/* "n" or "n LAST" of BDAT (RFC 3030 §2). SMTP_BDAT_HUGE: a number that is none of ours; neither of these says how many
+ * octets follow the line. */
+enum smtp_bdat {
+	SMTP_BDAT_OK,
+	SMTP_BDAT_HUGE,
+	SMTP_BDAT_BAD,
+};
+enum smtp_bdat smtp_bdat_read(struct span arg, uint64_t *octets, bool *last);
+
+/* Whether a line, or its beginning, is meant as BDAT. */
+bool smtp_is_bdat(struct span line);
 
 /* The name behind EHLO, HELO or LHLO: a domain or an address literal; what many clients send instead of a
  * domain (with '_', or no dot in it) is taken. */

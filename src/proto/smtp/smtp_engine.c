@@ -235,6 +235,17 @@ too_many(struct smtp_engine *e)
 	return true;
 }
 
+/* Behind such a line a chunk comes of which nobody knows where it ends: not one octet of it may be read as a command, as
+ * who wrote the message would have written that, too (smuggling). */
+static void
+lost(struct smtp_engine *e, enum smtp_text why)
+{
+	enum smtp_text t = e->state == SMTP_ST_LOCKED ? SMTP_TX_TLS_FIRST : why;
+
+	e->needed_tls = e->needed_tls || t == SMTP_TX_TLS_FIRST;
+	smtp_say_and_finish(e, t, ENGINE_CLOSE_ERRORS);
+}
+
 /* One command. more: octets stand behind its line in the same offer. */
 static void
 run(struct smtp_engine *e, const struct smtp_cmd *cmd, bool more)
@@ -247,11 +258,11 @@ run(struct smtp_engine *e, const struct smtp_cmd *cmd, bool more)
 	rule = cmd->verb == SMTP_V_UNKNOWN ? NULL : smtp_rule_get((enum smtp_kind)e->kind, cmd->verb);
 	if (t != SMTP_TX_NONE && rule != NULL && (rule->flags & SMTP_R_ALWAYS) != 0) {
 		e->chunk_refusal = (uint8_t)t;
-		if (rule->check(cmd) == SMTP_TX_NONE) {
+		if ((t = rule->check(cmd)) == SMTP_TX_NONE)
 			rule->act(e, cmd);
-			return;
-		}
-		t = e->state == SMTP_ST_LOCKED ? t : rule->check(cmd);
+		else
+			lost(e, t);
+		return;
 	}
 	if (t != SMTP_TX_NONE) {
 		smtp_refuse(e, t);
@@ -272,7 +283,7 @@ run(struct smtp_engine *e, const struct smtp_cmd *cmd, bool more)
 
 /* A line that is none: answered at once and once, then dropped up to its end. */
 static void
-run_bad(struct smtp_engine *e, const struct smtp_line *line)
+run_bad(struct smtp_engine *e, const struct smtp_line *line, struct span in)
 {
 	static const enum smtp_text texts[] = {
 		[SMTP_BAD_LF] = SMTP_TX_BARE_LF,     [SMTP_BAD_CR] = SMTP_TX_BARE_CR,
@@ -287,7 +298,11 @@ run_bad(struct smtp_engine *e, const struct smtp_line *line)
 		smtp_auth_fail(e, line->bad == SMTP_BAD_LONG ? SMTP_TX_AUTH_LONG : texts[line->bad]);
 		return;
 	}
-	if (!too_many(e))
+	if (too_many(e))
+		return;
+	if (smtp_is_bdat(in))
+		lost(e, SMTP_TX_BDAT_SYNTAX);
+	else
 		smtp_refuse(e, texts[line->bad]);
 }
 
@@ -321,7 +336,7 @@ line_run(struct smtp_engine *e, struct span in, bool more, size_t *used, uint64_
 	else
 		rc = smtp_cmd_parse(in.p, in.n, &cmd, used);
 	if (rc == SMTP_PARSE_BAD)
-		run_bad(e, &cmd.line);
+		run_bad(e, &cmd.line, in);
 	if (rc != SMTP_PARSE_OK)
 		return rc;
 	smtp_idle_start(e, now_ms);
@@ -408,8 +423,10 @@ smtp_input(struct engine *base, const uint8_t *buf, size_t len, uint64_t now_ms)
 			n = line_rest(e, buf + taken, len - taken, now_ms);
 		else
 			n = line_whole(e, buf + taken, len - taken, now_ms);
-		if (n == 0)
-			break; /* the sink takes no more now */
+		if (n == 0) {
+			(void)smtp_body_deadline(e, now_ms); /* the sink takes no more now: its clock stands still */
+			break;
+		}
 		taken += n;
 	}
 	return taken;
@@ -532,7 +549,7 @@ smtp_reply(struct engine *base, const struct ask_reply *reply, uint64_t now_ms)
 		smtp_auth_reply(e, reply);
 		break;
 	case ASK_BODY:
-		smtp_body_reply(e, reply);
+		smtp_body_reply(e, reply, now_ms);
 		break;
 	case ASK_COMMIT:
 		smtp_body_commit_reply(e, reply);
@@ -553,13 +570,19 @@ static uint64_t
 smtp_tick(struct engine *base, uint64_t now_ms)
 {
 	struct smtp_engine *e = self(base);
+	uint64_t message_ms;
 
 	if (e->state > SMTP_ST_WAITING)
 		return UINT64_MAX;
+	message_ms = smtp_body_deadline(e, now_ms);
 	if (smtp_body_stalled(e))
 		smtp_idle_start(e, now_ms); /* the client waits for us */
+	if (now_ms >= message_ms) {
+		smtp_say_and_finish(e, SMTP_TX_SLOW, ENGINE_CLOSE_SLOW);
+		return UINT64_MAX;
+	}
 	if (now_ms < e->deadline_ms)
-		return e->deadline_ms;
+		return message_ms < e->deadline_ms ? message_ms : e->deadline_ms;
 	if (e->state == SMTP_ST_WAITING) {
 		smtp_enter(e, smtp_ground(e));
 		smtp_idle_start(e, now_ms);

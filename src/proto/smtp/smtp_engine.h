@@ -29,6 +29,7 @@ struct smtp_conf {
 	uint32_t max_errors;     /* replies 5xx of a session, but those on recipients and messages */
 	uint32_t max_unknown;    /* recipients that do not exist, of a session */
 	uint32_t max_commands;   /* without a message between, of a session where nobody is logged in */
+	uint32_t message_timeout_ms; /* from DATA, or the first BDAT, to the last octet */
 	uint32_t greeting_delay_ms; /* of smtp, in plaintext: who speaks before it is up is no mail server */
 	unsigned login;          /* of submission: SMTP_LOGIN_... */
 };

@@ -24,6 +24,8 @@ struct smtp_body {
 	uint64_t received;      /* octets of the message, without those that we add */
 	uint64_t put;           /* octets that went into the sink */
 	int64_t now_s;
+	uint64_t deadline_ms;   /* for its last octet; UINT64_MAX: none */
+	uint64_t stalled_ms;    /* since when the sink takes nothing, which is not the client's fault; UINT64_MAX: it does */
 	enum smtp_text refusal; /* why it will not be kept; SMTP_TX_NONE */
 	bool chunks;            /* BDAT */
 	bool complete;          /* its last octet has come */
@@ -127,11 +129,13 @@ void smtp_mail_recipient_reply(struct smtp_engine *e, const struct ask_reply *re
 /* smtp_body.c */
 void smtp_body_free(struct smtp_body **body);
 void smtp_body_ask(struct smtp_engine *e, bool chunks);
-void smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply);
+void smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply, uint64_t now_ms);
 void smtp_body_sender_reply(struct smtp_engine *e, const struct ask_reply *reply);
 void smtp_body_commit_reply(struct smtp_engine *e, const struct ask_reply *reply);
 size_t smtp_body_input(struct smtp_engine *e, const uint8_t *buf, size_t len, uint64_t now_ms);
 void smtp_chunk_begin(struct smtp_engine *e);
 bool smtp_body_stalled(const struct smtp_engine *e); /* the sink takes nothing now */
+/* Time passes: until when the message under way must be complete; UINT64_MAX: there is none, or it waits for us. */
+uint64_t smtp_body_deadline(struct smtp_engine *e, uint64_t now_ms);
 
 #endif

@@ -334,7 +334,7 @@ smtp_act_bdat(struct smtp_engine *e, const struct smtp_cmd *cmd)
 {
 	uint64_t max = e->smtp->max_message_octets, received;
 
-	PT_ASSERT(smtp_bdat_read(cmd->arg, &e->chunk, &e->chunk_last));
+	PT_ASSERT(smtp_bdat_read(cmd->arg, &e->chunk, &e->chunk_last) == SMTP_BDAT_OK);
 	received = e->tx != NULL && e->tx->body != NULL ? e->tx->body->received : 0;
 	if (e->chunk_refusal == SMTP_TX_NONE && max > 0 &&
 	    (received > max || e->chunk > max - received))

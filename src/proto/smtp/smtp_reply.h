@@ -58,7 +58,9 @@
 	X(RECIPIENT_UTF8, "553", "5.6.7", "An address with UTF-8 needs SMTPUTF8 in MAIL.")         \
 	X(PARAMETER, "555", "5.5.4", "There is no such parameter here. EHLO lists what there is.") \
 	X(PARAMETER_VALUE, "501", "5.5.4", "A parameter is not as its RFC has it, or came twice.") \
-	X(BDAT_SYNTAX, "501", "5.5.4", "Write it as BDAT octets, or BDAT octets LAST.")            \
+	X(BDAT_SYNTAX, "501", "5.5.4",                                                             \
+	  "How long the chunk is cannot be told. Write it as BDAT octets, or BDAT octets LAST. Goodbye.") \
+	X(BDAT_HUGE, "552", "5.3.4", "The chunk is larger than this server takes. Goodbye.")       \
 	/* not now */                                                                              \
 	X(FIRST_HELO, "503", "5.5.1", "Say who you are first: EHLO, or LHLO in LMTP.")             \
 	X(NESTED, "503", "5.5.1", "A message is under way. Finish it, or RSET.")                   \
@@ -147,6 +149,7 @@
 	X(UNKNOWN_USERS, "421", "4.7.0", "Too many recipients that do not exist. Goodbye.")        \
 	X(LOGINS, "421", "4.7.0", "Too many failed logins. Goodbye.")                              \
 	X(IDLE, "421", "4.4.2", "Nothing came for too long. Goodbye.")                             \
+	X(SLOW, "421", "4.4.2", "The message took too long; nothing of it was kept. Goodbye.")     \
 	X(SHUTDOWN, "421", "4.3.2",                                                                \
 	  "The server is going down or starting anew. Connect again in a moment.")                 \
 	X(CERTIFICATE, "421", "4.7.0",                                                             \

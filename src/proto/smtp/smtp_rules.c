@@ -53,7 +53,14 @@ check_bdat(const struct smtp_cmd *cmd)
 	uint64_t octets;
 	bool last;
 
-	return smtp_bdat_read(cmd->arg, &octets, &last) ? SMTP_TX_NONE : SMTP_TX_BDAT_SYNTAX;
+	switch (smtp_bdat_read(cmd->arg, &octets, &last)) {
+	case SMTP_BDAT_OK:
+		return SMTP_TX_NONE;
+	case SMTP_BDAT_HUGE:
+		return SMTP_TX_BDAT_HUGE;
+	default:
+		return SMTP_TX_BDAT_SYNTAX;
+	}
 }
 
 static const struct smtp_rule rules[SMTP_KIND_COUNT][SMTP_V_COUNT] = {

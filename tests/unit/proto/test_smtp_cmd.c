@@ -116,14 +116,15 @@ test_arguments(void)
 {
 	static const struct {
 		const char *in;
-		bool good, last;
+		enum smtp_bdat rc;
+		bool last;
 		uint64_t octets;
 	} bdats[] = {
-		{ "0", true, false, 0 },         { "5 LAST", true, true, 5 },
-		{ "5  last", true, true, 5 },    { "18446744073709551615", true, false, UINT64_MAX },
-		{ "18446744073709551616", false, false, 0 }, { "", false, false, 0 },
-		{ "5 FIRST", false, false, 0 },  { "5LAST", false, false, 0 },
-		{ "+5", false, false, 0 },       { "LAST", false, false, 0 },
+		{ "0", SMTP_BDAT_OK, false, 0 },         { "5 LAST", SMTP_BDAT_OK, true, 5 },
+		{ "5  last", SMTP_BDAT_OK, true, 5 },    { "18446744073709551615", SMTP_BDAT_OK, false, UINT64_MAX },
+		{ "18446744073709551616", SMTP_BDAT_HUGE, false, 0 }, { "", SMTP_BDAT_BAD, false, 0 },
+		{ "5 FIRST", SMTP_BDAT_BAD, false, 0 },  { "5LAST", SMTP_BDAT_BAD, false, 0 },
+		{ "+5", SMTP_BDAT_BAD, false, 0 },       { "LAST", SMTP_BDAT_BAD, false, 0 },
 	};
 	static const struct {
 		const char *in;
@@ -139,10 +140,12 @@ test_arguments(void)
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(bdats); i++) {
-		CU_ASSERT_EQUAL(smtp_bdat_read(span_str(bdats[i].in), &octets, &last), bdats[i].good);
-		if (bdats[i].good)
+		CU_ASSERT_EQUAL(smtp_bdat_read(span_str(bdats[i].in), &octets, &last), bdats[i].rc);
+		if (bdats[i].rc == SMTP_BDAT_OK)
 			CU_ASSERT(octets == bdats[i].octets && last == bdats[i].last);
 	}
+	CU_ASSERT(smtp_is_bdat(span_str("BDAT")) && smtp_is_bdat(span_str("  bdat 5")) && smtp_is_bdat(span_str("BDAT\xff")));
+	CU_ASSERT(!smtp_is_bdat(span_str("BDA")) && !smtp_is_bdat(span_str("BDAT5")) && !smtp_is_bdat(span_str("X BDAT")));
 	for (i = 0; i < PT_COUNT(helos); i++)
 		CU_ASSERT_EQUAL(smtp_helo_valid(span_str(helos[i].in)), helos[i].good);
 	CU_ASSERT_TRUE(smtp_auth_read(span_str("PLAIN"), &mechanism, &initial) && initial.p == NULL);
