@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -191,6 +192,7 @@ process(const struct load *l, struct shared *sh, int fd, unsigned first, unsigne
 
 	if (message == NULL || (w.clients = calloc(n, sizeof *w.clients)) == NULL)
 		fail("memory", 0);
+	(void)prctl(PR_SET_NAME, "client", 0, 0, 0); /* to tell them from the store in a profile */
 	message_fill(message, l->octets);
 	w.message = message;
 	for (i = 0; i < n; i++)

@@ -24,14 +24,26 @@ void chan_free(struct chan **c);
 int chan_fd(const struct chan *c);
 bool chan_wants_write(const struct chan *c);
 
+/* From now on frames may share a packet, in both directions: one wake-up and one system call for many. Both ends must have
+ * said so before the first frame. */
+void chan_bundle(struct chan *c);
+
+/* What is sent from now on waits until chan_flush(), or until a packet is full or a descriptor travels. Nothing happens
+ * without chan_bundle(). */
+void chan_hold(struct chan *c);
+
+/* chan_recv() has a frame that came with another one: the descriptor does not become readable for it. Who stops reading
+ * must come back by itself. */
+bool chan_has_more(const struct chan *c);
+
 /* Sends or queues. fd (-1: none) is borrowed: a copy is made if the frame has to wait. 0, PT_EEOF, PT_EIO,
  * PT_EFULL when CHAN_QUEUE_MAX frames wait, PT_ENOMEM. */
 int chan_send(struct chan *c, struct frame *f, int fd) PT_MUST_USE;
 
-/* Sends what waits: 0 (some may still wait), PT_EEOF, PT_EIO. */
+/* Sends what waits and is held: 0 (some may still wait), PT_EEOF, PT_EIO, PT_EFULL, PT_ENOMEM. */
 int chan_flush(struct chan *c) PT_MUST_USE;
 
-/* The next frame, as frame_recv(). */
+/* The next frame, as frame_recv(); PT_ENOMEM. */
 int chan_recv(struct chan *c, struct frame *f_out) PT_MUST_USE;
 
 #endif

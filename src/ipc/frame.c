@@ -2,6 +2,7 @@
 #include "ipc/frame.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -51,23 +52,28 @@ frame_fini(struct frame *f)
 	f->fd = -1;
 }
 
-int
-frame_send(int sock, struct frame *f, int fd)
+void
+frame_seal(struct frame *f)
 {
-	union {
-		struct cmsghdr h;
-		char room[CMSG_SPACE(sizeof(int))];
-	} c;
-	struct iovec iov = { f->octets, FRAME_HEADER + f->len };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
-
 	PT_ASSERT(f->len <= FRAME_PAYLOAD_MAX);
 	f->octets[0] = IPC_VERSION;
 	f->octets[1] = 0;
 	put16(f->octets + 2, f->type);
 	put32(f->octets + 4, f->id);
 	put32(f->octets + 8, f->len);
+}
+
+int
+frame_send_octets(int sock, struct span octets, int fd)
+{
+	union {
+		struct cmsghdr h;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct iovec iov = { (void *)(uintptr_t)octets.p, octets.n };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
 	if (fd >= 0) {
 		memset(&c, 0, sizeof c);
 		m.msg_control = &c;
@@ -88,7 +94,14 @@ frame_send(int sock, struct frame *f, int fd)
 			return PT_EAGAIN;
 		return errno == EPIPE || errno == ECONNRESET ? PT_EEOF : PT_EIO;
 	}
-	return (size_t)n == iov.iov_len ? 0 : PT_EIO;
+	return (size_t)n == octets.n ? 0 : PT_EIO;
+}
+
+int
+frame_send(int sock, struct frame *f, int fd)
+{
+	frame_seal(f);
+	return frame_send_octets(sock, (struct span){ f->octets, FRAME_HEADER + f->len }, fd);
 }
 
 /* Keeps the first descriptor in f, closes all others. Returns how many came. */
@@ -115,8 +128,22 @@ collect_fds(struct msghdr *m, struct frame *f)
 	return count;
 }
 
+/* The header of the frame that n octets begin with; false: it is none, or longer. */
+static bool
+header(struct frame *f, size_t n)
+{
+	const uint8_t *h = f->octets;
+
+	if (n < FRAME_HEADER || h[0] > IPC_VERSION || h[0] + 1 < IPC_VERSION || h[0] == 0 || h[1] != 0)
+		return false;
+	f->type = get16(h + 2);
+	f->id = get32(h + 4);
+	f->len = get32(h + 8);
+	return f->len <= n - FRAME_HEADER;
+}
+
 int
-frame_recv(int sock, struct frame *f)
+frame_recv_first(int sock, struct frame *f, struct span *rest)
 {
 	union {
 		struct cmsghdr h;
@@ -139,18 +166,38 @@ frame_recv(int sock, struct frame *f)
 	nfds = collect_fds(&m, f);
 	if (n == 0 && nfds == 0)
 		return PT_EEOF;
-	if ((m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || nfds > 1 || n < FRAME_HEADER)
-		goto bad;
-	if (f->octets[0] > IPC_VERSION || f->octets[0] + 1 < IPC_VERSION || f->octets[0] == 0 ||
-	    f->octets[1] != 0)
-		goto bad;
-	f->type = get16(f->octets + 2);
-	f->id = get32(f->octets + 4);
-	f->len = get32(f->octets + 8);
-	if (f->len != (size_t)n - FRAME_HEADER)
-		goto bad;
+	if ((m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || nfds > 1 || !header(f, (size_t)n)) {
+		frame_fini(f);
+		return PT_EPROTO;
+	}
+	*rest = (struct span){ f->octets + FRAME_HEADER + f->len, (size_t)n - FRAME_HEADER - f->len };
 	return 0;
-bad:
-	frame_fini(f);
-	return PT_EPROTO;
+}
+
+int
+frame_recv(int sock, struct frame *f)
+{
+	struct span rest;
+	int rc = frame_recv_first(sock, f, &rest);
+
+	if (rc == 0 && rest.n > 0) {
+		frame_fini(f);
+		return PT_EPROTO;
+	}
+	return rc;
+}
+
+int
+frame_next(struct span *rest, struct frame *f)
+{
+	f->fd = -1;
+	if (rest->n < FRAME_HEADER)
+		return PT_EPROTO;
+	memcpy(f->octets, rest->p, FRAME_HEADER);
+	if (!header(f, rest->n) || f->len > FRAME_PAYLOAD_MAX)
+		return PT_EPROTO;
+	memcpy(f->octets + FRAME_HEADER, rest->p + FRAME_HEADER, f->len);
+	rest->p += FRAME_HEADER + f->len;
+	rest->n -= FRAME_HEADER + f->len;
+	return 0;
 }

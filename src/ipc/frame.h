@@ -35,12 +35,25 @@ int frame_take_fd(struct frame *f);
 /* Closes the descriptor that came with it, if it is still there. */
 void frame_fini(struct frame *f);
 
-/* Sends at once: 0, PT_EAGAIN (the peer does not read), PT_EEOF (the peer is gone), PT_EIO. fd (-1:
- * none) is borrowed. The header is written into f->octets. */
+/* Writes the header into its place: the frame's octets, FRAME_HEADER + len of them, are as they travel. */
+void frame_seal(struct frame *f);
+
+/* Sends octets that are whole frames at once, as one packet: 0, PT_EAGAIN (the peer does not read), PT_EEOF (the peer is gone),
+ * PT_EIO. fd (-1: none) is borrowed. */
+int frame_send_octets(int sock, struct span octets, int fd) PT_MUST_USE;
+
+/* The same with one frame. The header is written into f->octets. */
 int frame_send(int sock, struct frame *f, int fd) PT_MUST_USE;
 
 /* Receives one frame: 0, PT_EAGAIN, PT_EEOF, PT_EIO, or PT_EPROTO for one that is cut, too long,
  * of an unknown version or with more descriptors than one (all received ones are closed). */
 int frame_recv(int sock, struct frame *f_out) PT_MUST_USE;
+
+/* The same of a packet that may hold more than one frame; the descriptor belongs to the first. rest_out: what follows it, borrowed from
+ * f_out, for frame_next(). */
+int frame_recv_first(int sock, struct frame *f_out, struct span *rest_out) PT_MUST_USE;
+
+/* The next frame of such a rest, which has at least one octet: 0 or PT_EPROTO. */
+int frame_next(struct span *rest, struct frame *f_out) PT_MUST_USE;
 
 #endif

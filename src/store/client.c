@@ -85,6 +85,9 @@ send_pieces(struct call *c)
 	struct piece *p;
 	struct frame f;
 
+	/* all in one packet, if they fit */
+	if (c->s->chan != NULL && STAILQ_FIRST(&c->pieces) != STAILQ_LAST(&c->pieces, piece, next))
+		chan_hold(c->s->chan);
 	STAILQ_FOREACH(p, &c->pieces, next) {
 		f.type = p->type;
 		f.id = c->id;
@@ -93,6 +96,8 @@ send_pieces(struct call *c)
 		memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
 		store_send(c->s, &f, -1);
 	}
+	if (c->s->chan != NULL && chan_flush(c->s->chan) != 0)
+		c->s->broken = true;
 }
 
 /* --- what is about a view that is being opened again must come behind it -------------------------------------- */
@@ -448,6 +453,7 @@ store_attach(struct store *s, int fd)
 	s->attached++;
 	if ((s->chan = chan_new(fd)) == NULL)
 		return;
+	chan_bundle(s->chan);
 	TAILQ_FOREACH(b, &s->blobs, next)
 		blob_detached(b);
 	watches_begin(s);
@@ -495,7 +501,7 @@ store_dispatch(struct store *s)
 	if (s->chan == NULL)
 		return PT_EEOF;
 	/* first what the store said, even if it has died since */
-	for (i = 0; i < TURN_MAX && rc == 0 && s->chan != NULL; i++)
+	for (i = 0; rc == 0 && s->chan != NULL && (i < TURN_MAX || chan_has_more(s->chan)); i++)
 		if ((rc = chan_recv(s->chan, &f)) == 0)
 			rc = take(s, &f);
 	if (rc == PT_EAGAIN || rc == 0)

@@ -75,9 +75,11 @@ peer_send(struct peer *p, struct frame *f, int fd)
 {
 	if (p->dead)
 		return;
+	if (p->s->in_turn)
+		chan_hold(p->chan);
 	if (chan_send(p->chan, f, fd) != 0)
 		p->dead = true; /* gone, or it reads nothing: freed at the end of the turn */
-	else
+	else if (!p->s->in_turn)
 		watch(p);
 }
 
@@ -136,7 +138,7 @@ peer_ready(struct peer *p, uint32_t events)
 
 	if (events & EPOLLOUT)
 		rc = chan_flush(p->chan);
-	for (i = 0; i < PEER_TURN_MAX && rc == 0 && !p->dead; i++)
+	for (i = 0; rc == 0 && !p->dead && (i < PEER_TURN_MAX || chan_has_more(p->chan)); i++)
 		if ((rc = chan_recv(p->chan, &f)) == 0)
 			rc = ipc_dispatch(server_rules, server_nrules, (unsigned)p->class, 0, p->s, p, &f);
 	if (rc == PT_EPROTO)
@@ -161,7 +163,9 @@ server_peer(struct server *s, int fd, enum store_class class)
 	p->class = class;
 	LIST_INIT(&p->requests);
 	SLIST_INIT(&p->watches);
-	if ((p->chan = chan_new(fd)) == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
+	if ((p->chan = chan_new(fd)) != NULL)
+		chan_bundle(p->chan);
+	if (p->chan == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
 		chan_free(&p->chan);
 		free(p);
 		return PT_ENOMEM;
@@ -228,6 +232,7 @@ server_dispatch(struct server *s)
 	struct peer *p, *next;
 	int i, n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
 
+	s->in_turn = true;
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == NULL)
 			s->be->ops->dispatch(s->be);
@@ -235,10 +240,15 @@ server_dispatch(struct server *s)
 			peer_ready(events[i].data.ptr, events[i].events);
 	}
 	mailboxes_flush(s->mbs);
+	s->in_turn = false;
 	for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
 		next = TAILQ_NEXT(p, next);
+		if (!p->dead && chan_flush(p->chan) != 0)
+			p->dead = true;
 		if (p->dead)
 			peer_free(p);
+		else
+			watch(p);
 	}
 }
 

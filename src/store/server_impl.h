@@ -91,6 +91,7 @@ struct server {
 	struct kv *kv;
 	int epoll_fd;
 	bool closed;
+	bool in_turn; /* answers gather until its end: one packet for each client */
 	TAILQ_HEAD(, peer) peers;
 	size_t npeers, nrequests, condemned;
 };

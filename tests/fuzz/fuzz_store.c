@@ -1,7 +1,7 @@
 /* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker sends them: it may be shown the door, and that is all.
  *
- * The input is a sequence of frames: type, id, whether a descriptor goes along (none may), length, payload; over a real channel, in
- * front of the engine in memory. */
+ * The input is a sequence of frames: type, id, whether a descriptor goes along (1; none may) and whether it waits to share a
+ * packet with the next (2), length, payload; over a real channel, in front of the engine in memory. */
 #include "ipc/chan.h"
 #include "store/server.h"
 
@@ -35,6 +35,10 @@ send_frames(struct chan *c, struct server *s, const uint8_t *p, size_t n)
 		if (f.len > n - 4)
 			f.len = (uint32_t)(n - 4);
 		memcpy(f.octets + FRAME_HEADER, p + 4, f.len);
+		if (p[2] & 2)
+			chan_hold(c);
+		else if (chan_flush(c) != 0)
+			break;
 		fd = p[2] & 1 ? body() : -1;
 		if (chan_send(c, &f, fd) != 0)
 			n = 4 + f.len;
@@ -59,7 +63,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], STORE_CLASS_WORKER) == 0);
 	PT_ASSERT((c = chan_new(fds[1])) != NULL);
+	chan_bundle(c);
 	send_frames(c, s, data, size);
+	if (chan_flush(c) != 0) {
+		/* the server has had enough */
+	}
 	server_dispatch(s);
 	chan_free(&c);
 	server_dispatch(s);

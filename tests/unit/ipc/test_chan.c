@@ -4,7 +4,9 @@
 #include "ipc/chan.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct frame f;
@@ -159,11 +161,164 @@ test_gone(void)
 	chan_free(&a);
 }
 
+/* Two ends that share packets. */
+static void
+bundled(struct chan **a, struct chan **b)
+{
+	int fds[2];
+
+	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
+	*a = chan_new(fds[0]);
+	*b = chan_new(fds[1]);
+	chan_bundle(*a);
+	chan_bundle(*b);
+}
+
+static void
+send_small(struct chan *c, uint32_t id, uint32_t len, int fd)
+{
+	f = (struct frame){ .type = 7, .id = id, .len = len, .fd = -1 };
+	memset(f.octets + FRAME_HEADER, (int)id, len);
+	CU_ASSERT_EQUAL(chan_send(c, &f, fd), 0);
+}
+
+static void
+recv_small(struct chan *c, uint32_t id, uint32_t len, bool with_fd)
+{
+	CU_ASSERT_EQUAL_FATAL(chan_recv(c, &f), 0);
+	CU_ASSERT_EQUAL(f.id, id);
+	CU_ASSERT_EQUAL(f.len, len);
+	CU_ASSERT_TRUE(len == 0 || f.octets[FRAME_HEADER + len - 1] == (uint8_t)id);
+	CU_ASSERT_EQUAL(f.fd >= 0, with_fd);
+	frame_fini(&f);
+}
+
+static unsigned
+packets(int fd)
+{
+	uint8_t octet;
+	unsigned n = 0;
+
+	while (recv(fd, &octet, 1, MSG_TRUNC) > 0)
+		n++;
+	return n;
+}
+
+static void
+test_bundle(void)
+{
+	unsigned before = test_open_fds(), i;
+	struct chan *a, *b;
+
+	bundled(&a, &b);
+	chan_hold(a);
+	for (i = 0; i < 3; i++)
+		send_small(a, i, i * 100, -1);
+	CU_ASSERT_EQUAL(chan_recv(b, &f), PT_EAGAIN);
+	CU_ASSERT_TRUE(chan_wants_write(a));
+	CU_ASSERT_EQUAL(chan_flush(a), 0);
+	CU_ASSERT_FALSE(chan_wants_write(a));
+	send_small(a, 3, 1, -1); /* no longer held */
+	for (i = 0; i < 3; i++) {
+		recv_small(b, i, i * 100, false);
+		CU_ASSERT_EQUAL(chan_has_more(b), i < 2);
+	}
+	recv_small(b, 3, 1, false);
+	/* a descriptor takes along nothing and overtakes nothing */
+	chan_hold(a);
+	send_small(a, 4, 10, -1);
+	send_small(a, 5, 10, chan_fd(a));
+	send_small(a, 6, 10, -1);
+	send_small(a, 7, 10, chan_fd(a));
+	CU_ASSERT_EQUAL(chan_flush(a), 0);
+	for (i = 4; i < 8; i++)
+		recv_small(b, i, 10, i % 2 == 1);
+	CU_ASSERT_EQUAL(chan_recv(b, &f), PT_EAGAIN);
+	chan_hold(a); /* what is held goes with the channel */
+	send_small(a, 8, 10, -1);
+	chan_free(&a);
+	CU_ASSERT_EQUAL(chan_recv(b, &f), PT_EEOF);
+	chan_free(&b);
+	CU_ASSERT_EQUAL(test_open_fds(), before);
+}
+
+/* A packet is as long as one frame may be, and not an octet longer. */
+static void
+test_bundle_limit(void)
+{
+	struct chan *a, *b;
+	uint32_t more;
+
+	for (more = 0; more < 2; more++) {
+		bundled(&a, &b);
+		chan_hold(a);
+		send_small(a, 1, 100, -1);
+		send_small(a, 2, FRAME_PAYLOAD_MAX - 100 - FRAME_HEADER + more, -1);
+		CU_ASSERT_EQUAL(chan_flush(a), 0);
+		CU_ASSERT_EQUAL(packets(chan_fd(b)), 1 + more);
+		send_small(a, 3, FRAME_PAYLOAD_MAX, -1);
+		recv_small(b, 3, FRAME_PAYLOAD_MAX, false);
+		chan_free(&a);
+		chan_free(&b);
+	}
+	/* without chan_bundle() nothing is held, and nobody takes it */
+	bundled(&a, &b);
+	chan_hold(a);
+	send_small(a, 1, 1, -1);
+	send_small(a, 2, 1, -1);
+	CU_ASSERT_EQUAL(chan_flush(a), 0);
+	CU_ASSERT_EQUAL(frame_recv(chan_fd(b), &f), PT_EPROTO);
+	chan_free(&a);
+	chan_free(&b);
+}
+
+/* What stands behind a good frame in its packet. */
+static void
+test_bundle_nonsense(void)
+{
+	static const struct {
+		const char *name;
+		uint8_t rest[16];
+		size_t n;
+		int rc;
+	} rests[] = {
+		{ "a frame", { 1, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1, 'x' }, 13, 0 },
+		{ "half a header", { 1, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0 }, 11, PT_EPROTO },
+		{ "one octet", { 1 }, 1, PT_EPROTO },
+		{ "longer than the packet", { 1, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 2, 'x' }, 13, PT_EPROTO },
+		{ "longer than any", { 1, 0, 0, 7, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 'x' }, 13, PT_EPROTO },
+		{ "another version", { 9, 0, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1, 'x' }, 13, PT_EPROTO },
+		{ "a flag", { 1, 1, 0, 7, 0, 0, 0, 9, 0, 0, 0, 1, 'x' }, 13, PT_EPROTO },
+	};
+	struct chan *a, *b;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(rests); i++) {
+		bundled(&a, &b);
+		f = (struct frame){ .type = 7, .id = 8, .len = 4 };
+		memcpy(f.octets + FRAME_HEADER, "good", 4);
+		frame_seal(&f);
+		memcpy(f.octets + FRAME_HEADER + 4, rests[i].rest, rests[i].n);
+		CU_ASSERT_EQUAL(frame_send_octets(chan_fd(a), (struct span){ f.octets, FRAME_HEADER + 4 + rests[i].n }, -1), 0);
+		CU_ASSERT_EQUAL(chan_recv(b, &f), 0);
+		CU_ASSERT_EQUAL(f.len, 4);
+		if (chan_recv(b, &f) != rests[i].rc) {
+			fprintf(stderr, "%s\n", rests[i].name);
+			CU_FAIL("what stands behind a frame");
+		}
+		chan_free(&a);
+		chan_free(&b);
+	}
+}
+
 static const struct test_row rows[] = {
 	{ "pair", test_pair },
 	{ "the queue's limit, and all of it in order", test_queue },
 	{ "nothing overtakes what waits", test_order },
 	{ "descriptors of frames that wait", test_descriptors },
 	{ "a peer that is gone", test_gone },
+	{ "frames that share a packet", test_bundle },
+	{ "how many fit", test_bundle_limit },
+	{ "nonsense behind a frame", test_bundle_nonsense },
 };
 TEST_MAIN("ipc/chan", rows)

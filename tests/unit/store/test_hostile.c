@@ -61,6 +61,7 @@ raw_attach(struct raw *w)
 	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
 	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER), 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(w->c = chan_new(fds[1]));
+	chan_bundle(w->c);
 	w->ended = false;
 }
 
