@@ -106,6 +106,12 @@ chan_has_more(const struct chan *c)
 	return c->rest.n > 0;
 }
 
+unsigned
+chan_waiting(const struct chan *c)
+{
+	return c->queued;
+}
+
 static int
 enqueue(struct chan *c, struct span octets, int fd)
 {

@@ -7,7 +7,7 @@
 
 #include "ipc/frame.h"
 
-#define CHAN_QUEUE_MAX 4096         /* frames that wait for a peer that does not read */
+#define CHAN_QUEUE_MAX 8192         /* frames that wait for a peer that does not read */
 #define CHAN_SNDBUF (256 * 1024)    /* room in the kernel, so that the queue is rarely needed */
 
 struct chan;
@@ -23,6 +23,7 @@ void chan_free(struct chan **c);
 
 int chan_fd(const struct chan *c);
 bool chan_wants_write(const struct chan *c);
+unsigned chan_waiting(const struct chan *c); /* frames in the queue */
 
 /* From now on frames may share a packet, in both directions: one wake-up and one system call for many. Both ends must have
  * said so before the first frame. */

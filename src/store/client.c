@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #define TURN_MAX 64
+#define QUEUE_MAX 64 /* frames in the channel's queue; a store that takes no more for now is not broken */
 
 /* --- calls ------------------------------------------------------------------------------------------------- */
 
@@ -58,6 +59,8 @@ call_free(struct call **cp)
 			blob_unref(p->blob);
 		free(p);
 	}
+	if (c->unsent)
+		c->s->nunsent--;
 	for (i = 0; i < c->nboxes; i++)
 		free((char *)(uintptr_t)c->boxes[i].name);
 	free(c->boxes);
@@ -71,8 +74,8 @@ detach(struct store *s)
 	chan_free(&s->chan);
 }
 
-void
-store_send(struct store *s, struct frame *f, int fd)
+static void
+send_frame(struct store *s, struct frame *f, int fd)
 {
 	/* a channel that breaks is noticed by store_dispatch(), which its end makes readable */
 	if (s->chan != NULL && chan_send(s->chan, f, fd) != 0)
@@ -94,10 +97,82 @@ send_pieces(struct call *c)
 		f.len = p->len;
 		f.fd = -1;
 		memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
-		store_send(c->s, &f, -1);
+		send_frame(c->s, &f, -1);
 	}
 	if (c->s->chan != NULL && chan_flush(c->s->chan) != 0)
 		c->s->broken = true;
+}
+
+static bool
+must_queue(const struct store *s)
+{
+	return s->nunsent > 0 || chan_waiting(s->chan) >= QUEUE_MAX;
+}
+
+static void
+queue(struct call *c)
+{
+	c->unsent = true;
+	c->s->nunsent++;
+}
+
+/* What has waited, in its order, as far as the channel takes it. */
+static void
+send_unsent(struct store *s)
+{
+	struct call *c, *next;
+
+	for (c = TAILQ_FIRST(&s->calls); c != NULL && s->nunsent > 0 && chan_waiting(s->chan) < QUEUE_MAX; c = next) {
+		next = TAILQ_NEXT(c, next);
+		if (!c->unsent)
+			continue;
+		c->unsent = false;
+		s->nunsent--;
+		send_pieces(c);
+		if (c->oneway) {
+			TAILQ_REMOVE(&s->calls, c, next);
+			call_free(&c);
+		}
+	}
+}
+
+/* A new channel: all is sent again, but what was only told is of the old one. */
+static void
+forget_unsent(struct store *s)
+{
+	struct call *c, *next;
+
+	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, next);
+		if (c->unsent)
+			s->nunsent--;
+		c->unsent = false;
+		if (c->oneway) {
+			TAILQ_REMOVE(&s->calls, c, next);
+			call_free(&c);
+		}
+	}
+}
+
+void
+store_tell(struct store *s, struct frame *f)
+{
+	struct call *c;
+
+	if (s->chan == NULL)
+		return;
+	if (!must_queue(s)) {
+		send_frame(s, f, -1);
+		return;
+	}
+	if ((c = call_new(s, NULL, NULL)) == NULL || call_add(c, f, NULL) != 0) {
+		call_free(&c);
+		s->broken = true; /* a new channel begins without it */
+		return;
+	}
+	c->oneway = true;
+	queue(c);
+	TAILQ_INSERT_TAIL(&s->calls, c, next);
 }
 
 /* --- what is about a view that is being opened again must come behind it -------------------------------------- */
@@ -129,7 +204,11 @@ static void
 call_send(struct call *c)
 {
 	c->held = must_wait(c);
-	if (!c->held)
+	if (c->held)
+		return;
+	if (must_queue(c->s))
+		queue(c);
+	else
 		send_pieces(c);
 }
 
@@ -178,7 +257,7 @@ call_find(struct store *s, uint32_t id)
 	/* answers come nearly in order */
 	TAILQ_FOREACH(c, &s->calls, next)
 		if (c->id == id)
-			return c;
+			return c->oneway ? NULL : c;
 	return NULL;
 }
 
@@ -412,6 +491,7 @@ store_free(struct store **sp)
 		return;
 	s->closing = true;
 	detach(s);
+	forget_unsent(s);
 	while ((c = TAILQ_FIRST(&s->calls)) != NULL) {
 		if (c->view != NULL && !c->view->opened) {
 			view_free(c->view);
@@ -449,6 +529,7 @@ store_attach(struct store *s, int fd)
 	struct call *c, *next;
 
 	detach(s);
+	forget_unsent(s);
 	s->broken = false;
 	s->attached++;
 	if ((s->chan = chan_new(fd)) == NULL)
@@ -506,6 +587,8 @@ store_dispatch(struct store *s)
 			rc = take(s, &f);
 	if (rc == PT_EAGAIN || rc == 0)
 		rc = s->chan == NULL || s->broken ? PT_EEOF : chan_flush(s->chan);
+	if (rc == 0 && s->chan != NULL)
+		send_unsent(s);
 	if (rc != 0)
 		detach(s);
 	return rc == 0 || rc == PT_EPROTO ? rc : PT_EEOF;

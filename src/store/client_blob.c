@@ -174,7 +174,7 @@ drop_file(struct store_blob *b)
 	if (b->file == 0 || !b->has_file || b->s == NULL || b->attached != b->s->attached)
 		return;
 	PT_ASSERT(msg_store_drop_encode(&m, 0, &f) == 0);
-	store_send(b->s, &f, -1);
+	store_tell(b->s, &f);
 }
 
 void

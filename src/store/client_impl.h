@@ -34,6 +34,8 @@ struct call {
 	bool bad;  /* a part could not be: answered without being sent */
 	enum store_rc bad_rc;
 	uint64_t user; /* whose mailboxes it is about: client_user(); 0: nobody's */
+	bool unsent;   /* the channel has enough to do: sent in its turn */
+	bool oneway;   /* never answered: over when it is sent */
 	bool held;     /* not sent: a view of that user is being opened again, and it must come behind that */
 	store_cb *cb; /* NULL: nobody waits */
 	void *arg;
@@ -48,6 +50,7 @@ struct store {
 	uint32_t next_id, next_view, next_file, next_watch;
 	TAILQ_HEAD(, call) calls; /* in the order in which they were made */
 	size_t ncalls;
+	size_t nunsent;
 	TAILQ_HEAD(, store_blob) blobs;
 	TAILQ_HEAD(, store_view) views;
 	TAILQ_HEAD(, store_watch) watches;
@@ -136,7 +139,8 @@ void calls_release(struct store *s);
 uint64_t client_user(const char *user);
 void call_free(struct call **c);
 void call_answer(struct call *c, enum store_rc rc, struct store_reply *r); /* frees */
-void store_send(struct store *s, struct frame *f, int fd);
+/* A frame that is not answered, behind all that was asked before. */
+void store_tell(struct store *s, struct frame *f);
 
 /* --- client_blob.c ---------------------------------------------------------------------------------------- */
 

@@ -340,7 +340,7 @@ store_view_close(struct store_view **vp)
 		}
 		m.view = v->id;
 		PT_ASSERT(msg_store_view_close_encode(&m, 0, &f) == 0);
-		store_send(v->s, &f, -1);
+		store_tell(v->s, &f);
 		view_reopening(v, false);
 		calls_release(v->s);
 	}

@@ -11,7 +11,7 @@ begin(struct store_watch *w)
 	struct frame f;
 
 	PT_ASSERT(msg_store_watch_encode(&m, 0, &f) == 0);
-	store_send(w->s, &f, -1);
+	store_tell(w->s, &f);
 }
 
 void
@@ -54,7 +54,7 @@ store_unwatch(struct store_watch **wp)
 	if (w->s != NULL) {
 		m.watch = w->id;
 		PT_ASSERT(msg_store_watch_end_encode(&m, 0, &f) == 0);
-		store_send(w->s, &f, -1);
+		store_tell(w->s, &f);
 		TAILQ_REMOVE(&w->s->watches, w, next);
 	}
 	free(w);

@@ -652,8 +652,11 @@ local_close(struct store_backend *be)
 			if (i == 1 && l->conf.tidy && !l->failed && TAILQ_EMPTY(&l->applying))
 				tidy_up(l);
 		}
-		if (l->queued != NULL)
+		if (l->queued != NULL) {
 			local_fail(l);
+			if (TAILQ_EMPTY(&l->failing))
+				crew_drain(l->crew); /* what was refused is read again */
+		}
 	} else if (l->crew != NULL) { /* who waits for something is still there */
 		crew_drain(l->crew);
 	}

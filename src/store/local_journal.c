@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FLUSH_INLINE_US 500 /* a flush that is about as short as waking a thread twice is not worth that */
+#define FLUSH_INLINE_OCTETS (64u << 10)
 
 uint64_t
 local_next_id(const struct store_backend *be)
@@ -231,7 +232,8 @@ flush_done(struct crew_job *j)
 static void
 flush_start(struct local *l)
 {
-	bool here = l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US);
+	bool here = l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US &&
+		journal_batch(l->journal) <= FLUSH_INLINE_OCTETS);
 
 	l->flushing = journal_flush_begin(l->journal);
 	PT_ASSERT(l->flushing);

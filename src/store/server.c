@@ -11,12 +11,40 @@
 
 #define EVENTS_MAX 64
 
+/* --- what one may have at a time --------------------------------------------------------------------------- */
+
+static bool
+has_enough(const struct peer *p)
+{
+	return p->nrequests >= PEER_REQUESTS_MAX || p->octets >= PEER_OCTETS_MAX ||
+		p->nfds + chan_waiting(p->chan) >= PEER_FDS_MAX;
+}
+
+/* Who has enough is not read from: its frames wait in its socket, and nobody else's. */
+static void
+watch(struct peer *p)
+{
+	struct epoll_event ev = { .data = { .ptr = p } };
+	bool full = has_enough(p), quiet = full || p->s->quiet;
+	/* what came in one packet with others announces itself no more: a channel that can be written does */
+	bool writing = chan_wants_write(p->chan) || (!quiet && chan_has_more(p->chan));
+
+	if (p->dead || (writing == p->writing && quiet == p->quiet))
+		return;
+	p->s->waits += full && !p->full;
+	p->full = full;
+	p->quiet = quiet;
+	p->writing = writing;
+	ev.events = (quiet ? 0 : EPOLLIN) | (writing ? EPOLLOUT : 0);
+	PT_ASSERT(epoll_ctl(p->s->epoll_fd, EPOLL_CTL_MOD, chan_fd(p->chan), &ev) == 0);
+}
+
 /* --- requests ---------------------------------------------------------------------------------------------- */
 
 struct request *
 request_new(struct peer *p, uint32_t id)
 {
-	struct request *q = p->nrequests >= PEER_REQUESTS_MAX ? NULL : calloc(1, sizeof *q);
+	struct request *q = calloc(1, sizeof *q);
 
 	if (q == NULL)
 		return NULL;
@@ -30,6 +58,15 @@ request_new(struct peer *p, uint32_t id)
 }
 
 void
+request_charge(struct request *q, size_t octets, bool fd)
+{
+	q->octets += octets;
+	q->peer->octets += octets;
+	q->peer->nfds += fd && !q->fd;
+	q->fd = q->fd || fd;
+}
+
+void
 request_free(struct request **qp)
 {
 	struct request *q = *qp;
@@ -39,7 +76,12 @@ request_free(struct request **qp)
 	if (q->peer != NULL) {
 		LIST_REMOVE(q, next);
 		q->peer->nrequests--;
+		q->peer->octets -= q->octets;
+		q->peer->nfds -= q->fd;
+		if (q->peer->full)
+			watch(q->peer);
 	}
+	free(q->list);
 	if (--q->s->nrequests == 0 && q->s->closed)
 		free(q->s);
 	free(q);
@@ -57,18 +99,6 @@ reply_rc(struct peer *p, uint32_t id, enum store_rc rc, const char *text)
 }
 
 /* --- channels ---------------------------------------------------------------------------------------------- */
-
-static void
-watch(struct peer *p)
-{
-	struct epoll_event ev = { .events = EPOLLIN, .data = { .ptr = p } };
-
-	if (chan_wants_write(p->chan) == p->writing)
-		return;
-	p->writing = !p->writing;
-	ev.events |= p->writing ? EPOLLOUT : 0;
-	PT_ASSERT(epoll_ctl(p->s->epoll_fd, EPOLL_CTL_MOD, chan_fd(p->chan), &ev) == 0);
-}
 
 void
 peer_send(struct peer *p, struct frame *f, int fd)
@@ -97,6 +127,8 @@ peer_free(struct peer *p)
 	while ((q = LIST_FIRST(&p->requests)) != NULL) {
 		LIST_REMOVE(q, next);
 		q->peer = NULL; /* it goes on: a transaction that was sent is done */
+		if (q->list != NULL)
+			request_free(&q);
 	}
 	for (i = 0; i < PEER_HASH; i++) {
 		while ((v = p->views[i]) != NULL) {
@@ -133,20 +165,32 @@ peer_condemn(struct peer *p, const char *what)
 static void
 peer_ready(struct peer *p, uint32_t events)
 {
+	bool gone = (events & (EPOLLHUP | EPOLLERR)) != 0; /* what it has sent is done, and there is no more */
 	struct frame f;
 	int i, rc = 0;
 
 	if (events & EPOLLOUT)
 		rc = chan_flush(p->chan);
-	for (i = 0; rc == 0 && !p->dead && (i < PEER_TURN_MAX || chan_has_more(p->chan)); i++)
+	for (i = 0; rc == 0 && !p->dead && (gone || (!p->s->quiet && !has_enough(p))) &&
+	     (i < PEER_TURN_MAX || chan_has_more(p->chan)); i++)
 		if ((rc = chan_recv(p->chan, &f)) == 0)
 			rc = ipc_dispatch(server_rules, server_nrules, (unsigned)p->class, 0, p->s, p, &f);
 	if (rc == PT_EPROTO)
 		peer_condemn(p, "sent what it may not");
 	else if (rc != 0 && rc != PT_EAGAIN)
 		p->dead = true;
-	else if (!p->dead)
-		watch(p);
+}
+
+/* What was answered goes out, and as much of lists as the channel takes. */
+static void
+peer_turn_end(struct peer *p)
+{
+	do {
+		peer_lists_send(p);
+		if (chan_flush(p->chan) != 0)
+			p->dead = true;
+	} while (!p->dead && !STAILQ_EMPTY(&p->lists) && !chan_wants_write(p->chan));
+	watch(p);
 }
 
 int
@@ -163,6 +207,7 @@ server_peer(struct server *s, int fd, enum store_class class)
 	p->class = class;
 	LIST_INIT(&p->requests);
 	SLIST_INIT(&p->watches);
+	STAILQ_INIT(&p->lists);
 	if ((p->chan = chan_new(fd)) != NULL)
 		chan_bundle(p->chan);
 	if (p->chan == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
@@ -243,35 +288,30 @@ server_dispatch(struct server *s)
 	s->in_turn = false;
 	for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
 		next = TAILQ_NEXT(p, next);
-		if (!p->dead && chan_flush(p->chan) != 0)
-			p->dead = true;
+		if (!p->dead)
+			peer_turn_end(p);
 		if (p->dead)
 			peer_free(p);
-		else
-			watch(p);
 	}
 }
 
-void
-server_count(const struct server *s, size_t *peers, size_t *requests, size_t *condemned)
+struct server_count
+server_count(const struct server *s)
 {
-	*peers = s->npeers;
-	*requests = s->nrequests;
-	*condemned = s->condemned;
+	return (struct server_count){ .peers = s->npeers, .requests = s->nrequests, .condemned = s->condemned,
+		.waits = s->waits, .refused = s->refused };
 }
 
 bool
 server_quiet(struct server *s)
 {
-	struct epoll_event ev = { .events = 0 };
 	struct peer *p;
+	bool waiting = false;
 
+	s->quiet = true;
 	TAILQ_FOREACH(p, &s->peers, next) {
-		ev.data.ptr = p;
-		ev.events = chan_wants_write(p->chan) ? EPOLLOUT : 0;
-		(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, chan_fd(p->chan), &ev);
-		if (ev.events != 0)
-			return false;
+		watch(p);
+		waiting = waiting || chan_wants_write(p->chan);
 	}
-	return s->nrequests == 0;
+	return !waiting && s->nrequests == 0;
 }

@@ -32,8 +32,14 @@ int server_fd(const struct server *s);
 /* Takes what is there, makes it durable with one flush, answers. */
 void server_dispatch(struct server *s);
 
-/* Channels, requests that are not answered, and channels that were ended for what came from them. */
-void server_count(const struct server *s, size_t *peers_out, size_t *requests_out, size_t *condemned_out);
+struct server_count {
+	size_t peers;     /* channels */
+	size_t requests;  /* that are not answered */
+	size_t condemned; /* channels that were ended for what came from them */
+	size_t waits;     /* how often a client was not read from for a while, because it had too much under way */
+	size_t refused;   /* requests that got STORE_TEMP, because it had too many views or files */
+};
+struct server_count server_count(const struct server *s);
 
 /* Answers what it has but takes nothing new: true when all is answered. */
 bool server_quiet(struct server *s);

@@ -16,9 +16,13 @@
 
 #include <sys/queue.h>
 
-#define PEER_VIEWS_MAX 32768  /* sessions of a worker */
-#define PEER_FILES_MAX 32768
-#define PEER_REQUESTS_MAX 65536
+/* What a client may have in the store. Beyond the first two it gets a temporary failure; beyond the others nothing is read from it
+ * until it has less, so that it waits and nobody else does. */
+#define PEER_VIEWS_MAX 16384
+#define PEER_FILES_MAX 4096
+#define PEER_REQUESTS_MAX 4096        /* that are not answered */
+#define PEER_OCTETS_MAX (64u << 20)   /* of transactions that are not answered, and of lists on their way */
+#define PEER_FDS_MAX 256              /* descriptors that are being opened for it, and frames that it has not read */
 #define PEER_WATCHES_MAX 64
 #define PEER_TURN_MAX 256     /* frames, then the others */
 #define PEER_HASH 256
@@ -57,6 +61,12 @@ struct request {
 	uint32_t id;
 	struct peer_view *view;
 	struct peer_file *file;
+	size_t octets;   /* of the client's budget */
+	bool fd;         /* a descriptor of it */
+	/* a list on its way; owned */
+	STAILQ_ENTRY(request) next_list;
+	struct mb_status *list;
+	size_t nlist, listed;
 	/* a transaction */
 	struct mb_txn *t;
 	struct peer_file **files; /* of its operations, owned; NULL where there is none */
@@ -69,8 +79,9 @@ struct peer {
 	TAILQ_ENTRY(peer) next;
 	struct chan *chan;
 	enum store_class class;
-	bool writing, dead;
-	size_t nrequests, nviews, nfiles, nwatches;
+	bool writing, full, quiet, dead; /* quiet: not read from */
+	size_t nrequests, nviews, nfiles, nwatches, nfds, octets;
+	STAILQ_HEAD(, request) lists; /* that are being sent */
 	SLIST_HEAD(, peer_watch) watches;
 	LIST_HEAD(, request) requests;
 	struct peer_view *views[PEER_HASH];
@@ -90,10 +101,11 @@ struct server {
 	struct mailboxes *mbs;
 	struct kv *kv;
 	int epoll_fd;
-	bool closed;
+	bool closed, quiet;
 	bool in_turn; /* answers gather until its end: one packet for each client */
 	TAILQ_HEAD(, peer) peers;
 	size_t npeers, nrequests, condemned;
+	size_t waits, refused; /* how often a client had to wait, or was refused, for what it had already */
 };
 
 extern const struct ipc_rule server_rules[];
@@ -106,11 +118,13 @@ void peer_send(struct peer *p, struct frame *f, int fd);
 void peer_condemn(struct peer *p, const char *what); /* it did what no client does: its channel ends with the turn */
 struct request *request_new(struct peer *p, uint32_t id); /* NULL: out of memory; the caller answers with reply_rc */
 void request_free(struct request **q);
+void request_charge(struct request *q, size_t octets, bool fd); /* until it is over */
 void reply_rc(struct peer *p, uint32_t id, enum store_rc rc, const char *text);
 struct peer_view *peer_view_find(struct peer *p, uint32_t id);
 struct peer_file *peer_file_find(struct peer *p, uint32_t id);
 void peer_file_unref(struct server *s, struct peer_file *f);
 void peer_txn_drop(struct peer *p);
+void peer_lists_send(struct peer *p); /* as much as it takes */
 
 /* handlers; self: the server, peer: the peer */
 ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LISTS_WAITING_MAX 64 /* frames of a list in a channel's queue, then the rest waits */
+
 struct peer_view *
 peer_view_find(struct peer *p, uint32_t id)
 {
@@ -62,10 +64,12 @@ on_event(void *arg, enum mb_event what, uint64_t octets)
 		send_event(v, what == MB_GONE, octets);
 		return;
 	}
-	if ((q = request_new(v->peer, v->id)) == NULL)
+	if (v->peer->nfds >= PEER_FDS_MAX || (q = request_new(v->peer, v->id)) == NULL) {
 		send_event(v, true, 0);
-	else
-		mb_view_log(v->v, replaced, q);
+		return;
+	}
+	request_charge(q, 0, true);
+	mb_view_log(v->v, replaced, q);
 }
 
 static void
@@ -111,11 +115,15 @@ on_view_open(void *self, void *peer, struct frame *f)
 	struct peer_view *v;
 	struct request *q;
 
-	if (msg_store_view_open_decode(f, &m) != 0 || peer_view_find(p, m.view) != NULL ||
-	    p->nviews >= PEER_VIEWS_MAX)
+	if (msg_store_view_open_decode(f, &m) != 0 || peer_view_find(p, m.view) != NULL)
 		return PT_EPROTO;
 	if (!maildir_user_ok(m.user) || !maildir_key(m.box, key)) {
 		reply_rc(p, f->id, STORE_INVALID, "no mailbox can have that name");
+		return 0;
+	}
+	if (p->nviews >= PEER_VIEWS_MAX) {
+		s->refused++;
+		reply_rc(p, f->id, STORE_TEMP, "too many mailboxes are open");
 		return 0;
 	}
 	if ((v = calloc(1, sizeof *v)) == NULL || (q = request_new(p, f->id)) == NULL) {
@@ -131,6 +139,7 @@ on_view_open(void *self, void *peer, struct frame *f)
 	p->views[m.view % PEER_HASH] = v;
 	p->nviews++;
 	q->view = v;
+	request_charge(q, 0, true);
 	mb_view_open(s->mbs, user, key, on_event, v, view_opened, q);
 	return 0;
 }
@@ -194,36 +203,67 @@ on_fetch(void *self, void *peer, struct frame *f)
 		reply_rc(p, f->id, STORE_TEMP, "the mailbox is being opened");
 	else if ((q = request_new(p, f->id)) == NULL)
 		reply_rc(p, f->id, STORE_TEMP, "");
-	else
+	else {
+		request_charge(q, 0, true);
 		mb_view_fetch(v->v, m.uid, fetched, q);
+	}
 	return 0;
 }
 
 /* --- lists and keys ------------------------------------------------------------------------------------------ */
 
 static void
+send_box(struct peer *p, uint32_t id, const struct mb_status *b)
+{
+	const struct store_status *st = &b->status;
+	char name[STORE_BOX_MAX * 3 + 1];
+	struct msg_store_box_status m = { .present = b->exists, .subscribed = b->subscribed,
+		.uidvalidity = st->uidvalidity, .uidnext = st->uidnext, .messages = st->messages,
+		.unseen = st->unseen, .recent = st->recent, .deleted = st->deleted,
+		.octets = st->octets, .modseq = st->modseq, .id = span_str(st->id) };
+	struct frame f;
+
+	if (!maildir_key_name(b->key, name))
+		return;
+	m.box = span_str(name);
+	PT_ASSERT(msg_store_box_status_encode(&m, id, &f) == 0);
+	peer_send(p, &f, -1);
+}
+
+void
+peer_lists_send(struct peer *p)
+{
+	struct request *q;
+
+	while ((q = STAILQ_FIRST(&p->lists)) != NULL && !p->dead && chan_waiting(p->chan) < LISTS_WAITING_MAX) {
+		if (q->listed < q->nlist) {
+			send_box(p, q->id, &q->list[q->listed++]);
+			continue;
+		}
+		STAILQ_REMOVE_HEAD(&p->lists, next_list);
+		reply_rc(p, q->id, STORE_OK, "");
+		request_free(&q);
+	}
+}
+
+/* A list may be longer than what a channel holds. */
+static void
 boxes(void *arg, enum store_rc rc, const struct mb_status *list, size_t n)
 {
 	struct request *q = arg;
-	char name[STORE_BOX_MAX * 3 + 1];
-	struct frame f;
-	size_t i;
+	struct peer *p = q->peer;
 
-	for (i = 0; i < n && q->peer != NULL; i++) {
-		const struct store_status *st = &list[i].status;
-		struct msg_store_box_status m = { .present = list[i].exists, .subscribed = list[i].subscribed,
-			.uidvalidity = st->uidvalidity, .uidnext = st->uidnext, .messages = st->messages,
-			.unseen = st->unseen, .recent = st->recent, .deleted = st->deleted,
-			.octets = st->octets, .modseq = st->modseq, .id = span_str(st->id) };
-
-		if (!maildir_key_name(list[i].key, name))
-			continue;
-		m.box = span_str(name);
-		PT_ASSERT(msg_store_box_status_encode(&m, q->id, &f) == 0);
-		peer_send(q->peer, &f, -1);
+	if (p != NULL && n > 0 && (q->list = reallocarray(NULL, n, sizeof *list)) != NULL) {
+		memcpy(q->list, list, n * sizeof *list);
+		q->nlist = n;
+		request_charge(q, n * sizeof *list, false);
+		STAILQ_INSERT_TAIL(&p->lists, q, next_list);
+		if (!q->s->in_turn) /* else at its end */
+			peer_lists_send(p);
+		return;
 	}
-	if (q->peer != NULL)
-		reply_rc(q->peer, q->id, rc, "");
+	if (p != NULL)
+		reply_rc(p, q->id, rc == STORE_OK && n > 0 ? STORE_TEMP : rc, "");
 	request_free(&q);
 }
 

@@ -32,6 +32,20 @@ peer_file_unref(struct server *s, struct peer_file *f)
 	free(f);
 }
 
+static struct peer_file *
+file_take(struct peer *p, uint32_t id)
+{
+	struct peer_file **at = &p->files[id % PEER_HASH], *file;
+
+	while (*at != NULL && (*at)->id != id)
+		at = &(*at)->next;
+	if ((file = *at) == NULL)
+		return NULL;
+	*at = file->next;
+	p->nfiles--;
+	return file;
+}
+
 static void
 file_made(void *arg, enum store_rc rc, int fd, const char *name)
 {
@@ -47,6 +61,8 @@ file_made(void *arg, enum store_rc rc, int fd, const char *name)
 		peer_send(q->peer, &f, fd);
 	} else if (q->peer != NULL) {
 		reply_rc(q->peer, q->id, rc, "");
+		if (file_take(q->peer, q->file->id) == q->file) /* the client does not give back what it did not get */
+			peer_file_unref(q->s, q->file);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -64,9 +80,13 @@ on_file(void *self, void *peer, struct frame *f)
 	struct request *q;
 	enum store_rc rc;
 
-	if (msg_store_file_decode(f, &m) != 0 || peer_file_find(p, m.file) != NULL ||
-	    p->nfiles >= PEER_FILES_MAX)
+	if (msg_store_file_decode(f, &m) != 0 || peer_file_find(p, m.file) != NULL)
 		return PT_EPROTO;
+	if (p->nfiles >= PEER_FILES_MAX) {
+		s->refused++;
+		reply_rc(p, f->id, STORE_TEMP, "too many large messages are under way");
+		return 0;
+	}
 	if ((rc = s->be->ops->room(s->be, STORE_BODY_MAX)) != STORE_OK) {
 		reply_rc(p, f->id, rc, "the disk is full");
 		return 0;
@@ -83,6 +103,7 @@ on_file(void *self, void *peer, struct frame *f)
 	p->files[m.file % PEER_HASH] = file;
 	p->nfiles++;
 	q->file = file;
+	request_charge(q, 0, true);
 	s->be->ops->file_new(s->be, file_made, q);
 	return 0;
 }
@@ -91,18 +112,11 @@ int
 on_drop(void *self, void *peer, struct frame *f)
 {
 	struct peer *p = peer;
-	struct peer_file **at, *file;
+	struct peer_file *file;
 	struct msg_store_drop m;
 
-	if (msg_store_drop_decode(f, &m) != 0)
+	if (msg_store_drop_decode(f, &m) != 0 || (file = file_take(p, m.file)) == NULL)
 		return PT_EPROTO;
-	at = &p->files[m.file % PEER_HASH];
-	while (*at != NULL && (*at)->id != m.file)
-		at = &(*at)->next;
-	if ((file = *at) == NULL)
-		return PT_EPROTO;
-	*at = file->next;
-	p->nfiles--;
 	peer_file_unref(self, file);
 	return 0;
 }
@@ -598,6 +612,7 @@ on_commit(void *self, void *peer, struct frame *f)
 		peer_txn_drop(p);
 		return 0;
 	}
+	request_charge(q, p->toctets + p->t->nops * sizeof *p->t->ops, false);
 	q->t = p->t;
 	q->files = p->tfiles;
 	q->t->done = txn_done;

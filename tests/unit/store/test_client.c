@@ -544,7 +544,6 @@ test_forbidden(void)
 	struct got g = { .fd = -1 };
 	struct store_txn *t;
 	struct both b;
-	size_t peers, requests, condemned;
 	int i;
 
 	both_open(&b, RIG_MEMORY);
@@ -555,9 +554,8 @@ test_forbidden(void)
 		turn(&b);
 	CU_ASSERT_FALSE(store_attached(b.c));
 	CU_ASSERT_FALSE(g.done);
-	server_count(b.server, &peers, &requests, &condemned);
-	CU_ASSERT_EQUAL(peers, 0);
-	CU_ASSERT_EQUAL(condemned, 1);
+	CU_ASSERT_EQUAL(server_count(b.server).peers, 0);
+	CU_ASSERT_EQUAL(server_count(b.server).condemned, 1);
 	both_close(&b);
 	CU_ASSERT_EQUAL(g.rc, STORE_UNKNOWN);
 }
@@ -613,7 +611,7 @@ test_bodies(void)
 		{ { { 1, 16000 }, { 1, 0 }, { 1, 16000 } }, false, true, false },
 		{ { { 2, 16000 } }, false, false, false },
 	};
-	size_t i, k, peers, requests, condemned;
+	size_t i, k;
 	struct chan *c;
 	struct both b;
 	int fds[2];
@@ -630,11 +628,54 @@ test_bodies(void)
 		if (rows[i].commit)
 			send_commit(c);
 		turn(&b);
-		server_count(b.server, &peers, &requests, &condemned);
-		CU_ASSERT_EQUAL(condemned, !rows[i].allowed);
+		CU_ASSERT_EQUAL(server_count(b.server).condemned, !rows[i].allowed);
 		chan_free(&c);
 		both_close(&b);
 	}
+}
+
+static void
+on_counted(void *arg, enum store_rc rc, struct store_reply *r)
+{
+	(void)r;
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	++*(unsigned *)arg;
+}
+
+/* Far more than a channel holds, while the store is busy: all of it waits, in order, and is done. (The channel was given
+ * up, for good.) */
+static void
+do_much(struct both *b)
+{
+	struct span value = span_str("x");
+	struct store_watch *w;
+	struct store_txn *t;
+	struct got g = { .fd = -1 };
+	struct heard h = { 0 };
+	unsigned i, n = 0;
+
+	for (i = 0; i < 12000; i++) {
+		t = store_txn_new(b->c);
+		CU_ASSERT_EQUAL_FATAL(store_txn_put(t, "greylist", "key", &value, i, 0), 0);
+		store_commit(&t, on_counted, &n);
+	}
+	w = store_watch(b->c, "greylist", on_heard, &h); /* what is only told keeps its place, too */
+	store_unwatch(&w);
+	store_get(b->c, "greylist", "key", on_reply, &g);
+	for (i = 0; i < 100000 && (!g.done || n < 12000); i++)
+		turn(b);
+	CU_ASSERT_EQUAL(n, 12000);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	CU_ASSERT_EQUAL(g.version, 12000);
+	CU_ASSERT_TRUE(store_attached(b->c));
+	CU_ASSERT_EQUAL(store_pending(b->c), 0);
+	CU_ASSERT_EQUAL(server_count(b->server).condemned, 0);
+}
+
+static void
+test_much(void)
+{
+	each(do_much);
 }
 
 static const struct test_row tests[] = {
@@ -645,6 +686,7 @@ static const struct test_row tests[] = {
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
 	{ "a watch without a store", test_watch_end },
+	{ "more than a channel holds", test_much },
 	{ "what a worker may not ask", test_forbidden },
 	{ "bodies in pieces", test_bodies },
 };

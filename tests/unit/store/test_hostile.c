@@ -1,6 +1,6 @@
 /* unit/store/test_hostile.c - the server against a client that keeps no rule: frames by hand, over a channel. */
 #include "store/rig.h"
-#include "store/server.h"
+#include "store/server_impl.h"
 
 #include "ipc/chan.h"
 #include "ipc/msg.h"
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,22 @@ __wrap_fcntl(int fd, int command, ...)
 	return __real_fcntl(fd, command, arg);
 }
 
+/* --- a disk that takes its time ------------------------------------------------------------------------------------ */
+
+static _Atomic bool hold; /* flushes in threads do not end */
+static pthread_t main_thread;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int
+__wrap_fdatasync(int fd)
+{
+	while (hold && !pthread_equal(pthread_self(), main_thread))
+		usleep(1000);
+	return __real_fdatasync(fd);
+}
+
 /* --- helpers --------------------------------------------------------------------------------------------------- */
 
 struct raw {
@@ -68,9 +85,10 @@ raw_attach(struct raw *w)
 static void
 raw_open(struct raw *w, enum rig_kind kind)
 {
+	main_thread = pthread_self();
 	memset(w, 0, sizeof *w);
 	w->f.fd = -1;
-	w->r.segment_octets = 1u << 20;
+	w->r.segment_octets = 8u << 20;
 	rig_open(&w->r, kind);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(w->server = server_new(w->r.be, w->r.mbs, w->r.kv));
 	raw_attach(w);
@@ -103,6 +121,7 @@ raw_wait(struct raw *w, enum msg_type type)
 
 	for (i = 0; i < 1000 && !w->ended; i++) {
 		frame_fini(&w->f);
+		(void)(chan_flush(w->c) == 0);
 		rc = chan_recv(w->c, &w->f);
 		if (rc == 0 && w->f.type == type)
 			return true;
@@ -124,10 +143,7 @@ raw_send(struct raw *w, int rc, struct frame *f, int fd)
 static size_t
 condemned(struct raw *w)
 {
-	size_t peers, requests, n;
-
-	server_count(w->server, &peers, &requests, &n);
-	return n;
+	return server_count(w->server).condemned;
 }
 
 /* A file for a large body; for writing. */
@@ -243,9 +259,256 @@ test_without_leases(void)
 	raw_close(&w);
 }
 
+/* --- what one may have at a time ----------------------------------------------------------------------------------- */
+
+/* Sends as long as somebody takes it; false: nobody does. */
+static bool
+raw_push(struct raw *w, struct frame *f)
+{
+	int i;
+
+	for (i = 0; chan_waiting(w->c) > 0 && i < 50; i++) {
+		(void)(chan_flush(w->c) == 0);
+		raw_turn(w);
+	}
+	return chan_waiting(w->c) == 0 && chan_send(w->c, f, -1) == 0;
+}
+
+static bool
+raw_put(struct raw *w, uint32_t i)
+{
+	uint8_t id[16] = { 0 };
+	char key[16];
+	struct msg_store_put put = { .space = span_str("greylist"), .key = { (uint8_t *)key, 0 }, .has_value = 1,
+		.value = span_str("x"), .expect = STORE_ANY_VERSION };
+	struct msg_store_commit commit = { .transaction = { id, sizeof id } };
+	struct frame f;
+
+	memcpy(id, &i, sizeof i);
+	put.key.n = (size_t)snprintf(key, sizeof key, "k%u", i);
+	CU_ASSERT_EQUAL(msg_store_put_encode(&put, i, &f), 0);
+	if (!raw_push(w, &f))
+		return false;
+	CU_ASSERT_EQUAL(msg_store_commit_encode(&commit, i, &f), 0);
+	return raw_push(w, &f);
+}
+
+static void
+raw_get(struct raw *w, uint32_t id)
+{
+	struct msg_store_get m = { .space = span_str("greylist"), .key = span_str("nothing") };
+	struct frame f;
+
+	raw_send(w, msg_store_get_encode(&m, id, &f), &f, -1);
+}
+
+/* Another client, whom all this is nothing. */
+static void
+others_go_on(struct raw *w)
+{
+	struct chan *own = w->c;
+	struct frame f;
+	int fds[2], i;
+
+	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
+	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER), 0);
+	w->c = chan_new(fds[1]);
+	chan_bundle(w->c);
+	raw_get(w, 1);
+	for (i = 0; i < 100 && chan_recv(w->c, &f) == PT_EAGAIN; i++)
+		raw_turn(w);
+	CU_ASSERT(i < 100);
+	CU_ASSERT_EQUAL(f.type, MSG_T_STORE_REPLY);
+	chan_free(&w->c);
+	w->c = own;
+}
+
+static void
+replies_are(struct raw *w, size_t n, enum store_rc rc)
+{
+	while (n > 0 && raw_reply(w) == rc)
+		n--;
+	CU_ASSERT_EQUAL(n, 0);
+}
+
+/* Requests that are not answered: at the maximum the rest waits in the socket, and goes on when there are fewer. */
+static void
+test_requests(void)
+{
+	struct raw w;
+	uint32_t sent = 0;
+
+	raw_open(&w, RIG_LOCAL);
+	raw_turn(&w);
+	hold = true;
+	while (sent < PEER_REQUESTS_MAX + 2000 && raw_put(&w, sent + 1))
+		sent++;
+	CU_ASSERT(sent >= PEER_REQUESTS_MAX);
+	CU_ASSERT(sent < PEER_REQUESTS_MAX + 2000);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, PEER_REQUESTS_MAX);
+	CU_ASSERT_EQUAL(server_count(w.server).waits, 1);
+	others_go_on(&w);
+	hold = false;
+	replies_are(&w, sent, STORE_OK);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, 0);
+	CU_ASSERT_EQUAL(condemned(&w), 0);
+	raw_close(&w);
+}
+
+/* The memory of transactions that are not answered. */
+static void
+test_octets(void)
+{
+	static const uint8_t octets[16000];
+	struct msg_store_body body = { .octets = { octets, sizeof octets } };
+	struct msg_store_add add = { .user = span_str(USER), .box = span_str("INBOX") };
+	uint8_t id[16] = { 0 };
+	struct msg_store_commit commit = { .transaction = { id, sizeof id } };
+	struct raw w;
+	struct frame f;
+	bool taken = true;
+	uint32_t t;
+	int i;
+
+	raw_open(&w, RIG_LOCAL);
+	CU_ASSERT_TRUE(raw_put(&w, 1000) && raw_put(&w, 1001));
+	hold = true;
+	for (t = 1; t < 40 && taken; t++) { /* of 3.2 MB */
+		for (i = 0; i < 200 && taken; i++)
+			taken = msg_store_body_encode(&body, t, &f) == 0 && raw_push(&w, &f);
+		for (add.body = 0; add.body < 200 && taken; add.body++)
+			taken = msg_store_add_encode(&add, t, &f) == 0 && raw_push(&w, &f);
+		id[0] = (uint8_t)t;
+		taken = taken && msg_store_commit_encode(&commit, t, &f) == 0 && raw_push(&w, &f);
+	}
+	CU_ASSERT_FALSE(taken);
+	CU_ASSERT(t > 15);
+	CU_ASSERT(t < 28);
+	others_go_on(&w);
+	hold = false;
+	raw_close(&w);
+}
+
+/* Who reads no answers gets no more of them. */
+static void
+test_unread(void)
+{
+	struct raw w;
+	struct frame f;
+	struct msg_store_get m = { .space = span_str("greylist"), .key = span_str("nothing") };
+	uint32_t sent = 0;
+
+	raw_open(&w, RIG_MEMORY);
+	while (sent < 1000000 && msg_store_get_encode(&m, sent + 1, &f) == 0 && raw_push(&w, &f))
+		sent++;
+	CU_ASSERT(sent < 1000000);
+	CU_ASSERT_EQUAL(server_count(w.server).waits, 1);
+	others_go_on(&w);
+	replies_are(&w, sent, STORE_NOTFOUND);
+	CU_ASSERT_EQUAL(condemned(&w), 0);
+	raw_close(&w);
+}
+
+/* Files and views: the next after the last is a temporary failure, until there are fewer. */
+static void
+test_files_and_views(void)
+{
+	struct msg_store_file file = { .file = PEER_FILES_MAX + 1 };
+	struct msg_store_drop drop = { .file = 7 };
+	struct msg_store_view_open view = { .user = span_str(USER), .box = span_str("INBOX") };
+	struct msg_store_view_close end = { .view = 7 };
+	struct raw w;
+	struct frame f;
+	uint32_t i;
+
+	raw_open(&w, RIG_LOCAL);
+	for (i = 1; i <= PEER_FILES_MAX; i++)
+		close(raw_file(&w, i));
+	raw_send(&w, msg_store_file_encode(&file, 1, &f), &f, -1);
+	CU_ASSERT_EQUAL(raw_reply(&w), STORE_TEMP);
+	CU_ASSERT_EQUAL(server_count(w.server).refused, 1);
+	raw_send(&w, msg_store_drop_encode(&drop, 0, &f), &f, -1);
+	close(raw_file(&w, PEER_FILES_MAX + 1));
+	raw_close(&w);
+
+	raw_open(&w, RIG_MEMORY);
+	CU_ASSERT_EQUAL(rig_commit(&w.r, rig_add(NULL, USER, "INBOX", "one")).rc, STORE_OK);
+	for (view.view = 1; view.view <= PEER_VIEWS_MAX; view.view++) {
+		raw_send(&w, msg_store_view_open_encode(&view, view.view, &f), &f, -1);
+		CU_ASSERT_TRUE_FATAL(raw_wait(&w, MSG_T_STORE_VIEW));
+	}
+	raw_send(&w, msg_store_view_open_encode(&view, 1, &f), &f, -1);
+	CU_ASSERT_EQUAL(raw_reply(&w), STORE_TEMP);
+	CU_ASSERT_EQUAL(server_count(w.server).refused, 1);
+	raw_send(&w, msg_store_view_close_encode(&end, 0, &f), &f, -1);
+	raw_send(&w, msg_store_view_open_encode(&view, 1, &f), &f, -1);
+	CU_ASSERT_TRUE(raw_wait(&w, MSG_T_STORE_VIEW));
+	CU_ASSERT_EQUAL(condemned(&w), 0);
+	raw_close(&w);
+}
+
+/* A file that could not be made is not counted. */
+static void
+test_files_refused(void)
+{
+	struct msg_store_file file = { .file = 1 };
+	struct raw w;
+	struct frame f;
+	int i;
+
+	raw_open(&w, RIG_MEMORY);
+	memory_inject(w.r.be, MEMORY_FILE, STORE_FULL, PEER_FILES_MAX + 1);
+	for (i = 0; i <= PEER_FILES_MAX; i++) { /* the same number: it is free again */
+		raw_send(&w, msg_store_file_encode(&file, 1, &f), &f, -1);
+		CU_ASSERT_EQUAL(raw_reply(&w), STORE_FULL);
+	}
+	close(raw_file(&w, 1));
+	raw_close(&w);
+}
+
+#define BOXES 800 /* more than a socket and the queue take */
+
+/* A list goes out as it is read. (All of it was put into the channel, and a long one ended that.) */
+static void
+test_list(void)
+{
+	struct msg_store_boxes m = { .user = span_str(USER) };
+	struct raw w;
+	struct frame f;
+	char name[16];
+	int i, n = 0;
+
+	raw_open(&w, RIG_MEMORY);
+	for (i = 0; i < BOXES; i++) {
+		snprintf(name, sizeof name, "b%d", i);
+		CU_ASSERT_EQUAL_FATAL(rig_commit(&w.r, rig_box(USER, STORE_BOX_CREATE, name, NULL)).rc, STORE_OK);
+	}
+	raw_send(&w, msg_store_boxes_encode(&m, 1, &f), &f, -1);
+	for (i = 0; i < 100; i++)
+		raw_turn(&w);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, 1);
+	others_go_on(&w);
+	while (n < BOXES && raw_wait(&w, MSG_T_STORE_BOX_STATUS))
+		n++;
+	CU_ASSERT_EQUAL(n, BOXES);
+	CU_ASSERT_EQUAL(raw_reply(&w), STORE_OK);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, 0);
+	raw_send(&w, msg_store_boxes_encode(&m, 2, &f), &f, -1);
+	for (i = 0; i < 100; i++)
+		raw_turn(&w);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, 1); /* and its client goes away meanwhile */
+	raw_close(&w);
+}
+
 static const struct test_row rows[] = {
 	{ "a body that can still be written", test_still_written },
 	{ "a file system without leases", test_without_leases },
+	{ "requests under way", test_requests },
+	{ "memory under way", test_octets },
+	{ "answers that nobody reads", test_unread },
+	{ "files and views", test_files_and_views },
+	{ "files that were refused", test_files_refused },
+	{ "a list that is long", test_list },
 };
 
 TEST_MAIN("store/hostile", rows)

@@ -338,12 +338,12 @@ test_flush_fails(void)
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_TEMP);
 	CU_ASSERT_TRUE(r.failed); /* the process must end now */
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_TEMP);
+	rig_settle(&r);
 	rig_restart(&r);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
 	rig_close(&r);
 }
 
-/* Durable already: it is done later, not lost. */
 static void
 on_held(struct mb_txn *t, const struct mb_reply *reply)
 {
@@ -384,6 +384,7 @@ test_flush_is_slow(void)
 	rig_close(&r);
 }
 
+/* Durable already: it is done later, not lost. */
 static void
 test_apply_fails(void)
 {
