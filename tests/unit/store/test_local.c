@@ -47,9 +47,10 @@ __wrap_fdatasync(int fd)
 int
 __wrap_renameat(int a, const char *from, int b, const char *to)
 {
-	int e = fail_rename;
+	int e = strstr(to, ".pj") != NULL ? 0 : fail_rename; /* a thread makes segments whenever it likes */
 
-	fail_rename = 0;
+	if (e != 0)
+		fail_rename = 0;
 	if (e != 0)
 		errno = e;
 	return e != 0 ? -1 : __real_renameat(a, from, b, to);
