@@ -101,6 +101,8 @@
 	X(179, STORE_BOX_STATUS, store_box_status, 0)                                              \
 	X(180, STORE_GET, store_get, 0)                                                            \
 	X(181, STORE_VALUE, store_value, 0)                                                        \
+	X(182, STORE_ROOM, store_room, 0)                                                          \
+	X(183, STORE_ROOM_IS, store_room_is, 0)                                                    \
 	X(189, STORE_WATCH, store_watch, 0)                                                        \
 	X(190, STORE_WATCHED, store_watched, 0)                                                    \
 	X(191, STORE_WATCH_END, store_watch_end, 0)
@@ -254,6 +256,9 @@
 	F(u32, messages) F(u32, unseen) F(u32, recent) F(u32, deleted) F(u64, octets) F(u64, modseq) F(str, id)
 #define MSG_STORE_GET(F) F(str, space) F(str, key)
 #define MSG_STORE_VALUE(F) F(u64, version) F(bytes, value)
+/* How much more may that user have, with that quota (not 0)? */
+#define MSG_STORE_ROOM(F) F(str, user) F(u64, quota)
+#define MSG_STORE_ROOM_IS(F) F(u64, octets)
 /* Say from now on which keys of that space change. */
 #define MSG_STORE_WATCH(F) F(u32, watch) F(str, space)
 /* That one; empty: any may have, look. */

@@ -117,9 +117,10 @@ answered(void *arg, const struct auth_answer *a)
 		reply.text = span_str(a->text != NULL ? a->text : "");
 	if (m->asked == ASK_SASL && reply.result == ASK_OK && !login_keep(m, a))
 		reply.result = ASK_TEMP;
-	if (m->asked == ASK_RECIPIENT && reply.result == ASK_OK &&
-	    !recipient_add(m, a->recipients, a->nrecipients))
-		reply.result = ASK_TEMP;
+	if (m->asked == ASK_RECIPIENT && reply.result == ASK_OK)
+		reply.result = recipient_add(m, a->recipients, a->nrecipients) ? mail_room_ask(m) : ASK_TEMP;
+	if (m->asked == ASK_RECIPIENT && reply.result == ASK_MORE)
+		return;
 	mail_reply(m, &reply);
 	conn_wake(m->conn);
 }
@@ -167,13 +168,18 @@ static void
 ask_recipient(struct mail *m, const struct ask *ask)
 {
 	const struct auth_recipient *users;
+	enum ask_result result;
 	size_t n;
 
 	mail_recipients_cut(m, ask->envelope->nrecipients);
-	if (auth_client_knows_recipient(m->conn->worker->auth, ask->address, &users, &n))
-		reply_result(m, recipient_add(m, users, n) ? ASK_OK : ASK_TEMP);
-	else
+	m->declared = ask->envelope->declared;
+	if (!auth_client_knows_recipient(m->conn->worker->auth, ask->address, &users, &n)) {
 		auth_client_recipient(m->conn->worker->auth, &m->auth, ask->address, answered, m);
+		return;
+	}
+	result = recipient_add(m, users, n) ? mail_room_ask(m) : ASK_TEMP;
+	if (result != ASK_MORE)
+		reply_result(m, result);
 }
 
 static void
@@ -250,6 +256,7 @@ conn_mail_forget(struct conn *c)
 	c->mail = NULL;
 	auth_client_cancel(c->worker->auth, &m->auth);
 	mail_abandon(m);
+	mail_room_forget(m);
 	mail_recipients_cut(m, 0);
 	buf_fini(&m->waiting);
 	free(m->login);

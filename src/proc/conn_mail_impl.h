@@ -7,6 +7,7 @@
 #include "store/store.h"
 
 struct delivery;
+struct mail_room;
 
 /* A recipient that was taken, and whom it reaches. */
 struct mail_rcpt {
@@ -22,6 +23,8 @@ struct mail {
 	enum ask_kind asked;      /* the question that is open */
 	struct mail_rcpt *rcpts;  /* owned; of the transaction, in order */
 	size_t nrcpts, room;
+	uint64_t declared;        /* octets of the message, as its client said; 0: it did not */
+	struct mail_room *asking_room; /* of the last of them; NULL: not */
 	struct store_blob *body;  /* the message that is coming; NULL: none */
 	struct buf waiting;       /* octets of it that the store has not taken yet */
 	bool inside;              /* store_blob_ready() is being called */
@@ -34,6 +37,11 @@ struct mail {
 /* conn_mail.c */
 void mail_reply(struct mail *m, const struct ask_reply *reply);
 void mail_recipients_cut(struct mail *m, size_t n);
+
+/* conn_room.c: whether the last recipient's mailboxes have room. ASK_OK, ASK_OVERQUOTA (it is taken off the list), or
+ * ASK_MORE: the engine is answered later. */
+enum ask_result mail_room_ask(struct mail *m);
+void mail_room_forget(struct mail *m); /* no answer is wanted any more */
 
 /* conn_deliver.c */
 void mail_body(struct mail *m, const struct ask *ask);

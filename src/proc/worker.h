@@ -4,6 +4,7 @@
 
 #include "conf/conf.h"
 #include "ev/ev.h"
+#include "mail/normal.h"
 #include "net/listen.h"
 #include "net/stream.h"
 #include "proc/auth_client.h"
@@ -70,6 +71,13 @@ struct signer {
 struct spawner;
 struct conn_program;
 
+/* How much room a mailbox had; see conn_room.c. */
+#define WORKER_ROOMS 256
+struct room_known {
+	char user[NORMAL_ADDRESS_MAX];
+	uint64_t quota, octets, since_ms;
+};
+
 struct worker {
 	struct child child;
 	uint32_t slot;
@@ -102,6 +110,7 @@ struct worker {
 	TAILQ_HEAD(, cred_held) cred_held;
 	struct signer signer;
 	struct worker_store *store; /* away for good where the configuration has no mail folder */
+	struct room_known rooms[WORKER_ROOMS];
 	struct auth_client *auth; /* away for good where the configuration has no users */
 	struct spawner *spawner; /* NULL: away, or not needed */
 	uint32_t program_id;     /* the last one given */

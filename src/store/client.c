@@ -417,6 +417,20 @@ on_box_status(struct store *s, struct frame *f)
 }
 
 static int
+on_room_is(struct store *s, struct frame *f)
+{
+	struct msg_store_room_is m;
+	struct store_reply r = { .fd = -1 };
+	struct call *c;
+
+	if (msg_store_room_is_decode(f, &m) != 0 || (c = call_find(s, f->id)) == NULL)
+		return PT_EPROTO;
+	r.size = m.octets;
+	call_answer(c, STORE_OK, &r);
+	return 0;
+}
+
+static int
 on_value(struct store *s, struct frame *f)
 {
 	struct msg_store_value m;
@@ -448,6 +462,7 @@ static const struct {
 	{ MSG_T_STORE_MESSAGE, on_message },
 	{ MSG_T_STORE_BOX_STATUS, on_box_status },
 	{ MSG_T_STORE_VALUE, on_value },
+	{ MSG_T_STORE_ROOM_IS, on_room_is },
 	{ MSG_T_STORE_WATCHED, on_watched },
 };
 
@@ -619,6 +634,16 @@ store_boxes(struct store *s, const char *user, store_cb *cb, void *arg)
 	struct frame f;
 
 	ask(s, 0, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
+}
+
+void
+store_room(struct store *s, const char *user, uint64_t quota, store_cb *cb, void *arg)
+{
+	struct msg_store_room m = { .user = span_str(user), .quota = quota };
+	struct frame f;
+
+	PT_ASSERT(quota != 0);
+	ask(s, 0, msg_store_room_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void

@@ -145,6 +145,11 @@ struct mb_status {
 typedef void mb_boxes_cb(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n);
 void mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg);
 
+/* How many octets more the user may have, of `limit` (not 0): of a quota that is known at once, else when his mailboxes have
+ * been counted. STORE_OK or STORE_TEMP. */
+typedef void mb_room_cb(void *arg, enum store_rc rc, uint64_t octets);
+void mb_room(struct mailboxes *mbs, const char *user, uint64_t limit, mb_room_cb *cb, void *arg);
+
 /* Looks for changes by others now. */
 void mb_rescan(struct mailboxes *mbs, const char *user, const char *key, store_done_cb *cb, void *arg);
 

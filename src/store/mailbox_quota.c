@@ -7,6 +7,8 @@
 
 struct asking {
 	void (*f)(void *arg);
+	mb_room_cb *room; /* in place of f */
+	uint64_t limit;
 	void *arg;
 	struct asking *next;
 };
@@ -44,6 +46,14 @@ find(struct mailboxes *mbs, const char *user)
 }
 
 static void
+tell_room(const struct mb_quota *q, uint64_t limit, mb_room_cb *cb, void *arg)
+{
+	uint64_t used = q->octets < 0 ? 0 : (uint64_t)q->octets;
+
+	cb(arg, STORE_OK, used < limit ? limit - used : 0);
+}
+
+static void
 wake(struct mb_quota *q)
 {
 	struct asking *a, *next;
@@ -52,7 +62,12 @@ wake(struct mb_quota *q)
 	q->asking = NULL;
 	for (; a != NULL; a = next) {
 		next = a->next;
-		a->f(a->arg);
+		if (a->room == NULL)
+			a->f(a->arg);
+		else if (q->failed)
+			a->room(a->arg, STORE_TEMP, 0);
+		else
+			tell_room(q, a->limit, a->room, a->arg);
 		free(a);
 	}
 }
@@ -78,13 +93,14 @@ counted(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
 }
 
 static bool
-ask(struct mb_quota *q, void (*f)(void *), void *arg)
+ask(struct mb_quota *q, struct asking asking)
 {
 	struct asking *a = calloc(1, sizeof *a);
 
 	if (a == NULL)
 		return false;
-	*a = (struct asking){ f, arg, q->asking };
+	*a = asking;
+	a->next = q->asking;
 	q->asking = a;
 	if (!q->counting) {
 		q->counting = true;
@@ -128,7 +144,7 @@ mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t
 	}
 	q->limit = limit;
 	if (!q->known) {
-		if (q->failed || !ask(q, f, arg))
+		if (q->failed || !ask(q, (struct asking){ .f = f, .arg = arg }))
 			*rc = STORE_TEMP;
 		return false;
 	}
@@ -138,6 +154,20 @@ mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t
 		return false;
 	}
 	return true;
+}
+
+void
+mb_room(struct mailboxes *mbs, const char *user, uint64_t limit, mb_room_cb *cb, void *arg)
+{
+	struct mb_quota *q = get(mbs, user);
+
+	if (q != NULL && q->known) {
+		q->limit = limit;
+		tell_room(q, limit, cb, arg);
+	} else if (q == NULL || q->failed ||
+		   !ask(q, (struct asking){ .room = cb, .limit = limit, .arg = arg })) {
+		cb(arg, STORE_TEMP, 0);
+	}
 }
 
 void
@@ -172,6 +202,8 @@ mb_quota_free(struct mailboxes *mbs)
 			mbs->quotas[i] = q->next;
 			while ((a = q->asking) != NULL) {
 				q->asking = a->next;
+				if (a->room != NULL)
+					a->room(a->arg, STORE_TEMP, 0);
 				free(a);
 			}
 			free(q);

@@ -128,7 +128,7 @@ void peer_lists_send(struct peer *p); /* as much as it takes */
 
 /* handlers; self: the server, peer: the peer */
 ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
-ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_get, on_watch, on_watch_end;
+ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_room, on_get, on_watch, on_watch_end;
 
 /* Of mailboxes_watch(): tells who watches. arg: the server. */
 void server_changed(void *arg, const char *space, const char *key, uint64_t version);

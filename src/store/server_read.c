@@ -291,6 +291,46 @@ on_boxes(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+static void
+room(void *arg, enum store_rc rc, uint64_t octets)
+{
+	struct msg_store_room_is m = { .octets = octets };
+	struct request *q = arg;
+	struct frame f;
+
+	if (q->peer != NULL && rc == STORE_OK) {
+		PT_ASSERT(msg_store_room_is_encode(&m, q->id, &f) == 0);
+		peer_send(q->peer, &f, -1);
+	} else if (q->peer != NULL) {
+		reply_rc(q->peer, q->id, rc, "");
+	}
+	request_free(&q);
+}
+
+int
+on_room(void *self, void *peer, struct frame *f)
+{
+	struct server *s = self;
+	struct peer *p = peer;
+	char user[STORE_USER_MAX + 1];
+	struct msg_store_room m;
+	struct request *q;
+
+	if (msg_store_room_decode(f, &m) != 0 || m.quota == 0)
+		return PT_EPROTO;
+	if (!maildir_user_ok(m.user)) {
+		reply_rc(p, f->id, STORE_INVALID, "no user can have that name");
+		return 0;
+	}
+	memcpy(user, m.user.p, m.user.n);
+	user[m.user.n] = '\0';
+	if ((q = request_new(p, f->id)) == NULL)
+		reply_rc(p, f->id, STORE_TEMP, "");
+	else
+		mb_room(s->mbs, user, m.quota, room, q);
+	return 0;
+}
+
 int
 on_get(void *self, void *peer, struct frame *f)
 {

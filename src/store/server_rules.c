@@ -18,6 +18,7 @@ const struct ipc_rule server_rules[] = {
 	{ MSG_T_STORE_VIEW_CLOSE, WORKER, IPC_ANY_STATE, on_view_close },
 	{ MSG_T_STORE_FETCH, WORKER, IPC_ANY_STATE, on_fetch },
 	{ MSG_T_STORE_BOXES, WORKER, IPC_ANY_STATE, on_boxes },
+	{ MSG_T_STORE_ROOM, WORKER, IPC_ANY_STATE, on_room },
 	{ MSG_T_STORE_GET, WORKER, IPC_ANY_STATE, on_get },
 	{ MSG_T_STORE_WATCH, WORKER, IPC_ANY_STATE, on_watch },
 	{ MSG_T_STORE_WATCH_END, WORKER, IPC_ANY_STATE, on_watch_end },

@@ -37,7 +37,7 @@ struct store_reply {
 	struct span value;    /* store_get() */
 	uint64_t version;     /* store_get(): to be expected by store_txn_put() */
 	int fd;               /* store_fetch(): the message; taken by setting it to -1 here, else closed */
-	uint64_t size;        /* store_fetch(): its octets */
+	uint64_t size;        /* store_fetch(): its octets; store_room() */
 	struct store_view *view; /* store_view_open(): owned by the caller from now on */
 	const struct store_box *boxes; /* store_boxes() */
 	size_t nboxes;
@@ -142,6 +142,10 @@ void store_txn_free(struct store_txn **t);
 
 /* All mailboxes of a user with their counts, and subscribed names that do not exist. */
 void store_boxes(struct store *s, const char *user, store_cb *cb, void *arg);
+
+/* How many octets more the user may have where his mailboxes may have `quota` (not 0) in all: r->size. Others may be faster:
+ * a commit decides. */
+void store_room(struct store *s, const char *user, uint64_t quota, store_cb *cb, void *arg);
 
 /* A mailbox as it is, followed from now on. change (may be NULL) is called when store_view_next() has
  * something to say. STORE_NOTFOUND when there is no such mailbox. */

@@ -106,7 +106,7 @@ def mx(site):
 
 
 def lmtp(site):
-    users = m.users_text().replace('100M carol', '1K carol')
+    users = m.users_text().replace('100M carol', '6K carol')
     with m.server(site, users=users) as server:
         for address in (server.address('lmtp'), server.folder / 'run' / 'lmtp'):
             with m.Client(address) as client:
@@ -119,13 +119,65 @@ def lmtp(site):
                 client.expect('RCPT TO:<carol@example.test>', 250)
                 client.expect('RCPT TO:<bob@example.test>', 250)
                 client.expect('DATA', 354)
-                client.send(m.stuffed(m.letter('lmtp', octets=4000)))
+                client.send(m.stuffed(m.letter('lmtp', octets=8000)))
                 codes = [client.reply() for _ in range(3)]
                 h.equal([c[0] for c in codes], [250, 552, 250], f'the replies {codes}')
         m.delivered(server, 'alice@example.test', 2)
         trace = m.split(m.delivered(server, 'bob@example.test', 2))[1]
         h.check(' with LMTP id ' in trace and '[127' not in trace, f'the trace: {trace}')
         h.equal(m.box(server, 'carol@example.test'), [], 'messages beyond a quota')
+
+
+def quota(site):
+    """A full mailbox refuses itself, and nobody else; when it becomes full in between nothing is lost and nothing doubled."""
+    team = 'alice.alias@example.test,team@example.test'
+    users = m.users_text().replace('100M carol.alias@example.test', '40K team@example.test').replace(
+        '100M alice.alias@example.test', f'100M {team}')
+    carol, bob = 'carol@example.test', 'bob@example.test'
+
+    def named(client, who, code, size=''):
+        got = client.command(f'RCPT TO:<{who}>')
+        h.check(got[0] == code, f'{who} {size}: {got}')
+
+    def transaction(client, rcpts, octets, size=None, code=250, text=''):
+        """rcpts: who, and the code that he gets."""
+        letter = m.letter('quota', octets=octets)
+        client.expect(f'MAIL FROM:<x@elsewhere.example>{f" SIZE={size or len(letter)}" if size != 0 else ""}', 250)
+        for who, expected in rcpts:
+            named(client, who, expected, size)
+        client.expect('DATA', 354)
+        client.send(m.stuffed(letter))
+        got = client.reply()
+        h.check(got[0] == code and text in got[1], f'{got}, expected {code} {text}')
+
+    with m.server(site, users=users) as server, m.connect(server, 'mx') as one, m.connect(server, 'mx') as two:
+        one.hello()
+        two.hello()
+        # what the client says of the size counts, and nobody else is refused
+        transaction(one, [(carol, 552), (bob, 250)], 60000)
+        m.delivered(server, bob, 1)
+        transaction(one, [(carol, 250)], 15000)
+        m.delivered(server, carol, 1)
+        transaction(one, [('team@example.test', 552), (bob, 250)], 30000)
+        m.delivered(server, bob, 2)
+        # who does not say it hears at the end
+        transaction(one, [(carol, 250)], 30000, 0, 552, '5.2.2 The mailbox is full')
+        transaction(one, [(carol, 250), (bob, 250)], 30000, 0, 552, '5.2.2 A recipient')
+        # full in between: all or nothing, for now, and the next try tells who it is
+        letter = m.letter('both', octets=12000)
+        one.expect(f'MAIL FROM:<x@elsewhere.example> SIZE={len(letter)}', 250)
+        named(one, carol, 250)
+        named(one, bob, 250)
+        transaction(two, [(carol, 250)], 14000)
+        one.expect('DATA', 354)
+        one.send(m.stuffed(letter))
+        code, text = one.reply()
+        h.check(code == 452 and text.startswith('4.2.2'), f'{code} {text}')
+        transaction(one, [(carol, 552), (bob, 250)], 12000)
+        m.delivered(server, bob, 3)
+        m.delivered(server, carol, 2)
+        h.equal(m.box(server, 'alice@example.test'), [], 'what went to the team')
+        server.wait_log('recipient <carol@example.test> refused.*552 5.2.2')
 
 
 def large(site):
@@ -397,6 +449,7 @@ CASES = (
     ('sender and From are the user\'s', senders),
     ('mail from outside', mx),
     ('LMTP, on a port and a unix socket', lmtp),
+    ('a full mailbox refuses itself alone', quota),
     ('large messages, in one piece and in chunks', large),
     ('messages that are too large', sizes),
     ('messages that are cut off', cut_off),

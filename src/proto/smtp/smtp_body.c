@@ -244,8 +244,20 @@ commit(struct smtp_engine *e)
 	smtp_ask(e, ASK_COMMIT);
 }
 
+/* One mailbox of several was too full. What the client said of the size held, so room was found for it when the recipient
+ * was named: others were faster, and the next try refuses that recipient alone. Else there is no saying, so no next try. */
 static enum smtp_text
-commit_text(enum ask_result result)
+overquota_text(const struct smtp_engine *e)
+{
+	const struct ask_envelope *env = &e->tx->envelope;
+
+	if (env->each || env->nrecipients == 1)
+		return SMTP_TX_OVERQUOTA;
+	return env->declared > 0 && env->declared >= e->tx->body->received ? SMTP_TX_OVERQUOTA_NOW : SMTP_TX_OVERQUOTA_SOME;
+}
+
+static enum smtp_text
+commit_text(const struct smtp_engine *e, enum ask_result result)
 {
 	switch (result) {
 	case ASK_OK:
@@ -255,7 +267,7 @@ commit_text(enum ask_result result)
 	case ASK_FULL:
 		return SMTP_TX_FULL;
 	case ASK_OVERQUOTA:
-		return SMTP_TX_OVERQUOTA;
+		return overquota_text(e);
 	default:
 		PT_ASSERT(result == ASK_UNKNOWN);
 		return SMTP_TX_USER_UNKNOWN;
@@ -292,7 +304,7 @@ smtp_body_commit_reply(struct smtp_engine *e, const struct ask_reply *reply)
 	}
 	for (i = 0; i < n; i++) {
 		tx->results[i] = reply->each != NULL ? reply->each[i] : reply->result;
-		texts[i] = commit_text(tx->results[i]);
+		texts[i] = commit_text(e, tx->results[i]);
 		any = any || tx->results[i] == ASK_OK;
 	}
 	one = one_for_all(texts, n);

@@ -123,6 +123,10 @@
 	X(NO_RELAY_YET, "550", "5.7.1",                                                            \
 	  "That is no domain of this server, and it does not send to others yet.")                 \
 	X(OVERQUOTA, "552", "5.2.2", "The mailbox is full.")                                       \
+	X(OVERQUOTA_NOW, "452", "4.2.2",                                                           \
+	  "A recipient's mailbox has become full meanwhile; nothing was kept. Send it again: that one is refused then.") \
+	X(OVERQUOTA_SOME, "552", "5.2.2",                                                          \
+	  "A recipient's mailbox has no room for this message; nothing was kept. Send it to each alone.") \
 	X(TOO_MANY_RECIPIENTS, "452", "4.5.3",                                                     \
 	  "The message has as many recipients as it may. Send it again for the others.")           \
 	/* the message */                                                                          \

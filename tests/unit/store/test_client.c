@@ -431,6 +431,45 @@ do_keys(struct both *b)
 	CU_ASSERT_EQUAL(g.rc, STORE_NOTFOUND);
 }
 
+static struct got
+room_of(struct both *b, const char *user, uint64_t quota)
+{
+	struct got g = { .fd = -1 };
+
+	store_room(b->c, user, quota, on_reply, &g);
+	wait_got(b, &g);
+	return g;
+}
+
+/* What is left of a quota: of nobody, of a mailbox that has to be counted, of one that is known; never less than nothing. */
+static void
+do_room(struct both *b)
+{
+	static const uint8_t body[1000] = "x";
+	struct got g = room_of(b, "nobody@example.test", 5000);
+
+	CU_ASSERT(g.rc == STORE_OK && g.size == 5000);
+	CU_ASSERT_EQUAL(deliver(b, USER, NULL, body, sizeof body, 0).rc, STORE_OK);
+	g = room_of(b, USER, 5000);
+	CU_ASSERT(g.rc == STORE_OK && g.size == 4000);
+	CU_ASSERT_EQUAL(deliver(b, USER, NULL, body, sizeof body, 0).rc, STORE_OK);
+	g = room_of(b, USER, 5000);
+	CU_ASSERT(g.rc == STORE_OK && g.size == 3000);
+	g = room_of(b, USER, 2000);
+	CU_ASSERT(g.rc == STORE_OK && g.size == 0);
+	g = room_of(b, USER, 1);
+	CU_ASSERT(g.rc == STORE_OK && g.size == 0);
+	g = room_of(b, USER, UINT64_MAX);
+	CU_ASSERT(g.rc == STORE_OK && g.size == UINT64_MAX - 2000);
+	CU_ASSERT_EQUAL(room_of(b, "../x", 5000).rc, STORE_INVALID);
+}
+
+static void
+test_room(void)
+{
+	each(do_room);
+}
+
 static void
 test_keys(void)
 {
@@ -683,6 +722,7 @@ static const struct test_row tests[] = {
 	{ "recipients", test_recipients },
 	{ "views", test_view },
 	{ "a new store process", test_reattach },
+	{ "room", test_room },
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
 	{ "a watch without a store", test_watch_end },
