@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-ROWS = "submit login big mailstorm hashing mailnoop".split()
+ROWS = "submit login big mailstorm hashing mailnoop mailidle".split()
 USERS = 64
 MIB = 1024 * 1024
 
@@ -198,11 +198,11 @@ class Mail:
                 self.line("the same", rate, "MiB/s"),
                 self.line("100 clients with 50 MiB each at once: growth of PSS and shared memory", grown, "MiB", None, None, 64)]
 
-    def stalled(self, server):
-        p = subprocess.Popen([os.path.join(self.o.tools, "mail"), "stall", "--port", str(server.mail_port), "--conns",
-                              str(self.o.stalled)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def held(self, server, mode, conns, *more):
+        p = subprocess.Popen([os.path.join(self.o.tools, "mail"), mode, "--port", str(server.mail_port), "--conns", str(conns)] +
+                             [str(m) for m in more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if p.stdout.readline() != "up\n":
-            sys.exit("bench: mail stall: the connections could not be opened")
+            sys.exit(f"bench: mail {mode}: the connections could not be opened")
         return p
 
     def mailstorm_rows(self):
@@ -211,7 +211,7 @@ class Mail:
         for n in range(max(9, self.o.rounds)):
             got = {}
             for stall in ((False, True) if n % 2 else (True, False)):
-                p = self.stalled(server) if stall else None
+                p = self.held(server, "stall", self.o.stalled) if stall else None
                 got[stall] = self.run(server, "submit", "--conns", 16)
                 if p:
                     self.b.release(p)
@@ -270,3 +270,20 @@ class Mail:
         server.stop()
         return [self.line(f"SMTP: NOOP in TLS, 10 connections ({statistics.median(rates):,.0f}/s)", cpu, "µs CPU",
                           "line service's", ratio)]
+
+    def mailidle_rows(self):
+        few, many = self.o.idle
+        slopes = []
+        for _ in range(self.o.memory_rounds):
+            server = self.server()
+            held, pss = [], []
+            for conns in (few, many - few):
+                held.append(self.held(server, "idle", conns, "--pki", self.b.folder, "--certs", USERS))
+                time.sleep(2)
+                pss.append(server.pss_kib())
+            slopes.append((pss[1] - pss[0]) / (many - few))
+            for p in held:
+                self.b.release(p)
+            server.stop()
+        return [self.line(f"idle SMTP session that a certificate logged in ({few:,} to {many:,} connections)", slopes,
+                          "KiB PSS each", None, None, 20)]

@@ -5,12 +5,13 @@
  *   mail noop     --port N --conns N --seconds S --pki DIR --certs N [--meter SPEC]
  *   mail password --port N --seconds S --rate N --users N
  *   mail stall    --port N --conns N
+ *   mail idle     --port N --conns N --pki DIR --certs N
  *
  * submit opens its connections first; an operation is a message, and its time that from the last octet sent to the reply. login: an
  * operation is a connection, STARTTLS with a client certificate, AUTH EXTERNAL and QUIT. password: the same without a
  * certificate and with AUTH PLAIN. --rate: so many each second, each at its time, whether those before it have ended or not.
- * stall: connections that begin a ClientHello and send one octet of it a second; those that the server drops come back. It prints
- * "up" when all are there, and ends with standard input.
+ * stall: connections that begin a ClientHello and send one octet of it a second; those that the server drops come back. idle: that
+ * are logged in and say nothing. Both print "up" when all are there, and end with standard input.
  * Messages go from client<i>@localhost, whose certificate client i has, to client0 to client<USERS - 1>.
  *
  * Prints one JSON object: operations, seconds, errors, percentiles, the server's CPU as --meter tells (meter.h). */
@@ -35,8 +36,8 @@
 #define DRIP_NS 1000000000u
 #define WAIT_NS UINT64_C(60000000000) /* for what is under way at the end */
 
-enum mode { MODE_SUBMIT, MODE_LOGIN, MODE_NOOP, MODE_PASSWORD, MODE_STALL, MODE_COUNT };
-static const char *const modes[MODE_COUNT] = { "submit", "login", "noop", "password", "stall" };
+enum mode { MODE_SUBMIT, MODE_LOGIN, MODE_NOOP, MODE_PASSWORD, MODE_STALL, MODE_IDLE, MODE_COUNT };
+static const char *const modes[MODE_COUNT] = { "submit", "login", "noop", "password", "stall", "idle" };
 
 struct slot {
 	struct smtp smtp;
@@ -126,7 +127,7 @@ ready(struct load *l, struct slot *s)
 		turn_to(l, s, smtp_quit(&s->smtp));
 		return;
 	}
-	if (l->mode == MODE_STALL) {
+	if (l->mode == MODE_STALL || l->mode == MODE_IDLE) {
 		l->busy -= l->opening;
 	} else if (!l->opening) {
 		sample(l, l->mode == MODE_SUBMIT ? s->smtp.sent_ns : s->smtp.begun_ns);
@@ -371,7 +372,7 @@ main(int argc, char **argv)
 		if (strcmp(argv[1], modes[i]) == 0)
 			l.mode = (enum mode)i;
 	if (l.mode == MODE_COUNT)
-		fail("usage: mail submit|login|noop|password|stall --port N ...", 0);
+		fail("usage: mail submit|login|noop|password|stall|idle --port N ...", 0);
 	parse(argc, argv, &o);
 	if (o.certs > 0 && o.pki != NULL) {
 		pki_pool_init(&pool, o.pki, o.certs);
@@ -385,9 +386,9 @@ main(int argc, char **argv)
 	conf.stalls = l.mode == MODE_STALL;
 	smtp_setup(&conf);
 	prepare(&l, &o);
-	if (l.mode == MODE_SUBMIT || l.mode == MODE_NOOP || l.mode == MODE_STALL)
+	if (l.mode != MODE_LOGIN && l.mode != MODE_PASSWORD)
 		open_all(&l);
-	if (l.mode == MODE_STALL) {
+	if (l.mode == MODE_STALL || l.mode == MODE_IDLE) {
 		hold(&l);
 		return 0;
 	}
