@@ -9,6 +9,7 @@
 
 #define CONN_LINGER_OCTETS (256 * 1024) /* discarded at most from a peer that we have said goodbye to */
 #define CONN_TURNS_MAX 64               /* steps in one wake-up; then the others get their turn */
+#define CONN_TOGETHER 1024               /* octets of replies that wait for the next commands that are there already */
 
 #define CONN_PARKED_MS (60 * 1000)      /* a connection that waits for auth or the store is looked at that often */
 

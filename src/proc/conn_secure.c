@@ -154,14 +154,29 @@ read_secure(struct conn *c)
 	return true;
 }
 
+/* What was decrypted and kept; false: the engine takes nothing of it, or there is none. */
+static bool
+feed_kept(struct conn *c)
+{
+	struct span kept = buf_span(&c->plain);
+	size_t n;
+
+	if (kept.n == 0)
+		return false;
+	n = engine_input(c->engine, kept.p, kept.n, ev_now_ms());
+	buf_consume(&c->plain, n);
+	return n > 0;
+}
+
 bool
 conn_step_secure(struct conn *c)
 {
 	struct conn_asked asked = conn_events(c);
-	struct span kept;
-	size_t n;
 
 	PT_ASSERT(!asked.go_tls); /* not offered inside TLS */
+	/* replies to commands that came together go into one record */
+	if (!asked.close && engine_output(c->engine).n < CONN_TOGETHER && feed_kept(c))
+		return true;
 	if (!conn_pump_secure(c, asked.close) && !conn_reads_on(c))
 		return c->at.state == CONN_ENDED;
 	if (asked.close) {
@@ -170,11 +185,8 @@ conn_step_secure(struct conn *c)
 	}
 	if (conn_program_step(c))
 		return true;
-	if ((kept = buf_span(&c->plain)).n > 0) {
-		n = engine_input(c->engine, kept.p, kept.n, ev_now_ms());
-		buf_consume(&c->plain, n);
-		return n > 0;
-	}
+	if (buf_size(&c->plain) > 0)
+		return feed_kept(c);
 	/* nothing read and nothing decrypted: asking GnuTLS would cost two allocations */
 	if (stream_pending(&c->stream).n == 0 && c->stream.dry && !tls_session_has_pending(c->tls))
 		return false;
