@@ -71,6 +71,7 @@ from_code() { # SRC <signatures
 		takes "$name" "$1"/proc/auth.c "$1"/proc/auth_realm.c "$1"/proc/auth_worker.c && to="$to auth"
 		takes "$name" "$1"/proc/spawn*.c && to="$to spawn"
 		takes "$name" "$1"/proc/store.c "$1"/store/server_rules.c && to="$to store"
+		takes "$name" "$1"/store/client_queue.c && to="$to relay"
 		echo "$name$to"
 	done
 }

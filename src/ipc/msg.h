@@ -105,7 +105,14 @@
 	X(183, STORE_ROOM_IS, store_room_is, 0)                                                    \
 	X(189, STORE_WATCH, store_watch, 0)                                                        \
 	X(190, STORE_WATCHED, store_watched, 0)                                                    \
-	X(191, STORE_WATCH_END, store_watch_end, 0)
+	X(191, STORE_WATCH_END, store_watch_end, 0)                                                \
+	X(192, STORE_QUEUE, store_queue, 0)                                                        \
+	X(193, STORE_QUEUE_RCPT, store_queue_rcpt, 0)                                              \
+	X(194, STORE_OUTCOME, store_outcome, 0)                                                    \
+	X(195, STORE_CLAIM, store_claim, 0)                                                        \
+	X(196, STORE_CLAIMED_RCPT, store_claimed_rcpt, 0)                                          \
+	X(197, STORE_CLAIMED, store_claimed, 1)                                                    \
+	X(198, STORE_HOLD, store_hold, 0)
 
 /* The effective configuration as text (conf_show) in a sealed memfd. */
 #define MSG_CONFIG(F) F(u64, generation)
@@ -259,7 +266,21 @@
 /* How much more may that user have, with that quota (not 0)? */
 #define MSG_STORE_ROOM(F) F(str, user) F(u64, quota)
 #define MSG_STORE_ROOM_IS(F) F(u64, octets)
-/* Say from now on which keys of that space change. */
+/* A message for the queue; its recipients follow. body as in STORE_ADD. due: the first attempt, 0: now. */
+#define MSG_STORE_QUEUE(F)                                                                         \
+	F(u8, in_file) F(u32, body) F(str, sender) F(bytes, params) F(str, identity) F(str, service) F(u64, due)
+#define MSG_STORE_QUEUE_RCPT(F) F(str, address) F(bytes, params)
+/* What an attempt (from 1) came to for a recipient (from 0). state: enum store_rcpt_state. */
+#define MSG_STORE_OUTCOME(F)                                                                       \
+	F(u64, qid) F(u32, rcpt) F(u32, attempt) F(u8, state) F(u64, next) F(bytes, reply)
+#define MSG_STORE_CLAIM(F) F(u32, max) F(u32, lease_s)
+/* A recipient that is due, of the STORE_CLAIMED that follows. */
+#define MSG_STORE_CLAIMED_RCPT(F) F(u32, rcpt) F(u32, attempts) F(str, address) F(bytes, params) F(bytes, reply)
+#define MSG_STORE_CLAIMED(F)                                                                       \
+	F(u64, qid) F(u64, received) F(u64, octets) F(str, sender) F(bytes, params) F(str, identity) F(str, service)
+/* Keep it for so long; 0: no more. */
+#define MSG_STORE_HOLD(F) F(u64, qid) F(u32, lease_s)
+/* Say from now on which keys of that space change; empty: when something in the queue is due. */
 #define MSG_STORE_WATCH(F) F(u32, watch) F(str, space)
 /* That one; empty: any may have, look. */
 #define MSG_STORE_WATCHED(F) F(u32, watch) F(str, key) F(u64, version)

@@ -71,6 +71,7 @@ static const int calls_store[] = { CALLS_COMMON, SCMP_SYS(openat), SCMP_SYS(open
 	SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(mkdirat), SCMP_SYS(getdents64),
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(utimensat), SCMP_SYS(fstatfs), SCMP_SYS(flock),
 	SCMP_SYS(dup), SCMP_SYS(copy_file_range), SCMP_SYS(fchdir), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),
+	SCMP_SYS(memfd_create),
 	SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch) };
 
 static const int calls_auth[] = { CALLS_COMMON, SCMP_SYS(shutdown) };

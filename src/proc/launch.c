@@ -103,7 +103,7 @@ launch(struct parent *p, enum role role, uint32_t slot, uint64_t generation, str
        struct diag *diag)
 {
 	int fds[2] = { -1, -1 }, null = -1, log_end = -1, control_end = -1, rc;
-	int want[ROLE_FD_MAX - ROLE_FD_PARENT] = { -1, -1, -1, -1, -1, -1 }, nwant = 3;
+	int want[ROLE_FD_MAX - ROLE_FD_PARENT] = { -1, -1, -1, -1, -1, -1, -1 }, nwant = 3;
 	struct proc *proc;
 	uid_t uid;
 	gid_t gid;

@@ -19,7 +19,7 @@ enum role {
 #define ROLE_FD_LOG 4    /* where log frames go; control: /dev/null */
 #define ROLE_FD_ROOT 5   /* the empty folder that becomes its root; /dev/null without root */
 #define ROLE_FD_FOLDER 6 /* store: the first of its folders (proc/storage.h) */
-#define ROLE_FD_MAX 9    /* one more than the last */
+#define ROLE_FD_MAX 10   /* one more than the last */
 
 /* How many folders a role gets. */
 unsigned role_folders(unsigned role);

@@ -47,7 +47,8 @@ open_folder(const char *path, uid_t uid, gid_t gid, int *fd_out, struct diag *di
 int
 storage_open(const struct conf *conf, uid_t uid, gid_t gid, int fds[STORAGE_FOLDERS], struct diag *diag)
 {
-	static const char *const names[] = { [STORAGE_JOURNAL] = "journal", [STORAGE_KEYS] = "kv" };
+	static const char *const names[] = { [STORAGE_JOURNAL] = "journal", [STORAGE_KEYS] = "kv",
+		[STORAGE_QUEUE] = "queue" };
 	char path[4096 + 16];
 	int i, rc = 0;
 

@@ -8,7 +8,7 @@
 #include <sys/types.h>
 
 /* The folders, in the order in which the store finds them as descriptors (ROLE_FD_FOLDER and up). */
-enum storage_folder { STORAGE_JOURNAL, STORAGE_KEYS, STORAGE_MAIL, STORAGE_FOLDERS };
+enum storage_folder { STORAGE_JOURNAL, STORAGE_KEYS, STORAGE_QUEUE, STORAGE_MAIL, STORAGE_FOLDERS };
 
 /* Makes what is not there, for uid and gid (0: as we are), and opens it. fds_out: -1 where it failed. */
 int storage_open(const struct conf *conf, uid_t uid, gid_t gid, int fds_out[STORAGE_FOLDERS],

@@ -1,6 +1,6 @@
 /* proc/store.c - postern-store: the process that owns everything durable.
  *
- * Holds: three folders (journal, keys, mail), a channel to the parent and one to each worker, helper threads. Gave
+ * Holds: four folders (journal, keys, queue, mail), a channel to the parent and one to each worker, helper threads. Gave
  * up: user, root folder, network, exec, and by landlock every file that is not below those folders. It
  * parses its own indexes, names of files and its own journal, never what a message contains.
  *
@@ -43,6 +43,7 @@ struct store_proc {
 	size_t nwaiting;
 	struct store_backend *be; /* NULL: not open */
 	struct kv *kv;
+	struct queue *queue;
 	struct mailboxes *mbs;
 	struct server *server;
 	struct replayed *replayed;
@@ -153,6 +154,7 @@ open_engine(struct store_proc *s, struct diag *diag)
 {
 	struct local_conf lc = { .journal_fd = ROLE_FD_FOLDER + STORAGE_JOURNAL,
 		.kv_fd = ROLE_FD_FOLDER + STORAGE_KEYS, .mail_fd = ROLE_FD_FOLDER + STORAGE_MAIL,
+		.queue_fd = ROLE_FD_FOLDER + STORAGE_QUEUE,
 		.host = s->conf->hostname, .segments = SEGMENTS,
 		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / SEGMENTS,
 		.margin_octets = MARGIN_OCTETS, .margin_inodes = MARGIN_INODES, .tidy = true,
@@ -161,7 +163,9 @@ open_engine(struct store_proc *s, struct diag *diag)
 	int rc;
 
 	kv_free(&s->kv);
-	PT_ASSERT((s->kv = kv_new()) != NULL);
+	queue_free(&s->queue);
+	PT_ASSERT((s->kv = kv_new()) != NULL && (s->queue = queue_new()) != NULL);
+	lc.queue = mc.queue = s->queue;
 	if ((rc = local_open(&lc, on_key, on_id, s, &s->be, diag)) != 0)
 		return rc;
 	PT_ASSERT((s->mbs = mailboxes_new(s->be, s->kv, &mc)) != NULL);

@@ -8,6 +8,7 @@
 #define STORE_BACKEND_H
 
 #include "store/index.h"
+#include "store/queue.h"
 #include "store/store_types.h"
 
 #include "util/buf.h"
@@ -37,6 +38,7 @@ struct store_commit {
 	size_t nbodies;
 	struct store_hint *hints; /* NULL: none known */
 	size_t nhints;
+	bool queue; /* there are lines about the queue */
 	void (*done)(struct store_commit *, enum store_rc); /* durable, or nothing was done */
 	void (*applied)(struct store_commit *); /* after done() with STORE_OK: logs and blobs have it */
 	/* by the backend */
@@ -133,6 +135,9 @@ struct store_backend_ops {
 	void (*blob_open)(struct store_backend *be, const char *user, const char *key,
 			  const struct store_hint *h, store_fd_cb *cb, void *arg);
 
+	/* The message of one in the queue, for reading only. NOTFOUND: there is no such, or it is lost. */
+	void (*queue_open)(struct store_backend *be, uint64_t qid, store_fd_cb *cb, void *arg);
+
 	/* A place for a large body: its file, for writing, and its name for "F" lines. file_sync() makes it durable and tells its
 	 * size, or says STORE_DENIED: somebody may still write into it. Not twice at a time for one file. A file that no
 	 * transaction names goes with file_drop(). */
@@ -160,12 +165,15 @@ struct store_backend {
 	const struct store_backend_ops *ops;
 	store_touched_f *touched; /* set by the caller */
 	void *touched_arg;
+	struct queue *queue;      /* borrowed; has what is durable, before done() is called. NULL: there is none */
 };
 
 /* --- the engines --------------------------------------------------------------------------------------- */
 
 struct local_conf {
 	int journal_fd, kv_fd, mail_fd; /* folders, borrowed */
+	int queue_fd;                   /* as well; only with a queue */
+	struct queue *queue;            /* borrowed: gets what is queued. NULL: such records are skipped */
 	const char *host;               /* for names of files */
 	uint64_t segment_octets;        /* 0: 64 MiB */
 	unsigned segments;              /* 0: 4 */

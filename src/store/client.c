@@ -44,12 +44,23 @@ call_add(struct call *c, const struct frame *f, struct store_blob *blob)
 	return 0;
 }
 
+static void
+boxes_free(struct call *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->nboxes; i++)
+		free((char *)(uintptr_t)c->boxes[i].name);
+	free(c->boxes);
+	c->boxes = NULL;
+	c->nboxes = 0;
+}
+
 void
 call_free(struct call **cp)
 {
 	struct call *c = *cp;
 	struct piece *p;
-	size_t i;
 
 	if (c == NULL)
 		return;
@@ -61,9 +72,8 @@ call_free(struct call **cp)
 	}
 	if (c->unsent)
 		c->s->nunsent--;
-	for (i = 0; i < c->nboxes; i++)
-		free((char *)(uintptr_t)c->boxes[i].name);
-	free(c->boxes);
+	boxes_free(c);
+	claims_free(c);
 	free(c);
 	*cp = NULL;
 }
@@ -242,6 +252,7 @@ call_answer(struct call *c, enum store_rc rc, struct store_reply *r)
 		r = &none;
 	if (c->cb != NULL)
 		c->cb(c->arg, rc, r);
+	claims_free(c); /* and descriptors that nobody took */
 	if (r->fd >= 0)
 		close(r->fd);
 	call_free(&c);
@@ -249,7 +260,7 @@ call_answer(struct call *c, enum store_rc rc, struct store_reply *r)
 
 /* --- answers ------------------------------------------------------------------------------------------------ */
 
-static struct call *
+struct call *
 call_find(struct store *s, uint32_t id)
 {
 	struct call *c;
@@ -294,7 +305,7 @@ on_reply(struct store *s, struct frame *f)
 		return PT_EPROTO;
 	struct store_reply r = { .id = m.number, .uidvalidity = m.uidvalidity, .uids = m.uids,
 		.sources = m.sources, .modseq = m.modseq, .text = m.text, .fd = -1, .boxes = c->boxes,
-		.nboxes = c->nboxes };
+		.nboxes = c->nboxes, .claimed = c->claimed, .nclaimed = c->nclaimed };
 
 	if (c->file != NULL) {
 		if (m.rc == STORE_OK)
@@ -451,10 +462,7 @@ on_watched(struct store *s, struct frame *f)
 	return watch_event(s, f);
 }
 
-static const struct {
-	enum msg_type type;
-	int (*f)(struct store *s, struct frame *f);
-} answers[] = {
+static const struct answer answers[] = {
 	{ MSG_T_STORE_REPLY, on_reply },
 	{ MSG_T_STORE_FILE_FD, on_file_fd },
 	{ MSG_T_STORE_VIEW, on_view },
@@ -475,6 +483,9 @@ take(struct store *s, struct frame *f)
 	for (i = 0; i < PT_COUNT(answers); i++)
 		if (answers[i].type == f->type)
 			rc = answers[i].f(s, f);
+	for (i = 0; i < QUEUE_ANSWERS; i++)
+		if (queue_answers[i].type == f->type)
+			rc = queue_answers[i].f(s, f);
 	frame_fini(f);
 	return rc;
 }
@@ -492,6 +503,7 @@ store_new(void)
 	TAILQ_INIT(&s->blobs);
 	TAILQ_INIT(&s->views);
 	TAILQ_INIT(&s->watches);
+	TAILQ_INIT(&s->held);
 	return s;
 }
 
@@ -518,6 +530,12 @@ store_free(struct store **sp)
 	while ((v = TAILQ_FIRST(&s->views)) != NULL) {
 		TAILQ_REMOVE(&s->views, v, next);
 		v->s = NULL;
+	}
+	while (!TAILQ_EMPTY(&s->held)) {
+		struct held *h = TAILQ_FIRST(&s->held);
+
+		TAILQ_REMOVE(&s->held, h, next);
+		free(h);
 	}
 	while (!TAILQ_EMPTY(&s->watches)) {
 		struct store_watch *w = TAILQ_FIRST(&s->watches);
@@ -552,6 +570,7 @@ store_attach(struct store *s, int fd)
 	chan_bundle(s->chan);
 	TAILQ_FOREACH(b, &s->blobs, next)
 		blob_detached(b);
+	held_again(s); /* before others can claim them */
 	watches_begin(s);
 	/* views first: what is asked of them comes behind */
 	TAILQ_FOREACH(v, &s->views, next)
@@ -559,6 +578,8 @@ store_attach(struct store *s, int fd)
 			view_reopen(v);
 	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, next);
+		boxes_free(c); /* half an answer of the last process */
+		claim_again(c);
 		if (c->view == NULL || !c->view->opened)
 			call_send(c);
 	}
@@ -611,9 +632,8 @@ store_dispatch(struct store *s)
 
 /* --- small questions ------------------------------------------------------------------------------------------ */
 
-/* f was encoded with rc: a call of that one frame. */
-static void
-ask(struct store *s, uint64_t user, int rc, const struct frame *f, store_cb *cb, void *arg)
+struct call *
+store_ask(struct store *s, uint64_t user, int rc, const struct frame *f, store_cb *cb, void *arg)
 {
 	struct store_reply none = { .fd = -1 };
 	struct call *c = rc == 0 ? call_new(s, cb, arg) : NULL;
@@ -621,10 +641,11 @@ ask(struct store *s, uint64_t user, int rc, const struct frame *f, store_cb *cb,
 	if (c == NULL || call_add(c, f, NULL) != 0) {
 		call_free(&c);
 		cb(arg, rc != 0 ? STORE_INVALID : STORE_TEMP, &none);
-		return;
+		return NULL;
 	}
 	c->user = user;
 	call_start(c);
+	return c;
 }
 
 void
@@ -633,7 +654,7 @@ store_boxes(struct store *s, const char *user, store_cb *cb, void *arg)
 	struct msg_store_boxes m = { .user = span_str(user) };
 	struct frame f;
 
-	ask(s, 0, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
+	(void)store_ask(s, 0, msg_store_boxes_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void
@@ -643,7 +664,7 @@ store_room(struct store *s, const char *user, uint64_t quota, store_cb *cb, void
 	struct frame f;
 
 	PT_ASSERT(quota != 0);
-	ask(s, 0, msg_store_room_encode(&m, 0, &f), &f, cb, arg);
+	(void)store_ask(s, 0, msg_store_room_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void
@@ -652,7 +673,7 @@ store_get(struct store *s, const char *space, const char *key, store_cb *cb, voi
 	struct msg_store_get m = { .space = span_str(space), .key = span_str(key) };
 	struct frame f;
 
-	ask(s, 0, msg_store_get_encode(&m, 0, &f), &f, cb, arg);
+	(void)store_ask(s, 0, msg_store_get_encode(&m, 0, &f), &f, cb, arg);
 }
 
 void
@@ -665,5 +686,5 @@ store_fetch(struct store_view *v, uint32_t uid, store_cb *cb, void *arg)
 	if (v->s == NULL || v->gone)
 		cb(arg, STORE_NOTFOUND, &none);
 	else
-		ask(v->s, v->user_hash, msg_store_fetch_encode(&m, 0, &f), &f, cb, arg);
+		(void)store_ask(v->s, v->user_hash, msg_store_fetch_encode(&m, 0, &f), &f, cb, arg);
 }

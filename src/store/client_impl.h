@@ -3,6 +3,7 @@
  * client.c       the channel and calls under way
  * client_blob.c  bodies
  * client_txn.c   transactions
+ * client_queue.c the queue: messages for it, claims
  * client_view.c  mailboxes that are looked at
  * client_watch.c keys that are watched */
 #ifndef STORE_CLIENT_IMPL_H
@@ -43,6 +44,17 @@ struct call {
 	struct store_blob *file; /* that it asks for */
 	struct store_box *boxes; /* owned, with their names */
 	size_t nboxes;
+	struct store_claimed *claimed; /* owned, with all that is in them */
+	size_t nclaimed;
+	uint32_t lease_s; /* for which it claims */
+	struct store_claimed_rcpt *rcpts; /* of the one that is arriving */
+	size_t nrcpts;
+};
+
+/* What a message of the store's calls. */
+struct answer {
+	enum msg_type type;
+	int (*f)(struct store *s, struct frame *f);
 };
 
 struct store {
@@ -54,6 +66,7 @@ struct store {
 	TAILQ_HEAD(, store_blob) blobs;
 	TAILQ_HEAD(, store_view) views;
 	TAILQ_HEAD(, store_watch) watches;
+	TAILQ_HEAD(, held) held;
 	size_t nreopening; /* views */
 	unsigned attached; /* how often */
 	/* octets for the file of one body, so that many small pieces are one write */
@@ -62,6 +75,13 @@ struct store {
 	size_t ngathered;
 	bool broken; /* its end will be read */
 	bool closing;
+};
+
+/* A message that was claimed and not given back. */
+struct held {
+	TAILQ_ENTRY(held) next;
+	uint64_t qid;
+	uint32_t lease_s;
 };
 
 struct store_blob {
@@ -149,8 +169,26 @@ void blob_file(struct store_blob *b, enum store_rc rc, int fd); /* the answer; f
 void blob_detached(struct store_blob *b); /* a new channel */
 int blob_seal(struct store_blob *b);
 
+/* f was encoded with rc: a call of that one frame about that user (0: none). NULL: it has been answered. */
+struct call *store_ask(struct store *s, uint64_t user, int rc, const struct frame *f, store_cb *cb, void *arg);
+struct call *call_find(struct store *s, uint32_t id);
+
+/* --- client_queue.c --------------------------------------------------------------------------------------- */
+
+extern const struct answer queue_answers[];
+#define QUEUE_ANSWERS 2
+
+/* The call is sent once more: half a message is none. */
+void claim_again(struct call *c);
+void claims_free(struct call *c);
+/* All that are held, on a new channel. */
+void held_again(struct store *s);
+
 /* --- client_txn.c ------------------------------------------------------------------------------------------ */
 
+/* A part: f was encoded with rc. What is wrong is remembered. */
+int txn_add(struct store_txn *t, int rc, const struct frame *f, struct store_blob *blob);
+int txn_bad(struct store_txn *t, int rc);
 void txn_wake(struct store_blob *b); /* its file is there, or never will be */
 
 /* --- client_view.c ---------------------------------------------------------------------------------------- */

@@ -46,8 +46,8 @@ store_txn_free(struct store_txn **t)
 	*t = NULL;
 }
 
-static int
-bad(struct store_txn *t, int rc)
+int
+txn_bad(struct store_txn *t, int rc)
 {
 	if (t->bad == 0)
 		t->bad = rc;
@@ -55,17 +55,17 @@ bad(struct store_txn *t, int rc)
 }
 
 /* f was encoded with rc. */
-static int
-add(struct store_txn *t, int rc, const struct frame *f, struct store_blob *blob)
+int
+txn_add(struct store_txn *t, int rc, const struct frame *f, struct store_blob *blob)
 {
 	struct piece *p;
 
 	if (rc != 0)
-		return bad(t, rc);
+		return txn_bad(t, rc);
 	if (t->nops >= STORE_TXN_OPS_MAX || t->octets + f->len > STORE_TXN_OCTETS_MAX)
-		return bad(t, PT_ETOOBIG);
+		return txn_bad(t, PT_ETOOBIG);
 	if ((p = malloc(sizeof *p + f->len)) == NULL)
-		return bad(t, PT_ENOMEM);
+		return txn_bad(t, PT_ENOMEM);
 	p->type = f->type;
 	p->len = f->len;
 	p->blob = blob;
@@ -127,7 +127,7 @@ store_txn_add(struct store_txn *t, const char *user, const char *box, struct sto
 		rc = PT_EINVAL;
 	if (rc == 0)
 		rc = msg_store_add_encode(&m, 0, &f);
-	rc = add(t, rc, &f, b);
+	rc = txn_add(t, rc, &f, b);
 	buf_fini(&keywords);
 	return rc;
 }
@@ -155,7 +155,7 @@ view_check(struct store_txn *t, const struct store_view *v, struct span uids)
 {
 	about(t, v->user_hash);
 	if (!uidset_valid(uids) || v->s == NULL)
-		return bad(t, PT_EINVAL);
+		return txn_bad(t, PT_EINVAL);
 	return 0;
 }
 
@@ -166,8 +166,8 @@ store_txn_copy(struct store_txn *t, struct store_view *v, struct span uids, cons
 	struct frame f;
 
 	if (view_check(t, v, uids) != 0 || !names_ok(v->user, box))
-		return bad(t, PT_EINVAL);
-	return add(t, msg_store_copy_encode(&m, 0, &f), &f, NULL);
+		return txn_bad(t, PT_EINVAL);
+	return txn_add(t, msg_store_copy_encode(&m, 0, &f), &f, NULL);
 }
 
 int
@@ -181,11 +181,11 @@ store_txn_flags(struct store_txn *t, struct store_view *v, struct span uids, enu
 	int rc = flags_text(flags, &keywords);
 
 	if (rc != 0 || (rc = view_check(t, v, uids)) != 0)
-		rc = bad(t, rc);
+		rc = txn_bad(t, rc);
 	m.keywords = buf_span(&keywords);
 	while (rc == 0 && uids.n > 0) {
 		m.uids = set_cut(&uids);
-		rc = add(t, msg_store_flags_encode(&m, 0, &f), &f, NULL);
+		rc = txn_add(t, msg_store_flags_encode(&m, 0, &f), &f, NULL);
 	}
 	buf_fini(&keywords);
 	return rc;
@@ -200,7 +200,7 @@ store_txn_expunge(struct store_txn *t, struct store_view *v, struct span uids)
 
 	while (rc == 0 && uids.n > 0) {
 		m.uids = set_cut(&uids);
-		rc = add(t, msg_store_expunge_encode(&m, 0, &f), &f, NULL);
+		rc = txn_add(t, msg_store_expunge_encode(&m, 0, &f), &f, NULL);
 	}
 	return rc;
 }
@@ -213,8 +213,8 @@ store_txn_box(struct store_txn *t, const char *user, enum store_box_op op, const
 	struct frame f;
 
 	if (!names_ok(user, name) || (op == STORE_BOX_RENAME && (to == NULL || !names_ok(user, to))))
-		return bad(t, PT_EINVAL);
-	return add(t, msg_store_box_encode(&m, 0, &f), &f, NULL);
+		return txn_bad(t, PT_EINVAL);
+	return txn_add(t, msg_store_box_encode(&m, 0, &f), &f, NULL);
 }
 
 int
@@ -228,8 +228,8 @@ store_txn_put(struct store_txn *t, const char *space, const char *key, const str
 	if (value != NULL)
 		m.value = *value;
 	if (m.value.n > STORE_VALUE_MAX || m.key.n > STORE_KEY_MAX || ttl_s > STORE_TTL_MAX_S)
-		return bad(t, PT_ETOOBIG);
-	return add(t, msg_store_put_encode(&m, 0, &f), &f, NULL);
+		return txn_bad(t, PT_ETOOBIG);
+	return txn_add(t, msg_store_put_encode(&m, 0, &f), &f, NULL);
 }
 
 /* --- sent ---------------------------------------------------------------------------------------------------- */
@@ -284,10 +284,32 @@ put_bodies(struct store_txn *t, struct call *c, struct store_blob **which, uint3
 	return 0;
 }
 
+/* The part once more, with the number of its body among the transaction's, or of its file. */
+static int
+number_add(struct frame *f, const struct store_blob *b, uint32_t number, struct frame *out)
+{
+	struct msg_store_add m;
+
+	PT_ASSERT(msg_store_add_decode(f, &m) == 0);
+	m.in_file = b->in_file;
+	m.body = m.in_file ? b->file : number;
+	return msg_store_add_encode(&m, 0, out);
+}
+
+static int
+number_queue(struct frame *f, const struct store_blob *b, uint32_t number, struct frame *out)
+{
+	struct msg_store_queue m;
+
+	PT_ASSERT(msg_store_queue_decode(f, &m) == 0);
+	m.in_file = b->in_file;
+	m.body = m.in_file ? b->file : number;
+	return msg_store_queue_encode(&m, 0, out);
+}
+
 static int
 put_part(struct call *c, const struct piece *p, struct store_blob *const *which, uint32_t n)
 {
-	struct msg_store_add m;
 	struct frame f = { .type = p->type, .len = p->len, .fd = -1 }, g;
 	uint32_t i;
 	int rc;
@@ -295,13 +317,9 @@ put_part(struct call *c, const struct piece *p, struct store_blob *const *which,
 	memcpy(f.octets + FRAME_HEADER, p->payload, p->len);
 	if (p->blob == NULL)
 		return call_add(c, &f, NULL);
-	PT_ASSERT(msg_store_add_decode(&f, &m) == 0);
-	m.in_file = p->blob->in_file;
-	m.body = p->blob->file;
-	for (i = 0; !m.in_file && i < n; i++)
-		if (which[i] == p->blob)
-			m.body = i;
-	rc = msg_store_add_encode(&m, 0, &g);
+	for (i = 0; i < n && which[i] != p->blob; i++)
+		continue;
+	rc = p->type == MSG_T_STORE_ADD ? number_add(&f, p->blob, i, &g) : number_queue(&f, p->blob, i, &g);
 	return rc != 0 ? rc : call_add(c, &g, p->blob);
 }
 

@@ -1,4 +1,4 @@
-/* store/client_watch.c - keys that are watched, also by the next store process. */
+/* store/client_watch.c - keys and the queue, watched, also by the next store process. */
 #include "store/client_impl.h"
 
 #include <stdio.h>
@@ -40,6 +40,12 @@ store_watch(struct store *s, const char *space, store_watch_cb *cb, void *arg)
 	TAILQ_INSERT_TAIL(&s->watches, w, next);
 	begin(w);
 	return w;
+}
+
+struct store_watch *
+store_watch_queue(struct store *s, store_watch_cb *cb, void *arg)
+{
+	return store_watch(s, "", cb, arg);
 }
 
 void

@@ -362,7 +362,8 @@ checkpoint_run(struct crew_job *j)
 {
 	struct checkpoint *c = (struct checkpoint *)j;
 
-	c->rc = syncfs(c->l->conf.mail_fd) != 0 || syncfs(c->l->conf.kv_fd) != 0 ? errno : 0;
+	c->rc = syncfs(c->l->conf.mail_fd) != 0 || syncfs(c->l->conf.kv_fd) != 0 ||
+		(c->l->queue_apart && syncfs(c->l->conf.queue_fd) != 0) ? errno : 0;
 	if (c->rc == 0)
 		graves_clear(c->l->tmp_fd, c->lsn);
 }
@@ -457,6 +458,23 @@ oldest_unapplied(const struct local *l)
 	return l->batch != NULL ? l->batch->id : journal_next(l->journal);
 }
 
+/* Files of what is queued are written: now all of it can be flushed. */
+static void
+checkpoint_flush(void *arg, int rc)
+{
+	struct checkpoint *c = arg;
+	struct local *l = c->l;
+
+	if (rc == 0) {
+		crew_submit(l->crew, &c->job, NULL, 0);
+		return;
+	}
+	/* what is queued is in the journal alone, which must keep it */
+	l->checkpointing = false;
+	l->next_checkpoint = l->now_ms + RETRY_MS;
+	free(c);
+}
+
 static void
 checkpoint(struct local *l)
 {
@@ -469,7 +487,10 @@ checkpoint(struct local *l)
 	c->l = l;
 	c->lsn = lsn;
 	l->checkpointing = true;
-	crew_submit(l->crew, &c->job, NULL, 0);
+	if (l->be.queue != NULL)
+		local_queue_save(l, checkpoint_flush, c);
+	else
+		checkpoint_flush(c, 0);
 }
 
 static uint64_t
@@ -598,12 +619,11 @@ local_dispatch(struct store_backend *be)
 }
 
 static enum store_rc
-local_room(struct store_backend *be, uint64_t octets)
+room_in(const struct local *l, int fd, uint64_t octets)
 {
-	struct local *l = (struct local *)be;
 	struct statvfs v;
 
-	if (fstatvfs(l->conf.mail_fd, &v) != 0)
+	if (fstatvfs(fd, &v) != 0)
 		return STORE_TEMP;
 	if (v.f_flag & ST_RDONLY)
 		return STORE_TEMP;
@@ -611,6 +631,15 @@ local_room(struct store_backend *be, uint64_t octets)
 		return STORE_FULL;
 	/* file systems that make inodes as they need them say 0 of 0 */
 	return v.f_files > 0 && v.f_favail < l->conf.margin_inodes ? STORE_FULL : STORE_OK;
+}
+
+static enum store_rc
+local_room(struct store_backend *be, uint64_t octets)
+{
+	struct local *l = (struct local *)be;
+	enum store_rc rc = room_in(l, l->conf.mail_fd, octets);
+
+	return rc == STORE_OK && l->queue_apart ? room_in(l, l->conf.queue_fd, octets) : rc;
 }
 
 static void
@@ -625,12 +654,25 @@ wait_for_flight(struct local *l)
 }
 
 static void
+tidy_saved(void *arg, int rc)
+{
+	*(int *)arg = rc;
+}
+
+static void
 tidy_up(struct local *l)
 {
 	struct checkpoint c = { .l = l, .lsn = journal_next(l->journal) };
+	int rc = 0;
 
 	if (c.lsn == l->synced)
 		return;
+	if (l->be.queue != NULL) {
+		local_queue_save(l, tidy_saved, &rc);
+		crew_drain(l->crew);
+	}
+	if (rc != 0)
+		return; /* the journal has it */
 	checkpoint_run(&c.job);
 	checkpoint_end(l, c.lsn, c.rc);
 }
@@ -680,6 +722,9 @@ local_close(struct store_backend *be)
 	buf_fini(&l->mark.text);
 	free(l->hash);
 	free(l->drops);
+	free(l->eml.id);
+	free(l->bad_env.id);
+	free(l->no_eml.id);
 	free(l);
 }
 
@@ -748,6 +793,17 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 	return 0;
 }
 
+static void
+replay_queue(struct local *l, const struct apply *a)
+{
+	int rc = l->be.queue == NULL ? 0 : queue_take(l->be.queue, buf_span(&a->text), a->at.segment, a->at.body);
+
+	PT_ASSERT(rc != PT_ENOMEM); /* half a queue is none */
+	if (rc != 0)
+		log_msg(LOG_L_ERROR, "journal record %llu says of the queue what cannot be; skipped",
+			(unsigned long long)a->lsn);
+}
+
 /* What no checkpoint covers is carried out again, if all of it can be. Returns how many records. */
 static uint64_t
 replay_start(struct replay *r, bool all)
@@ -763,6 +819,7 @@ replay_start(struct replay *r, bool all)
 			continue;
 		}
 		n++;
+		replay_queue(r->l, a);
 		local_apply_start(r->l, a, buf_span(&a->text));
 		local_apply_started(r->l, a);
 	}
@@ -780,12 +837,13 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 	l->replaying = true;
 	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
 		return PT_ENOMEM;
-	if ((rc = local_keys(l, key_f, arg, diag)) != 0)
+	if ((rc = local_keys(l, key_f, arg, diag)) != 0 || (rc = local_queue_load(l, diag)) != 0)
 		return rc;
 	rc = journal_replay(l->journal, replay_record, &r, &gaps, diag);
 	n = replay_start(&r, rc == 0);
 	if (rc != 0)
 		return rc;
+	local_queue_replayed(l);
 	if (gaps > 0)
 		log_msg(LOG_L_ERROR, "%llu records are missing in the journal: if the disk had failed before, nobody was "
 			"told that they were accepted; otherwise its files were changed",
@@ -837,6 +895,7 @@ static const struct store_backend_ops local_ops = {
 	.log_compact = local_log_compact,
 	.keys_replace = local_keys_replace,
 	.blob_open = local_blob_open,
+	.queue_open = local_queue_open,
 	.file_new = local_file_new,
 	.file_sync = local_file_sync,
 	.file_drop = local_file_drop,
@@ -857,6 +916,7 @@ local_new(const struct local_conf *conf)
 		return NULL;
 	l->be.ops = &local_ops;
 	l->conf = *conf;
+	l->be.queue = conf->queue;
 	maildir_host(conf->host, l->host);
 	l->tmp_fd = l->inotify_fd = l->epoll_fd = -1;
 	l->queued_end = &l->queued;

@@ -7,6 +7,7 @@
  * local_read.c   in threads: indexes, folders and messages read
  * local_file.c   in threads: large bodies
  * local_scan.c   in threads: what others changed, and other programs' indexes
+ * local_queue.c  files of what is queued
  *
  * A *box* is what one strand of jobs works on: a mailbox; a user as a whole (key ""); a key space (user ""). Its
  * descriptors and its names belong to its jobs, the rest to the main thread. */
@@ -101,6 +102,9 @@ struct local {
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
 	bool checkpointing, making_spare, failed, replaying, flushing, closing, said_copies;
+	bool queue_apart;  /* the queue's folder is on a file system of its own */
+	bool queue_failed; /* its files could not be written, which has been said */
+	struct queue_found { uint64_t *id; size_t n, cap; } eml, bad_env, no_eml; /* at the start: names in its folder */
 	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
 };
@@ -215,6 +219,18 @@ void local_sweep(struct local *l);
 /* --- local_scan.c ---------------------------------------------------------------------------------------- */
 
 void local_scan(struct store_backend *, const char *, const char *, bool, store_scan_cb *, void *);
+
+/* --- local_queue.c --------------------------------------------------------------------------------------- */
+
+/* All .env files, before the journal; and what is said of them after it. */
+int local_queue_load(struct local *l, struct diag *diag) PT_MUST_USE;
+void local_queue_replayed(struct local *l);
+
+/* For a checkpoint: what has changed until now goes to its files, in threads; done gets 0 or PT_E*, and then nothing of
+ * the journal may be recycled. */
+void local_queue_save(struct local *l, void (*done)(void *arg, int rc), void *arg);
+
+void local_queue_open(struct store_backend *, uint64_t, store_fd_cb *, void *);
 
 enum store_rc local_rc(int rc);
 

@@ -210,6 +210,8 @@ flush_end(struct local *l)
 		for (; c != NULL; c = next) {
 			next = c->next;
 			a = c->engine;
+			if (c->queue && l->be.queue != NULL) /* it is durable: who cannot keep it must end and replay */
+				PT_ASSERT(queue_take(l->be.queue, buf_span(&c->text), a->at.segment, a->at.body) == 0);
 			local_apply_start(l, a, buf_span(&c->text));
 			c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
 			local_apply_started(l, a);

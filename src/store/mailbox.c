@@ -532,6 +532,9 @@ mailboxes_new(struct store_backend *be, struct kv *kv, const struct mailboxes_co
 	}
 	be->touched = mailbox_touched;
 	be->touched_arg = mbs;
+	be->queue = conf->queue;
+	if (conf->queue != NULL)
+		mailboxes_queue_begin(mbs);
 	return mbs;
 }
 
@@ -588,6 +591,7 @@ uint64_t
 mailboxes_tick(struct mailboxes *mbs, uint64_t now_ms)
 {
 	char space[STORE_SPACE_MAX + 1];
+	uint64_t next, queue;
 	struct buf text;
 
 	buf_init(&text, 1u << 30);
@@ -595,5 +599,7 @@ mailboxes_tick(struct mailboxes *mbs, uint64_t now_ms)
 	if (kv_compact(mbs->kv, mailbox_clock(mbs), space, &text))
 		mbs->be->ops->keys_replace(mbs->be, space, &text, keys_replaced, NULL);
 	buf_fini(&text);
-	return mbs->be->ops->tick(mbs->be, now_ms);
+	next = mbs->be->ops->tick(mbs->be, now_ms);
+	queue = mbs->conf.queue != NULL ? mailboxes_queue_tick(mbs, now_ms) : UINT64_MAX;
+	return queue < next ? queue : next;
 }

@@ -18,7 +18,9 @@ struct mailboxes_conf {
 	/* Limits of a user: octets and messages, 0: none. NULL: nobody has one. */
 	void (*quota)(void *arg, const char *user, uint64_t *octets_out, uint64_t *messages_out);
 	void *quota_arg;
+	struct queue *queue;    /* borrowed, the engine's; NULL: nothing can be queued */
 	int64_t (*clock)(void); /* seconds since 1970; NULL: the system's. For tests */
+	uint64_t (*clock_ms)(void); /* monotonic; the same */
 };
 
 /* be is borrowed; its `touched` becomes ours. kv is what its keys are. NULL when out of memory. */
@@ -35,14 +37,32 @@ uint64_t mailboxes_tick(struct mailboxes *mbs, uint64_t now_ms);
 
 /* --- transactions ---------------------------------------------------------------------------------------- */
 
-enum mb_op_kind { MB_ADD, MB_COPY, MB_FLAGS, MB_EXPUNGE, MB_BOX, MB_PUT };
+enum mb_op_kind { MB_ADD, MB_COPY, MB_FLAGS, MB_EXPUNGE, MB_BOX, MB_PUT, MB_QUEUE, MB_OUTCOME };
+
+/* A message for the queue. Strings are owned. */
+struct mb_queued {
+	char *sender, *params, *identity, *service;
+	int64_t due; /* the first attempt; 0: now */
+	struct mb_queued_rcpt { char *address, *params; } *rcpts;
+	uint32_t nrcpts, cap;
+};
+
+/* What an attempt came to, for one recipient. */
+struct mb_outcome {
+	uint64_t qid;
+	uint32_t rcpt, attempt;
+	enum store_rcpt_state state;
+	int64_t next; /* STORE_RCPT_WAITING: of the next attempt */
+	char *reply;  /* owned */
+	bool pinned, marked; /* private */
+};
 
 struct mb_op {
 	enum mb_op_kind kind;
 	char user[STORE_USER_MAX + 1];
 	char key[STORE_BOX_MAX + 1];   /* mailbox; COPY, FLAGS, EXPUNGE: of the messages */
 	char key2[STORE_BOX_MAX + 1];  /* COPY: where to; BOX: new name */
-	/* ADD */
+	/* ADD, QUEUE */
 	int body;                      /* index of txn.bodies; -1: a file */
 	char file[64];
 	uint64_t octets;
@@ -70,6 +90,8 @@ struct mb_op {
 	bool had;                      /* private: what was there before */
 	struct kv_entry before;
 	struct buf old_value;
+	struct mb_queued *queued;      /* QUEUE; owned */
+	struct mb_outcome outcome;     /* OUTCOME */
 };
 
 #define MB_BOXES_MAX (STORE_TXN_OPS_MAX + 8)
@@ -135,6 +157,28 @@ void *mb_view_arg(const struct mb_view *v);
 const char *mb_view_user(const struct mb_view *v);
 const char *mb_view_key(const struct mb_view *v);
 
+/* --- the queue -------------------------------------------------------------------------------------------- */
+
+struct mb_queued *mb_queued_new(void);
+int mb_queued_rcpt(struct mb_queued *m, struct span address, struct span params) PT_MUST_USE; /* PT_ENOMEM, PT_ETOOBIG */
+void mb_queued_free(struct mb_queued **m);
+
+/* Messages that are due and that nobody has, at most max, for lease_s seconds: each is called with every one of them, when it can be
+ * read (fd is borrowed), then done. holder: who, until mb_unclaim(); arg must live until done. */
+typedef void mb_claimed_f(void *arg, const struct queue_entry *e, int64_t now, int fd);
+typedef void mb_claim_done_f(void *arg);
+void mb_claim(struct mailboxes *mbs, const void *holder, unsigned max, uint32_t lease_s, mb_claimed_f *each,
+	      mb_claim_done_f *done, void *arg);
+
+/* Keeps one for so many seconds from now; one that nobody has is taken. 0: gives it back. */
+void mb_hold(struct mailboxes *mbs, const void *holder, uint64_t qid, uint32_t lease_s);
+
+/* It has gone: nothing is its any more. */
+void mb_unclaim(struct mailboxes *mbs, const void *holder);
+
+/* Whether mb_claim() would find something. */
+bool mb_due(const struct mailboxes *mbs);
+
 /* --- others ------------------------------------------------------------------------------------------------ */
 
 struct mb_status {
@@ -156,7 +200,8 @@ void mb_rescan(struct mailboxes *mbs, const char *user, const char *key, store_d
 /* A key that has not expired. */
 bool mailboxes_key(struct mailboxes *mbs, const char *space, const char *key, struct kv_entry *out);
 
-/* Says from now on which keys have changed, when that is durable, before their transaction is answered. One, NULL: nobody. */
+/* Says from now on which keys have changed, when that is durable, before their transaction is answered; space "": something
+ * is due in the queue. One, NULL: nobody. */
 typedef void mb_changed_f(void *arg, const char *space, const char *key, uint64_t version);
 void mailboxes_watch(struct mailboxes *mbs, mb_changed_f *f, void *arg);
 

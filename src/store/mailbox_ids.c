@@ -204,6 +204,9 @@ remember_line(const struct record_line *line, struct known *k, struct uidset_wri
 		if (record_number(line->word[2], &uid) && uid <= UINT32_MAX)
 			uidset_add(sources, (uint32_t)uid);
 		break;
+	case 'Q':
+		(void)!record_number(line->word[0], &k->id);
+		break;
 	case 'V':
 	case 'v': /* the version is the answer, but not of the key that goes with a new mailbox */
 		if (!span_equal(line->word[0], span_str("uidvalidity")))
@@ -212,7 +215,7 @@ remember_line(const struct record_line *line, struct known *k, struct uidset_wri
 	}
 }
 
-/* From a record: the UIDs that it gave, of what, and a key's version. UIDVALIDITY is not in it: 0 says so. */
+/* From a record: the UIDs that it gave, of what, a key's version, a queue id. UIDVALIDITY is not in it: 0 says so. */
 void
 mb_remember(struct mailboxes *mbs, const char *id, struct span text)
 {

@@ -4,7 +4,8 @@
  * mailbox_txn.c    a transaction's life: checks, record, answer
  * mailbox_lines.c  changes as lines, taken into memory as they are written
  * mailbox_merge.c  what others changed, and compaction
- * mailbox_ids.c    which transactions were done */
+ * mailbox_ids.c    which transactions were done
+ * mailbox_queue.c  what is queued: checks and lines, claims */
 #ifndef STORE_MAILBOX_IMPL_H
 #define STORE_MAILBOX_IMPL_H
 
@@ -141,6 +142,22 @@ bool writing_keywords(struct writing *w, const char (*names)[STORE_KEYWORD_MAX +
 void txn_finish(struct mb_txn *t, int rc);
 uint32_t txn_uidvalidity(struct writing *w, const char *user); /* one that this user never had */
 void txn_touched(struct mb_txn *t, struct mailbox *mb, struct mb_touched **out);
+
+/* The "I" or "F" of the operation's body. */
+void writing_source(struct writing *w, const struct mb_op *op);
+
+/* --- mailbox_queue.c ------------------------------------------------------------------------------------ */
+
+/* STORE_OK, or why not, with the text. */
+enum store_rc queue_look(struct mailboxes *mbs, const struct mb_op *op, const char **text_out);
+void queue_write(struct writing *w, struct mb_op *op);
+/* What was written is durable, or (!ok) will never be. */
+void queue_written(struct mailboxes *mbs, struct mb_op *op, bool ok);
+void mailboxes_queue_begin(struct mailboxes *mbs);
+/* Time passes: returns when to call again. */
+uint64_t mailboxes_queue_tick(struct mailboxes *mbs, uint64_t now_ms);
+/* Tells who watches when something is due. */
+void mailboxes_queue_look(struct mailboxes *mbs);
 
 /* --- mailbox_merge.c ------------------------------------------------------------------------------------- */
 

@@ -57,6 +57,8 @@ mb_txn_free(struct mb_txn **tp)
 		free(t->ops[i].name);
 		buf_fini(&t->ops[i].value);
 		buf_fini(&t->ops[i].old_value);
+		mb_queued_free(&t->ops[i].queued);
+		free(t->ops[i].outcome.reply);
 	}
 	free(t->ops);
 	free(t->bodies);
@@ -155,9 +157,11 @@ undo(struct mb_txn *t)
 	unsigned i;
 
 	for (i = t->nops; i-- > 0;)
-		if (t->ops[i].kind == MB_PUT)
+		if (t->ops[i].kind == MB_PUT && t->ops[i].version != 0)
 			kv_undo(t->mbs->kv, t->ops[i].space, t->ops[i].name,
 				t->ops[i].had ? &t->ops[i].before : NULL);
+		else
+			queue_written(t->mbs, &t->ops[i], false);
 	for (i = 0; i < t->ntouched; i++) {
 		t->touched[i].mb->unapplied--;
 		mailbox_unpin(t->touched[i].mb);
@@ -168,14 +172,18 @@ undo(struct mb_txn *t)
 
 /* What others watch has changed for good. */
 static void
-tell_keys(const struct mb_txn *t)
+tell(struct mb_txn *t)
 {
-	const struct mailboxes *mbs = t->mbs;
+	struct mailboxes *mbs = t->mbs;
 	unsigned i;
 
 	for (i = 0; i < t->nops && mbs->changed != NULL; i++)
 		if (t->ops[i].kind == MB_PUT)
 			mbs->changed(mbs->changed_arg, t->ops[i].space, t->ops[i].name, t->ops[i].version);
+	for (i = 0; i < t->nops && t->commit.queue; i++)
+		queue_written(mbs, &t->ops[i], true);
+	if (t->commit.queue)
+		mailboxes_queue_look(mbs);
 }
 
 static void
@@ -191,7 +199,7 @@ commit_done(struct store_commit *c, enum store_rc rc)
 		mb_txn_free(&t);
 		return;
 	}
-	tell_keys(t);
+	tell(t);
 	if (!t->after_apply && (t->is_viewed == NULL || !t->is_viewed(t)))
 		answer(t);
 }
@@ -376,10 +384,16 @@ static enum look
 look(struct mb_txn *t, struct mb_op *op)
 {
 	struct mailbox *mb = NULL, *to;
+	const char *text = "";
 	uint64_t octets, n;
+	enum store_rc rc;
 
 	if (op->kind == MB_PUT)
 		return look_put(t, op);
+	if (op->kind == MB_QUEUE || op->kind == MB_OUTCOME) {
+		rc = queue_look(t->mbs, op, &text);
+		return rc == STORE_OK ? LOOK_ON : no(t, rc, text);
+	}
 	if ((mb = mailbox_find(t->mbs, op->user, op->key)) == NULL)
 		return no(t, STORE_TEMP, "");
 	switch (op->kind) {
@@ -409,6 +423,8 @@ look(struct mb_txn *t, struct mb_op *op)
 	case MB_BOX:
 		return look_box(t, op, mb);
 	case MB_PUT:
+	case MB_QUEUE:
+	case MB_OUTCOME:
 		break;
 	}
 	return LOOK_ON;
@@ -446,8 +462,8 @@ create(struct writing *w, struct mailbox *mb)
 	writing_create(w, mb, txn_uidvalidity(w, mb->user));
 }
 
-static void
-write_source(struct writing *w, const struct mb_op *op)
+void
+writing_source(struct writing *w, const struct mb_op *op)
 {
 	char a[24], b[24];
 	uint64_t off = 0;
@@ -489,7 +505,7 @@ write_add(struct writing *w, struct mb_op *op, struct uidset_writer *uids)
 	a.where = op->has_flags ? 0 : INDEX_NEW;
 	if (a.date == 0)
 		a.date = mailbox_clock(w->mbs);
-	write_source(w, op);
+	writing_source(w, op);
 	note_uid(w, uids, writing_add(w, &a));
 }
 
@@ -739,7 +755,8 @@ write_put(struct writing *w, struct mb_op *op)
 	if (w->rc == 0)
 		w->rc = kv_set(w->mbs->kv, op->space, op->name, version, op->has_value ? expires : -1,
 			buf_span(&op->value));
-	op->version = w->t->reply.id = version;
+	if (w->rc == 0)
+		op->version = w->t->reply.id = version;
 }
 
 static void
@@ -773,6 +790,10 @@ write_all(struct mb_txn *t)
 			break;
 		case MB_PUT:
 			write_put(&w, op);
+			break;
+		case MB_QUEUE:
+		case MB_OUTCOME:
+			queue_write(&w, op);
 			break;
 		}
 	}
@@ -855,7 +876,7 @@ first_unready(struct mb_txn *t, enum store_rc *failed)
 	*failed = STORE_OK;
 	for (i = 0; i < t->nops; i++) {
 		op = &t->ops[i];
-		for (k = 0; op->kind != MB_PUT && k < (op->kind == MB_COPY ? 2 : 1); k++) {
+		for (k = 0; op->kind < MB_PUT && k < (op->kind == MB_COPY ? 2 : 1); k++) {
 			mb = mailbox_get(t->mbs, op->user, k == 0 ? op->key : op->key2);
 			if (mb == NULL)
 				*failed = STORE_TEMP;
@@ -901,7 +922,8 @@ try(struct mb_txn *t)
 	for (i = 0; i < t->nops && l == LOOK_ON; i++) {
 		if ((l = look(t, &t->ops[i])) == LOOK_WAIT)
 			return; /* it may have come to its end already: an engine may answer at once */
-		octets += t->ops[i].kind == MB_ADD ? t->ops[i].octets : t->ops[i].kind == MB_PUT ? 1 : 0;
+		octets += t->ops[i].kind == MB_ADD || t->ops[i].kind == MB_QUEUE ? t->ops[i].octets
+			: t->ops[i].kind == MB_PUT ? 1 : 0;
 	}
 	if (l == LOOK_ON && octets > 0 && (rc = t->mbs->be->ops->room(t->mbs->be, octets)) != STORE_OK)
 		l = no(t, rc, rc == STORE_FULL ? "the disk is full" : "");

@@ -35,9 +35,17 @@ struct file {
 	int fd;
 };
 
+struct queued {
+	struct queued *next;
+	uint64_t qid;
+	size_t n;
+	uint8_t *octets;
+};
+
 struct memory {
 	struct store_backend be; /* first */
 	struct log *logs;
+	struct queued *messages;
 	struct file *files;
 	struct store_commit *queued, **queued_end;
 	uint64_t next_id, next_file;
@@ -157,34 +165,33 @@ struct doing {
 	struct record_line source; /* of the next "+" */
 };
 
-static void
-add(struct doing *d, const struct index_line *x)
+/* What the line in front said: owned, and how many octets. */
+static uint8_t *
+source_octets(struct doing *d, size_t *n_out)
 {
 	char user[STORE_USER_MAX + 1], key[STORE_BOX_MAX + 1], name[64];
-	uint64_t off, n, uid;
-	uint8_t *whole;
+	uint64_t off = 0, n = 0, uid;
+	uint8_t *whole = malloc(STORE_TXN_OCTETS_MAX + 1);
 	struct blob *b;
 	struct file *f;
 	size_t i, at = 0;
 
+	PT_ASSERT(whole != NULL);
 	switch (d->source.kind) {
 	case 'I':
 		PT_ASSERT(record_number(d->source.word[0], &off) && record_number(d->source.word[1], &n));
-		for (i = 0, whole = malloc(STORE_TXN_OCTETS_MAX + 1); i < d->c->nbodies; at += d->c->bodies[i++].n)
+		for (i = 0; i < d->c->nbodies; at += d->c->bodies[i++].n)
 			memcpy(whole + at, d->c->bodies[i].p, d->c->bodies[i].n);
 		PT_ASSERT(off + n <= at);
-		blob_put(d->log, x->uid, whole + off, n);
-		free(whole);
+		memmove(whole, whole + off, n);
 		break;
 	case 'F':
 		PT_ASSERT(record_word(d->source.word[0], name, sizeof name) &&
 			record_number(d->source.word[1], &n));
 		for (f = d->m->files; f != NULL && strcmp(f->name, name) != 0; f = f->next)
 			continue;
-		PT_ASSERT(f != NULL && (whole = malloc(n + 1)) != NULL);
+		PT_ASSERT(f != NULL && (whole = realloc(whole, n + 1)) != NULL);
 		PT_ASSERT(pread(f->fd, whole, n, 0) == (ssize_t)n);
-		blob_put(d->log, x->uid, whole, n);
-		free(whole);
 		break;
 	case 'S':
 		PT_ASSERT(record_word(d->source.word[0], user, sizeof user) &&
@@ -192,12 +199,37 @@ add(struct doing *d, const struct index_line *x)
 			record_number(d->source.word[2], &uid));
 		b = *blob_find(get(d->m, user, key), (uint32_t)uid);
 		PT_ASSERT(b != NULL);
-		blob_put(d->log, x->uid, b->octets, b->n);
-		break;
-	default:
+		n = b->n;
+		memcpy(whole, b->octets, n);
 		break;
 	}
 	d->source.kind = 0;
+	*n_out = n;
+	return whole;
+}
+
+static void
+add(struct doing *d, const struct index_line *x)
+{
+	uint8_t *whole;
+	size_t n;
+
+	if (d->source.kind == 0 || d->source.kind == 'X')
+		return;
+	whole = source_octets(d, &n);
+	blob_put(d->log, x->uid, whole, n);
+	free(whole);
+}
+
+static void
+add_queued(struct doing *d, const struct record_line *line)
+{
+	struct queued *q = calloc(1, sizeof *q);
+
+	PT_ASSERT(q != NULL && record_number(line->word[0], &q->qid));
+	q->octets = source_octets(d, &q->n);
+	q->next = d->m->messages;
+	d->m->messages = q;
 }
 
 static void
@@ -260,6 +292,8 @@ one_line(struct doing *d, const struct record_line *line)
 		d->source = *line;
 		return;
 	}
+	if (line->kind == 'Q')
+		add_queued(d, line);
 	if (strchr("BDRs", line->kind) == NULL)
 		return;
 	PT_ASSERT(record_word(line->word[0], user, sizeof user) && record_word(line->word[1], key, sizeof key));
@@ -313,6 +347,8 @@ memory_flush(struct store_backend *be)
 		while (record_next(&text, &line, &bad))
 			one_line(&d, &line);
 		PT_ASSERT(!bad);
+		if (c->queue && be->queue != NULL)
+			PT_ASSERT(queue_take(be->queue, buf_span(&c->text), 0, 0) == 0);
 		c->done(c, STORE_OK);
 		c->applied(c);
 	}
@@ -393,6 +429,20 @@ memory_blob_open(struct store_backend *be, const char *user, const char *key, co
 	if (rc == STORE_OK && b == NULL)
 		rc = STORE_NOTFOUND;
 	cb(arg, rc, rc == STORE_OK ? as_file((struct span){ b->octets, b->n }) : -1, b == NULL ? 0 : b->n);
+}
+
+static void
+memory_queue_open(struct store_backend *be, uint64_t qid, store_fd_cb *cb, void *arg)
+{
+	struct memory *m = (struct memory *)be;
+	enum store_rc rc = injected(m, MEMORY_BLOB_OPEN);
+	struct queued *q;
+
+	for (q = m->messages; q != NULL && q->qid != qid; q = q->next)
+		continue;
+	if (rc == STORE_OK && q == NULL)
+		rc = STORE_NOTFOUND;
+	cb(arg, rc, rc == STORE_OK ? as_file((struct span){ q->octets, q->n }) : -1, q == NULL ? 0 : q->n);
 }
 
 static void
@@ -493,6 +543,7 @@ static void
 memory_close(struct store_backend *be)
 {
 	struct memory *m = (struct memory *)be;
+	struct queued *q;
 	struct log *l;
 
 	while ((l = m->logs) != NULL) {
@@ -503,6 +554,11 @@ memory_close(struct store_backend *be)
 	}
 	while (m->files != NULL)
 		memory_file_drop(be, m->files->name);
+	while ((q = m->messages) != NULL) {
+		m->messages = q->next;
+		free(q->octets);
+		free(q);
+	}
 	free(m);
 }
 
@@ -520,6 +576,7 @@ static const struct store_backend_ops memory_ops = {
 	.log_compact = memory_log_compact,
 	.keys_replace = memory_keys_replace,
 	.blob_open = memory_blob_open,
+	.queue_open = memory_queue_open,
 	.file_new = memory_file_new,
 	.file_sync = memory_file_sync,
 	.file_drop = memory_file_drop,

@@ -15,6 +15,7 @@ words_of(char kind)
 		return 0;
 	case 'T':
 	case 'C':
+	case 'Z':
 		return 1;
 	case 'I':
 	case 'F':
@@ -28,7 +29,12 @@ words_of(char kind)
 		return 4;
 	case 'R':
 	case 'V':
+	case 'r':
 		return 5;
+	case 'q':
+		return 6;
+	case 'Q':
+		return 8;
 	case 'P':
 	case '+':
 	case '=':

@@ -14,6 +14,11 @@
  *     V <space> <key> <version> <expires> <value>     a key's value; expires: seconds since 1970, 0: never
  *     v <space> <key> <version>                       it goes
  *     C <lsn>                         all records below are in the files for good
+ *     Q <queue id> <received> <octets> <recipients> <sender> <parameters> <identity> <service>
+ *                                     a message in the queue; "I" or "F" in front of it says where its body is, and
+ *     r <queue id> <number> <next> <address> <parameters>     its recipients follow, numbered from 0
+ *     q <queue id> <number> <attempt> <state> <next> <reply>  what an attempt came to; state: w d f x (store/queue.h)
+ *     Z <queue id>                    all its recipients are done: it goes
  *
  * The id says which mailbox of that name is meant: one that was deleted, made again or renamed later has another, and
  * when the journal is carried out again, what was said about the old one must not touch the new. Order matters: a move has its "+" in front of its "-". */
@@ -23,7 +28,7 @@
 #include "util/buf.h"
 #include "util/span.h"
 
-#define RECORD_WORDS_MAX 5
+#define RECORD_WORDS_MAX 8
 
 struct record_line {
 	char kind;            /* of an index line its first octet: P + = - k U L */

@@ -124,6 +124,7 @@ peer_free(struct peer *p)
 
 	peer_txn_drop(p);
 	peer_watches_free(p);
+	mb_unclaim(s->mbs, p);
 	while ((q = LIST_FIRST(&p->requests)) != NULL) {
 		LIST_REMOVE(q, next);
 		q->peer = NULL; /* it goes on: a transaction that was sent is done */
@@ -253,7 +254,7 @@ server_free(struct server **sp)
 
 	if (s == NULL)
 		return;
-	mailboxes_watch(s->mbs, NULL, NULL);
+	mailboxes_watch(s->mbs, NULL, NULL); /* nobody hears that what others had claimed is due */
 	while ((p = TAILQ_FIRST(&s->peers)) != NULL)
 		peer_free(p);
 	close(s->epoll_fd);

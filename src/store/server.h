@@ -13,6 +13,7 @@
 /* Who a channel leads to. */
 enum store_class {
 	STORE_CLASS_WORKER, /* mailboxes and their keys */
+	STORE_CLASS_RELAY,  /* the queue, and mailboxes for what comes back. No process is one yet */
 	STORE_CLASSES
 };
 

@@ -4,6 +4,7 @@
  * server_rules.c  who may ask what
  * server_txn.c    transactions
  * server_read.c   views, messages, lists, keys
+ * server_queue.c  what is queued, and who has it
  * server_watch.c  who hears of what */
 #ifndef STORE_SERVER_IMPL_H
 #define STORE_SERVER_IMPL_H
@@ -50,7 +51,8 @@ struct peer_view {
 struct peer_watch {
 	SLIST_ENTRY(peer_watch) next;
 	uint32_t id;
-	char space[STORE_SPACE_MAX + 1];
+	char space[STORE_SPACE_MAX + 1]; /* "": the queue */
+	bool told; /* the queue: that something is due, since it last claimed */
 };
 
 /* Something that will be answered. */
@@ -80,6 +82,7 @@ struct peer {
 	struct chan *chan;
 	enum store_class class;
 	bool writing, full, quiet, dead; /* quiet: not read from */
+	bool claiming; /* one claim at a time */
 	size_t nrequests, nviews, nfiles, nwatches, nfds, octets;
 	STAILQ_HEAD(, request) lists; /* that are being sent */
 	SLIST_HEAD(, peer_watch) watches;
@@ -129,6 +132,14 @@ void peer_lists_send(struct peer *p); /* as much as it takes */
 /* handlers; self: the server, peer: the peer */
 ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
 ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_room, on_get, on_watch, on_watch_end;
+ipc_handler_f on_queue, on_queue_rcpt, on_outcome, on_claim, on_hold;
+
+/* --- server_txn.c: a part of the transaction that is arriving */
+struct mb_op *peer_part(struct peer *p, const struct frame *f, enum mb_op_kind kind, int *rc);
+int peer_part_body(struct peer *p, struct mb_op *op, bool in_file, uint32_t body);
+
+/* It has claimed: it hears again when something is due. */
+void peer_watch_again(struct peer *p);
 
 /* Of mailboxes_watch(): tells who watches. arg: the server. */
 void server_changed(void *arg, const char *space, const char *key, uint64_t version);

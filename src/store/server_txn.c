@@ -161,8 +161,8 @@ arriving(struct peer *p, const struct frame *f, int *rc)
 	return p->t;
 }
 
-static struct mb_op *
-part(struct peer *p, const struct frame *f, enum mb_op_kind kind, int *rc)
+struct mb_op *
+peer_part(struct peer *p, const struct frame *f, enum mb_op_kind kind, int *rc)
 {
 	struct mb_txn *t = arriving(p, f, rc);
 	struct peer_file **grown;
@@ -303,19 +303,41 @@ on_body(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+/* The body that the last operation needs. */
+int
+peer_part_body(struct peer *p, struct mb_op *op, bool in_file, uint32_t body)
+{
+	struct peer_file *file;
+
+	if (!in_file) {
+		if (body >= p->t->nbodies)
+			return p->tbad ? 0 : PT_EPROTO;
+		op->body = (int)body;
+		op->octets = p->t->bodies[body].n;
+		return 0;
+	}
+	if ((file = peer_file_find(p, body)) == NULL || file->name[0] == '\0') {
+		p->tbad = p->tlater = true; /* it was the last store process's */
+	} else {
+		p->tfiles[p->t->nops - 1] = file;
+		file->refs++;
+		snprintf(op->file, sizeof op->file, "%s", file->name);
+	}
+	return 0;
+}
+
 int
 on_add(void *self, void *peer, struct frame *f)
 {
 	struct peer *p = peer;
 	struct msg_store_add m;
-	struct peer_file *file;
 	struct mb_op *op;
 	int rc;
 
 	(void)self;
 	if (msg_store_add_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_ADD, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_ADD, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	name_user(p, m.user, op->user);
 	name_box(p, m.box, op->key);
@@ -324,21 +346,7 @@ on_add(void *self, void *peer, struct frame *f)
 	op->flags = m.flags & (STORE_KEYWORD(0) - 1);
 	op->quota = m.quota;
 	op->date = m.date > INT64_MAX ? 0 : (int64_t)m.date;
-	if (!m.in_file) {
-		if (m.body >= p->t->nbodies)
-			return p->tbad ? 0 : PT_EPROTO;
-		op->body = (int)m.body;
-		op->octets = p->t->bodies[m.body].n;
-		return 0;
-	}
-	if ((file = peer_file_find(p, m.body)) == NULL || file->name[0] == '\0') {
-		p->tbad = p->tlater = true; /* it was the last store process's */
-	} else {
-		p->tfiles[p->t->nops - 1] = file;
-		file->refs++;
-		snprintf(op->file, sizeof op->file, "%s", file->name);
-	}
-	return 0;
+	return peer_part_body(p, op, m.in_file, m.body);
 }
 
 int
@@ -352,7 +360,7 @@ on_copy(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_store_copy_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_COPY, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_COPY, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	take_view(p, op, m.view);
 	take_set(p, op, m.uids);
@@ -372,7 +380,7 @@ on_flags(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_store_flags_decode(f, &m) != 0 || m.op > STORE_FLAGS_REMOVE)
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_FLAGS, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_FLAGS, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	take_view(p, op, m.view);
 	take_set(p, op, m.uids);
@@ -394,7 +402,7 @@ on_expunge(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_store_expunge_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_EXPUNGE, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_EXPUNGE, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	take_view(p, op, m.view);
 	take_set(p, op, m.uids);
@@ -412,7 +420,7 @@ on_box(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_store_box_decode(f, &m) != 0 || m.op > STORE_BOX_UNSUBSCRIBE)
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_BOX, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_BOX, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	op->box_op = (enum store_box_op)m.op;
 	name_user(p, m.user, op->user);
@@ -433,7 +441,7 @@ on_put(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_store_put_decode(f, &m) != 0 || !server_space(p->class, m.space, true))
 		return PT_EPROTO;
-	if ((op = part(p, f, MB_PUT, &rc)) == NULL)
+	if ((op = peer_part(p, f, MB_PUT, &rc)) == NULL)
 		return rc == PT_EPROTO ? rc : 0;
 	memcpy(op->space, m.space.p, m.space.n);
 	if (!kv_key_ok(m.key) || !kv_value_ok(m.value) || m.ttl_s > STORE_TTL_MAX_S ||

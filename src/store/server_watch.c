@@ -1,4 +1,4 @@
-/* store/server_watch.c - who hears of what: keys that changed. */
+/* store/server_watch.c - who hears of what: keys that changed, something in the queue that is due. */
 #include "store/server_impl.h"
 
 #include <stdlib.h>
@@ -25,15 +25,43 @@ watch_find(struct peer *p, uint32_t id)
 	return w;
 }
 
+/* The queue is the relay's. */
+static bool
+may_watch(const struct peer *p, struct span space)
+{
+	return space.n == 0 ? p->class == STORE_CLASS_RELAY : server_space(p->class, space, false);
+}
+
+/* Once, until it claims: who hears and does not come is not told again. */
+static void
+tell_due(struct peer *p, struct peer_watch *w)
+{
+	if (w->told)
+		return;
+	w->told = true;
+	say(p, w, "", 0);
+}
+
+void
+peer_watch_again(struct peer *p)
+{
+	struct peer_watch *w;
+
+	SLIST_FOREACH(w, &p->watches, next)
+		w->told = false;
+	if (mb_due(p->s->mbs))
+		server_changed(p->s, "", "", 0);
+}
+
 int
 on_watch(void *self, void *peer, struct frame *f)
 {
+	struct server *s = self;
 	struct peer *p = peer;
 	struct msg_store_watch m;
 	struct peer_watch *w;
 
-	(void)self;
-	if (msg_store_watch_decode(f, &m) != 0 || !server_space(p->class, m.space, false) ||
+	if (msg_store_watch_decode(f, &m) != 0 || !may_watch(p, m.space) ||
 	    watch_find(p, m.watch) != NULL || p->nwatches >= PEER_WATCHES_MAX)
 		return PT_EPROTO;
 	if ((w = calloc(1, sizeof *w)) == NULL) {
@@ -41,10 +69,14 @@ on_watch(void *self, void *peer, struct frame *f)
 		return 0;
 	}
 	w->id = m.watch;
-	memcpy(w->space, m.space.p, m.space.n);
+	if (m.space.n > 0)
+		memcpy(w->space, m.space.p, m.space.n);
 	SLIST_INSERT_HEAD(&p->watches, w, next);
 	p->nwatches++;
-	say(p, w, "", 0);
+	if (m.space.n > 0)
+		say(p, w, "", 0);
+	else if (mb_due(s->mbs))
+		tell_due(p, w);
 	return 0;
 }
 
@@ -73,7 +105,11 @@ server_changed(void *arg, const char *space, const char *key, uint64_t version)
 
 	TAILQ_FOREACH(p, &s->peers, next)
 		SLIST_FOREACH(w, &p->watches, next)
-			if (strcmp(w->space, space) == 0)
+			if (strcmp(w->space, space) != 0)
+				continue;
+			else if (space[0] == '\0')
+				tell_due(p, w);
+			else
 				say(p, w, key, version);
 }
 

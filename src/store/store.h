@@ -26,6 +26,27 @@ struct store_txn;
 struct store_view;
 struct store_watch;
 
+/* A message that was claimed, and its recipients that are due. Borrowed like all of an answer. */
+struct store_claimed_rcpt {
+	uint32_t number;
+	uint32_t attempts; /* so far: the next is attempts + 1 */
+	const char *address;
+	struct span params;
+	struct span reply; /* of the last attempt */
+};
+
+struct store_claimed {
+	uint64_t qid;
+	int64_t received; /* seconds since 1970 */
+	uint64_t size;
+	const char *sender; /* "": the null one */
+	struct span params;
+	const char *identity, *service;
+	const struct store_claimed_rcpt *rcpts;
+	size_t nrcpts;
+	int fd; /* the message, for reading only, with pread; taken by setting it to -1, else closed */
+};
+
 /* An answer. What it points to is borrowed until the callback returns. */
 struct store_reply {
 	uint64_t id;          /* the id that the store gave: of a message put in the queue, its queue id */
@@ -41,6 +62,8 @@ struct store_reply {
 	struct store_view *view; /* store_view_open(): owned by the caller from now on */
 	const struct store_box *boxes; /* store_boxes() */
 	size_t nboxes;
+	struct store_claimed *claimed; /* store_claim() */
+	size_t nclaimed;
 };
 
 /* rc is STORE_OK or says why not; r is never NULL. May call every function of this file but store_free()
@@ -176,12 +199,54 @@ void store_fetch(struct store_view *v, uint32_t uid, store_cb *cb, void *arg);
 /* A key's value and version. STORE_NOTFOUND. */
 void store_get(struct store *s, const char *space, const char *key, store_cb *cb, void *arg);
 
+/* --- the queue: messages that go to other hosts ----------------------------------------------------------- */
+
+/* A message for the queue. Strings are borrowed. What must be known of it or of a recipient for the transport (RFC 3461, 1870,
+ * 6531) is the caller's own text, anything but NUL, at most STORE_PARAMS_MAX octets. */
+struct store_envelope {
+	const char *sender;   /* at most STORE_ADDRESS_MAX octets; "": the null one */
+	struct span params;
+	const char *identity; /* who sent it; "": nobody who is known */
+	const char *service;  /* through which it came; at most STORE_SERVICE_MAX octets */
+	int64_t due;          /* first attempt, seconds since 1970; 0: now */
+	const struct store_envelope_rcpt {
+		const char *address;
+		struct span params;
+	} *rcpts;
+	size_t nrcpts;        /* 1 to STORE_RCPTS_MAX: they are numbered from 0 */
+};
+
+/* The message goes into the queue; one for each transaction, whose answer has its queue id. STORE_FULL when there are too
+ * many. Results as of the other parts. */
+int store_txn_queue(struct store_txn *t, const struct store_envelope *e, struct store_blob *b);
+
+/* What attempt number `attempt` (from 1) came to for a recipient: state, and for STORE_RCPT_WAITING when the next is due. reply:
+ * what the other side said, at most STORE_OUTCOME_MAX octets, none NUL. Saying it again changes nothing: the first word about
+ * an attempt stands, but a delivery counts whenever it is said. When the last recipient is no longer waiting the message is
+ * removed; STORE_NOTFOUND: that has happened. */
+int store_txn_outcome(struct store_txn *t, uint64_t qid, uint32_t rcpt, uint32_t attempt,
+		      enum store_rcpt_state state, int64_t next, struct span reply);
+
+/* Messages with recipients that are due: at most max (1 to STORE_CLAIM_MAX), each for nobody else until store_hold() gives it back,
+ * our channel ends for another reason than the store's, or lease_s seconds (1 to STORE_LEASE_MAX_S) have passed. When the store
+ * process is another one the claims go on. One at a time: STORE_TEMP. */
+void store_claim(struct store *s, unsigned max, uint32_t lease_s, store_cb *cb, void *arg);
+
+/* Keeps a claimed message for lease_s seconds from now. 0: gives it back, which everyone who has claimed one must do in the end,
+ * after the answer to the last store_txn_outcome(). */
+void store_hold(struct store *s, uint64_t qid, uint32_t lease_s);
+
+/* --- hearing of changes ----------------------------------------------------------------------------------- */
+
 /* Hear of every key of a space that is put or removed from now on, once that is durable; of our own changes too, and not of
  * keys that expire. key empty: any may have changed, look at those that matter; said at the beginning and each time the store
  * process was another one meanwhile. key is borrowed. May end its own watch, but call neither store_free()
  * nor store_dispatch(). */
 typedef void store_watch_cb(void *arg, struct span key, uint64_t version);
 struct store_watch *store_watch(struct store *s, const char *space, store_watch_cb *cb, void *arg); /* NULL: out of memory */
+
+/* Hear, without a key, when something in the queue is due that nobody has; once, and again after the next store_claim(). */
+struct store_watch *store_watch_queue(struct store *s, store_watch_cb *cb, void *arg);
 
 /* No more of it. NULL is fine; sets the pointer to NULL. */
 void store_unwatch(struct store_watch **w);

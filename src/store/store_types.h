@@ -42,6 +42,13 @@ const char *store_rc_text(unsigned rc);
 #define STORE_KEY_MAX 512                   /* octets of a key */
 #define STORE_VALUE_MAX (15u * 1024)        /* octets of a value */
 #define STORE_TTL_MAX_S (10u * 366 * 86400) /* seconds that a key may live, if not for ever */
+#define STORE_RCPTS_MAX 1000                /* recipients of a message in the queue */
+#define STORE_ADDRESS_MAX 254               /* octets of a sender or recipient there (RFC 5321 §4.5.3.1.3) */
+#define STORE_PARAMS_MAX 1024               /* octets of what a transport wants to know of one of them */
+#define STORE_SERVICE_MAX 64                /* octets of a service's name */
+#define STORE_OUTCOME_MAX 512               /* octets of what the other side said (RFC 5321 §4.5.3.1.5) */
+#define STORE_CLAIM_MAX 64                  /* messages of one claim */
+#define STORE_LEASE_MAX_S 3600              /* seconds that a claim is good for */
 #define STORE_ANY_VERSION UINT64_MAX
 
 /* System flags; bit 6 + n is keyword n. */
@@ -61,6 +68,20 @@ struct store_flags {
 };
 
 enum store_flag_op { STORE_FLAGS_SET, STORE_FLAGS_ADD, STORE_FLAGS_REMOVE };
+
+/* A recipient of a message in the queue; the letter is the one of its line. */
+#define STORE_RCPT_STATES(X)                                                                       \
+	X(WAITING, 'w')   /* for an attempt, at a time */                                          \
+	X(DELIVERED, 'd')                                                                          \
+	X(FAILED, 'f')    /* for good */                                                           \
+	X(EXPIRED, 'x')   /* too long */
+
+enum store_rcpt_state {
+#define STORE_RCPT_ENUM(name, letter) STORE_RCPT_##name,
+	STORE_RCPT_STATES(STORE_RCPT_ENUM)
+#undef STORE_RCPT_ENUM
+	STORE_RCPT_STATE_COUNT
+};
 
 enum store_box_op {
 	STORE_BOX_CREATE,

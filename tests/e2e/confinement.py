@@ -185,7 +185,7 @@ def empty_root(server):
 def descriptors(server):
     """Nobody holds a file that it has no business with: no key outside the keyholder, no folder, no device."""
     need_root()
-    folders = (f'{server.folder}/state/journal', f'{server.folder}/state/kv', f'{server.site.folder}/mail')
+    folders = (*(f'{server.folder}/state/{name}' for name in ('journal', 'kv', 'queue')), f'{server.site.folder}/mail')
     for role, pid in each(server):
         for fd in os.listdir(f'/proc/{pid}/fd'):
             target = os.readlink(f'/proc/{pid}/fd/{fd}')

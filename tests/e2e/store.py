@@ -24,7 +24,7 @@ def folders(site):
     with with_mail(site) as server:
         h.equal(len(server.processes('store', 'serving')), 1, 'store processes')
         owner = pwd.getpwnam('_posternq').pw_uid if h.ROOT else os.geteuid()
-        for folder in (server.mail, server.folder / 'state' / 'journal', server.folder / 'state' / 'kv'):
+        for folder in (server.mail, *(server.folder / 'state' / name for name in ('journal', 'kv', 'queue'))):
             st = os.stat(folder)
             h.equal((st.st_uid, st.st_mode & 0o777), (owner, 0o700), f'owner and mode of {folder}')
         h.within(h.TIMEOUT, lambda: list((server.folder / 'state' / 'journal').glob('*.pj')), 'a journal')

@@ -1,7 +1,7 @@
-/* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker sends them: it may be shown the door, and that is all.
+/* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker or relay sends them: it may be shown the door, and that is all.
  *
- * The input is a sequence of frames: type, id, whether a descriptor goes along (1; none may) and whether it waits to share a
- * packet with the next (2), length, payload; over a real channel, in front of the engine in memory. */
+ * The input is an octet that says which, and a sequence of frames: type, id, whether a descriptor goes along (1; none may) and
+ * whether it waits to share a packet with the next (2), length, payload; over a real channel, in front of the engine in memory. */
 #include "ipc/chan.h"
 #include "store/server.h"
 
@@ -29,7 +29,7 @@ send_frames(struct chan *c, struct server *s, const uint8_t *p, size_t n)
 	int fd;
 
 	while (n >= 4) {
-		f.type = (uint16_t)(150 + p[0] % 42);
+		f.type = (uint16_t)(150 + p[0] % 49);
 		f.id = p[1] % 4;
 		f.len = p[3];
 		if (f.len > n - 4)
@@ -53,7 +53,8 @@ send_frames(struct chan *c, struct server *s, const uint8_t *p, size_t n)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct mailboxes_conf mc = { .host = "fuzz" };
+	struct queue *queue = queue_new();
+	struct mailboxes_conf mc = { .host = "fuzz", .queue = queue };
 	struct store_backend *be = memory_open();
 	struct kv *kv = kv_new();
 	struct mailboxes *mbs = mailboxes_new(be, kv, &mc);
@@ -61,10 +62,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct chan *c;
 	int fds[2];
 
-	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], STORE_CLASS_WORKER) == 0);
+	PT_ASSERT(s != NULL && chan_pair(fds) == 0 &&
+		server_peer(s, fds[0], size > 0 && (data[0] & 1) ? STORE_CLASS_RELAY : STORE_CLASS_WORKER) == 0);
 	PT_ASSERT((c = chan_new(fds[1])) != NULL);
 	chan_bundle(c);
-	send_frames(c, s, data, size);
+	if (size > 0)
+		send_frames(c, s, data + 1, size - 1);
 	if (chan_flush(c) != 0) {
 		/* the server has had enough */
 	}
@@ -75,5 +78,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	be->ops->close(be);
 	mailboxes_free(&mbs);
 	kv_free(&kv);
+	queue_free(&queue);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* unit/store/rig.c - see rig.h. */
 #include "store/rig.h"
 
-#include "store/maildir.h"
+#include "store/local.h"
+#include "store/mailbox_impl.h"
 #include "test.h"
 
 #include <fcntl.h>
@@ -61,6 +62,16 @@ quota(void *arg, const char *user, uint64_t *octets, uint64_t *messages)
 }
 
 int64_t rig_clock;
+uint64_t rig_ahead_ms;
+
+static uint64_t
+milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + rig_ahead_ms;
+}
 
 static int64_t
 seconds(void)
@@ -72,8 +83,9 @@ void
 rig_start(struct rig *r)
 {
 	struct mailboxes_conf mc = { .host = "test.example", .quota = quota, .quota_arg = r,
-		.clock = seconds };
+		.clock = seconds, .clock_ms = milliseconds };
 	struct local_conf lc = { .journal_fd = r->journal_fd, .kv_fd = r->kv_fd, .mail_fd = r->mail_fd,
+		.queue_fd = r->queue_fd,
 		.host = "test.example", .segments = r->segments == 0 ? 4 : r->segments,
 		.segment_octets = r->segment_octets == 0 ? 256 * 1024 : r->segment_octets,
 		.tidy = r->tidy, .failed = on_failed, .failed_arg = r };
@@ -82,6 +94,9 @@ rig_start(struct rig *r)
 
 	r->failed = false;
 	r->kv = kv_new();
+	r->queue = queue_new();
+	CU_ASSERT_FATAL(r->kv != NULL && r->queue != NULL);
+	lc.queue = mc.queue = r->queue;
 	if (r->kind == RIG_MEMORY)
 		r->be = memory_open();
 	else if (local_open(&lc, on_key, on_id, r, &r->be, &diag) != 0)
@@ -117,13 +132,14 @@ rig_open(struct rig *r, enum rig_kind kind)
 	r->no_checkpoints = no_checkpoints;
 	r->tidy = tidy;
 	r->kind = kind;
-	r->dir_fd = r->journal_fd = r->kv_fd = r->mail_fd = -1;
+	r->dir_fd = r->journal_fd = r->kv_fd = r->queue_fd = r->mail_fd = -1;
 	if (kind == RIG_LOCAL) {
 		snprintf(r->dir, sizeof r->dir, "%s", "/tmp/postern-store-XXXXXX");
 		CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(r->dir));
 		r->dir_fd = open(r->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		r->journal_fd = folder(r, "journal");
 		r->kv_fd = folder(r, "kv");
+		r->queue_fd = folder(r, "queue");
 		r->mail_fd = folder(r, "mail");
 	}
 	rig_start(r);
@@ -136,6 +152,7 @@ rig_stop(struct rig *r)
 	r->be = NULL;
 	mailboxes_free(&r->mbs);
 	kv_free(&r->kv);
+	queue_free(&r->queue);
 }
 
 void
@@ -157,6 +174,7 @@ rig_close(struct rig *r)
 		return;
 	close(r->journal_fd);
 	close(r->kv_fd);
+	close(r->queue_fd);
 	close(r->mail_fd);
 	close(r->dir_fd);
 	CU_ASSERT_EQUAL(chdir("/"), 0); /* the engine goes where it watches */
@@ -173,6 +191,8 @@ turn(struct rig *r, int timeout_ms)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (!r->no_checkpoints)
 		(void)mailboxes_tick(r->mbs, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+	else
+		(void)mailboxes_queue_tick(r->mbs, 0);
 	mailboxes_flush(r->mbs);
 	if (p.fd >= 0 && poll(&p, 1, timeout_ms) > 0)
 		r->be->ops->dispatch(r->be);
@@ -201,11 +221,21 @@ rig_settle(struct rig *r)
 void
 rig_checkpoint(struct rig *r)
 {
+	static uint64_t ms; /* each is later than the one before thought it was */
+	struct timespec now;
+	time_t end = time(NULL) + 120; /* for hangs */
+
 	rig_settle(r);
-	(void)r->be->ops->tick(r->be, 1);
-	(void)r->be->ops->tick(r->be, 60000);
-	rig_settle(r);
-	(void)r->be->ops->tick(r->be, 120000);
+	if (r->kind != RIG_LOCAL)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ms = (ms > (uint64_t)now.tv_sec * 1000 ? ms : (uint64_t)now.tv_sec * 1000) + 300000;
+	(void)r->be->ops->tick(r->be, ms);
+	(void)r->be->ops->tick(r->be, ms + 60000);
+	do
+		rig_settle(r);
+	while (((struct local *)r->be)->checkpointing && time(NULL) < end);
+	(void)r->be->ops->tick(r->be, ms + 120000);
 	rig_settle(r);
 }
 
@@ -327,6 +357,85 @@ rig_put(const char *space, const char *key, const char *value, uint64_t expect, 
 	o->expect = expect;
 	o->ttl_s = ttl_s;
 	return t;
+}
+
+struct mb_txn *
+rig_queue(struct mb_txn *t, const char *sender, unsigned nrcpts, const char *body)
+{
+	char address[40], params[40];
+	struct mb_op *o;
+	unsigned i;
+
+	if (t == NULL)
+		t = mb_txn_new();
+	o = op_new(t, MB_QUEUE, "", "");
+	o->body = (int)t->nbodies;
+	o->octets = strlen(body);
+	t->bodies = reallocarray(t->bodies, t->nbodies + 1u, sizeof *t->bodies);
+	t->bodies[t->nbodies++] = span_str(body);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(o->queued = mb_queued_new());
+	o->queued->sender = strdup(sender);
+	o->queued->params = strdup("RET=HDRS 8BITMIME");
+	o->queued->identity = strdup("alice@example.test/phone");
+	o->queued->service = strdup("submission");
+	for (i = 0; i < nrcpts; i++) {
+		snprintf(address, sizeof address, "r%u@example.test", i);
+		snprintf(params, sizeof params, "NOTIFY=NEVER ORCPT=rfc822;%u", i);
+		CU_ASSERT_EQUAL_FATAL(mb_queued_rcpt(o->queued, span_str(address), span_str(params)), 0);
+	}
+	return t;
+}
+
+struct mb_txn *
+rig_outcome(struct mb_txn *t, uint64_t qid, uint32_t rcpt, uint32_t attempt, enum store_rcpt_state state,
+	    int64_t next, const char *reply)
+{
+	struct mb_op *o;
+
+	if (t == NULL)
+		t = mb_txn_new();
+	o = op_new(t, MB_OUTCOME, "", "");
+	o->outcome = (struct mb_outcome){ .qid = qid, .rcpt = rcpt, .attempt = attempt, .state = state, .next = next,
+		.reply = strdup(reply) };
+	return t;
+}
+
+struct claims {
+	bool done;
+	unsigned n;
+	uint64_t *qids;
+	char (*bodies)[64];
+};
+
+static void
+on_claimed(void *arg, const struct queue_entry *e, int64_t now, int fd)
+{
+	struct claims *c = arg;
+	ssize_t n;
+
+	(void)now;
+	c->qids[c->n] = e->qid;
+	if (c->bodies != NULL) {
+		n = pread(fd, c->bodies[c->n], sizeof *c->bodies - 1, 0);
+		c->bodies[c->n][n > 0 ? n : 0] = '\0';
+	}
+	c->n++;
+}
+
+static void
+on_claims_done(void *arg)
+{
+	((struct claims *)arg)->done = true;
+}
+
+unsigned
+rig_claim(struct rig *r, const void *holder, unsigned max, uint32_t lease_s, uint64_t *qids, char (*bodies)[64])
+{
+	struct claims c = { .qids = qids, .bodies = bodies };
+
+	mb_claim(r->mbs, holder, max, lease_s, on_claimed, on_claims_done, &c);
+	wait_for(r, &c.done);
+	return c.n;
 }
 
 /* --- reading --------------------------------------------------------------------------------------------------- */

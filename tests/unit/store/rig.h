@@ -9,9 +9,10 @@ enum rig_kind { RIG_MEMORY, RIG_LOCAL, RIG_KINDS };
 struct rig {
 	enum rig_kind kind;
 	char dir[64];       /* local: a temporary folder, with journal, kv and mail in it */
-	int dir_fd, journal_fd, kv_fd, mail_fd;
+	int dir_fd, journal_fd, kv_fd, queue_fd, mail_fd;
 	struct store_backend *be;
 	struct kv *kv;
+	struct queue *queue;
 	struct mailboxes *mbs;
 	uint64_t quota_octets, quota_messages;
 	bool failed;        /* the engine said so */
@@ -23,6 +24,8 @@ struct rig {
 
 /* What the store's mailboxes take for the time; 0: the system's. */
 extern int64_t rig_clock;
+/* How far their other clock, that of leases, is ahead of the system's. */
+extern uint64_t rig_ahead_ms;
 
 /* Makes folders and opens. */
 void rig_open(struct rig *r, enum rig_kind kind);
@@ -36,7 +39,7 @@ void rig_close(struct rig *r);
 /* Carries out all that is under way. */
 void rig_settle(struct rig *r);
 
-/* A checkpoint, and the segments that it covers are recycled. */
+/* A checkpoint, and the segments that it covers are recycled; with no_checkpoints too. */
 void rig_checkpoint(struct rig *r);
 /* Looks for what others did. */
 void rig_scan(struct rig *r, const char *user, const char *key);
@@ -61,6 +64,15 @@ struct mb_txn *rig_copy(const char *user, const char *key, const char *set, cons
 struct mb_txn *rig_expunge(const char *user, const char *key, const char *set);
 struct mb_txn *rig_box(const char *user, enum store_box_op op, const char *key, const char *to);
 struct mb_txn *rig_put(const char *space, const char *key, const char *value, uint64_t expect, uint32_t ttl_s);
+
+/* A message for the queue, with so many recipients r0@example.test and on. */
+struct mb_txn *rig_queue(struct mb_txn *t, const char *sender, unsigned nrcpts, const char *body);
+struct mb_txn *rig_outcome(struct mb_txn *t, uint64_t qid, uint32_t rcpt, uint32_t attempt,
+			   enum store_rcpt_state state, int64_t next, const char *reply);
+
+/* Claims at most max; each one's id into qids_out and what its message is, NUL-ended, into bodies_out (may be NULL): how many. */
+unsigned rig_claim(struct rig *r, const void *holder, unsigned max, uint32_t lease_s, uint64_t *qids_out,
+		   char (*bodies_out)[64]);
 
 /* The mailbox as its log says: "1 S:octets 3 -:octets ..." (uid, letters, body); "none" when there is none. Static. */
 const char *rig_dump(struct rig *r, const char *user, const char *key);

@@ -75,13 +75,19 @@ wait_got(struct both *b, const struct got *g)
 }
 
 static void
-attach(struct both *b)
+attach_as(struct both *b, struct store *c, enum store_class class)
 {
 	int fds[2];
 
 	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
-	CU_ASSERT_EQUAL_FATAL(server_peer(b->server, fds[0], STORE_CLASS_WORKER), 0);
-	store_attach(b->c, fds[1]);
+	CU_ASSERT_EQUAL_FATAL(server_peer(b->server, fds[0], class), 0);
+	store_attach(c, fds[1]);
+}
+
+static void
+attach(struct both *b)
+{
+	attach_as(b, b->c, STORE_CLASS_WORKER);
 }
 
 static void
@@ -717,6 +723,401 @@ test_much(void)
 	each(do_much);
 }
 
+/* --- the queue ---------------------------------------------------------------------------------------------------- */
+
+#define CLAIMED_MAX 64
+
+struct claims {
+	bool done;
+	enum store_rc rc;
+	size_t n;
+	uint64_t qid[CLAIMED_MAX];
+	size_t nrcpts[CLAIMED_MAX];
+	uint32_t first[CLAIMED_MAX], attempts[CLAIMED_MAX];
+	char address[CLAIMED_MAX][32], reply[CLAIMED_MAX][32], body[CLAIMED_MAX][32];
+	char sender[64], identity[64], params[64], text[64];
+	uint64_t size;
+	bool writable;
+	int kept; /* a descriptor that was taken */
+};
+
+static void
+copy(char *out, size_t cap, struct span s)
+{
+	snprintf(out, cap, "%.*s", (int)s.n, s.n > 0 ? (const char *)s.p : "");
+}
+
+static void
+on_claims(void *arg, enum store_rc rc, struct store_reply *r)
+{
+	struct claims *c = arg;
+	size_t i;
+	ssize_t n;
+
+	c->done = true;
+	c->rc = rc;
+	copy(c->text, sizeof c->text, r->text);
+	c->n = r->nclaimed;
+	for (i = 0; i < r->nclaimed && i < CLAIMED_MAX; i++) {
+		struct store_claimed *m = &r->claimed[i];
+
+		c->qid[i] = m->qid;
+		c->nrcpts[i] = m->nrcpts;
+		c->first[i] = m->rcpts[0].number;
+		c->attempts[i] = m->rcpts[0].attempts;
+		snprintf(c->address[i], sizeof c->address[i], "%s", m->rcpts[0].address);
+		copy(c->reply[i], sizeof c->reply[i], m->rcpts[0].reply);
+		n = pread(m->fd, c->body[i], sizeof c->body[i] - 1, 0);
+		c->body[i][n > 0 ? n : 0] = '\0';
+		c->writable = write(m->fd, "x", 1) == 1;
+		snprintf(c->sender, sizeof c->sender, "%s", m->sender);
+		snprintf(c->identity, sizeof c->identity, "%s", m->identity);
+		copy(c->params, sizeof c->params, m->params);
+		c->size = m->size;
+		c->kept = m->fd;
+	}
+	if (c->n > 0)
+		r->claimed[c->n - 1].fd = -1;
+}
+
+/* Turns for as many clients as there are. */
+static void
+turns(struct both *b, struct store *const *c, size_t n, const bool *flag)
+{
+	struct pollfd p[4] = { { .fd = server_fd(b->server), .events = POLLIN } };
+	size_t i, k;
+
+	for (k = 0; k < 1000 && !*flag; k++) {
+		for (i = 0; i < n; i++)
+			p[i + 1] = (struct pollfd){ .fd = store_fd(c[i]), .events = POLLIN };
+		(void)poll(p, n + 1, 10);
+		server_dispatch(b->server);
+		for (i = 0; i < n; i++)
+			if (store_attached(c[i]))
+				(void)(store_dispatch(c[i]) == 0);
+	}
+	CU_ASSERT_TRUE_FATAL(*flag);
+}
+
+static struct claims
+claim(struct both *b, struct store *c, unsigned max)
+{
+	struct claims g = { .kept = -1 };
+
+	store_claim(c, max, 60, on_claims, &g);
+	turns(b, &c, 1, &g.done);
+	if (g.kept >= 0)
+		close(g.kept);
+	return g;
+}
+
+static struct got
+queue_message(struct both *b, struct store *c, size_t nrcpts, const void *body, size_t n)
+{
+	struct store_envelope_rcpt rcpts[STORE_RCPTS_MAX];
+	struct store_envelope e = { .sender = "s@example.test", .params = span_str("RET=HDRS"),
+		.identity = "alice@example.test", .service = "submission", .rcpts = rcpts, .nrcpts = nrcpts };
+	struct store_blob *blob = store_blob_new(c, n);
+	struct store_txn *t = store_txn_new(c);
+	struct got g = { .fd = -1 };
+	size_t i, off, piece;
+	int rc;
+
+	for (i = 0; i < nrcpts; i++)
+		rcpts[i] = (struct store_envelope_rcpt){ "r@example.test", span_str("NOTIFY=NEVER") };
+	for (off = 0; off < n; off += piece) {
+		piece = n - off < 9000 ? n - off : 9000;
+		while ((rc = store_blob_write(blob, (const uint8_t *)body + off, piece)) == PT_EAGAIN) {
+			server_dispatch(b->server);
+			(void)(store_dispatch(c) == 0);
+		}
+		CU_ASSERT_EQUAL_FATAL(rc, 0);
+	}
+	CU_ASSERT_EQUAL(store_txn_queue(t, &e, blob), 0);
+	store_commit(&t, on_reply, &g);
+	store_blob_free(&blob);
+	turns(b, &c, 1, &g.done);
+	return g;
+}
+
+static enum store_rc
+say_outcome(struct both *b, struct store *c, uint64_t qid, uint32_t rcpt, uint32_t attempt, enum store_rcpt_state s,
+	    int64_t next)
+{
+	struct store_txn *t = store_txn_new(c);
+	struct got g = { .fd = -1 };
+
+	CU_ASSERT_EQUAL(store_txn_outcome(t, qid, rcpt, attempt, s, next, span_str("451 later\r\n")), 0);
+	store_commit(&t, on_reply, &g);
+	turns(b, &c, 1, &g.done);
+	return g.rc;
+}
+
+static void
+two_relays(struct both *b, struct store *c[2])
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_PTR_NOT_NULL_FATAL(c[i] = store_new());
+		attach_as(b, c[i], STORE_CLASS_RELAY);
+	}
+}
+
+/* A claim, what is in it, what may be said of it, and that nobody else gets it. */
+static void
+do_claims(struct both *b)
+{
+	struct store *c[2];
+	struct claims g;
+	struct heard h = { 0 };
+	struct store_watch *w;
+	int i;
+
+	two_relays(b, c);
+	w = store_watch_queue(c[1], on_heard, &h);
+	CU_ASSERT_EQUAL(claim(b, c[0], 1).n, 0);
+	CU_ASSERT_EQUAL(queue_message(b, c[0], 3, "hello\r\n", 7).rc, STORE_OK);
+	g = claim(b, c[0], 4);
+	CU_ASSERT_EQUAL_FATAL(g.n, 1);
+	CU_ASSERT_EQUAL(g.nrcpts[0], 3);
+	CU_ASSERT_EQUAL(g.size, 7);
+	CU_ASSERT_STRING_EQUAL(g.body[0], "hello\r\n");
+	CU_ASSERT_STRING_EQUAL(g.address[0], "r@example.test");
+	CU_ASSERT_STRING_EQUAL(g.sender, "s@example.test");
+	CU_ASSERT_STRING_EQUAL(g.identity, "alice@example.test");
+	CU_ASSERT_STRING_EQUAL(g.params, "RET=HDRS");
+	if (b->r.kind == RIG_LOCAL)
+		CU_ASSERT_FALSE(g.writable);
+	CU_ASSERT_EQUAL(claim(b, c[1], 4).n, 0);
+	CU_ASSERT_EQUAL(h.all, 1); /* that it was due, before the other had it */
+	CU_ASSERT_EQUAL(say_outcome(b, c[0], g.qid[0], 1, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
+	CU_ASSERT_EQUAL(say_outcome(b, c[0], g.qid[0], 0, 1, STORE_RCPT_WAITING, 5), STORE_OK);
+	CU_ASSERT_EQUAL(claim(b, c[1], 4).n, 0);
+	store_hold(c[0], g.qid[0], 0);
+	for (i = 0; i < 5; i++)
+		server_dispatch(b->server);
+	g = claim(b, c[1], 4);
+	CU_ASSERT_EQUAL_FATAL(g.n, 1);
+	CU_ASSERT_EQUAL(g.nrcpts[0], 2);
+	CU_ASSERT_EQUAL(g.first[0], 0);
+	CU_ASSERT_EQUAL(g.attempts[0], 1);
+	CU_ASSERT_STRING_EQUAL(g.reply[0], "451 later\r\n");
+	CU_ASSERT_EQUAL(h.all, 2);
+	store_free(&c[1]); /* with its channel its claims go */
+	for (i = 0; i < 5; i++)
+		server_dispatch(b->server);
+	g = claim(b, c[0], 4);
+	CU_ASSERT_EQUAL(g.n, 1);
+	CU_ASSERT_EQUAL(say_outcome(b, c[0], g.qid[0], 0, 2, STORE_RCPT_FAILED, 0), STORE_OK);
+	CU_ASSERT_EQUAL(say_outcome(b, c[0], g.qid[0], 2, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
+	CU_ASSERT_EQUAL(say_outcome(b, c[0], g.qid[0], 2, 1, STORE_RCPT_DELIVERED, 0), STORE_NOTFOUND);
+	store_unwatch(&w);
+	store_free(&c[0]);
+}
+
+/* Many at once, some large, some to very many: two who claim share them, each gets all of its own and none twice. */
+static void
+do_shared(struct both *b)
+{
+	static uint8_t large[300000];
+	struct store *c[2];
+	struct claims g;
+	uint64_t all[64];
+	size_t n = 0, i, k, turn;
+
+	two_relays(b, c);
+	memset(large, 'x', sizeof large);
+	for (i = 0; i < 20; i++)
+		CU_ASSERT_EQUAL(queue_message(b, c[0], i == 7 ? STORE_RCPTS_MAX : 1, i % 5 == 3 ? (const void *)large : "small",
+			i % 5 == 3 ? sizeof large : 5).rc, STORE_OK);
+	for (turn = 0; turn < 40 && n < 20; turn++) {
+		g = claim(b, c[turn % 2], 3);
+		CU_ASSERT(g.n <= 3);
+		for (i = 0; i < g.n; i++) {
+			CU_ASSERT_STRING_EQUAL(g.body[i], g.body[i][0] == 'x' ? "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" : "small");
+			for (k = 0; k < n; k++)
+				CU_ASSERT_NOT_EQUAL(all[k], g.qid[i]);
+			all[n++] = g.qid[i];
+		}
+	}
+	CU_ASSERT_EQUAL(n, 20);
+	store_free(&c[0]);
+	store_free(&c[1]);
+}
+
+/* The store process is another one: who has claimed something keeps it, and what was claimed of the last may be said to the next. */
+static void
+test_claims_again(void)
+{
+	struct store *c[2];
+	struct claims g, late = { .kept = -1 };
+	struct both b;
+	int i;
+
+	both_open(&b, RIG_LOCAL);
+	two_relays(&b, c);
+	CU_ASSERT_EQUAL(queue_message(&b, c[0], 1, "one", 3).rc, STORE_OK);
+	CU_ASSERT_EQUAL(queue_message(&b, c[0], 1, "two", 3).rc, STORE_OK);
+	g = claim(&b, c[0], 1);
+	CU_ASSERT_EQUAL_FATAL(g.n, 1);
+	server_free(&b.server);
+	rig_restart(&b.r);
+	both_start(&b);
+	store_claim(c[1], 10, 60, on_claims, &late); /* asked while there is none */
+	attach_as(&b, c[1], STORE_CLASS_RELAY);
+	turns(&b, &c[1], 1, &late.done);
+	CU_ASSERT_EQUAL(late.n, 0); /* nobody knows yet what the others have */
+	attach_as(&b, c[0], STORE_CLASS_RELAY);
+	CU_ASSERT_EQUAL(claim(&b, c[0], 1).n, 0);
+	rig_ahead_ms += 6000;
+	rig_settle(&b.r);
+	late = claim(&b, c[1], 10);
+	CU_ASSERT_EQUAL(late.n, 1);
+	CU_ASSERT_NOT_EQUAL(late.qid[0], g.qid[0]);
+	CU_ASSERT_EQUAL(say_outcome(&b, c[0], g.qid[0], 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
+	CU_ASSERT_EQUAL(queue_count(b.r.queue), 1);
+	for (i = 0; i < 2; i++)
+		store_free(&c[i]);
+	both_close(&b);
+}
+
+/* A worker may not ask for what is queued; a relay may not read mailboxes; neither may go beyond the limits. */
+static void
+test_queue_forbidden(void)
+{
+	static const struct store_envelope_rcpt rcpt = { "r@x", { NULL, 0 } };
+	struct store_envelope e = { .sender = "s", .identity = "", .service = "", .rcpts = &rcpt, .nrcpts = 1 };
+	struct got g;
+	size_t want = 0;
+	struct store *c;
+	struct store_txn *t;
+	struct store_blob *blob;
+	struct store_watch *w = NULL;
+	struct both b;
+	int i, k;
+
+	both_open(&b, RIG_MEMORY);
+	for (k = 0; k < 6; k++) {
+		c = store_new();
+		attach_as(&b, c, k == 4 ? STORE_CLASS_RELAY : STORE_CLASS_WORKER);
+		g = (struct got){ .fd = -1 };
+		t = store_txn_new(c);
+		blob = store_blob_new(c, 0);
+		switch (k) {
+		case 0:
+			store_claim(c, 1, 60, on_reply, &g);
+			break;
+		case 1:
+			CU_ASSERT_EQUAL(store_txn_queue(t, &e, blob), 0);
+			break;
+		case 2:
+			CU_ASSERT_EQUAL(store_txn_outcome(t, 1, 0, 1, STORE_RCPT_FAILED, 0, span_str("")), 0);
+			break;
+		case 3:
+			w = store_watch_queue(c, NULL, NULL);
+			break;
+		case 4:
+			store_boxes(c, USER, on_reply, &g);
+			break;
+		default:
+			w = store_watch(c, "registry", NULL, NULL);
+		}
+		if (k == 1 || k == 2)
+			store_commit(&t, on_reply, &g);
+		else
+			store_txn_free(&t);
+		store_blob_free(&blob);
+		for (i = 0; i < 10 && store_attached(c); i++) {
+			server_dispatch(b.server);
+			(void)(store_dispatch(c) == 0);
+		}
+		CU_ASSERT_FALSE(store_attached(c));
+		CU_ASSERT_EQUAL(server_count(b.server).condemned, ++want);
+		store_unwatch(&w);
+		store_free(&c);
+	}
+	both_close(&b);
+}
+
+static int
+queue_rc(struct store *c, const struct store_envelope *e, struct store_blob *blob)
+{
+	struct store_txn *t = store_txn_new(c);
+	int rc = store_txn_queue(t, e, blob);
+
+	store_txn_free(&t);
+	return rc;
+}
+
+static void
+test_queue_limits(void)
+{
+	static char text[STORE_PARAMS_MAX + 2], address[STORE_ADDRESS_MAX + 2];
+	static struct store_envelope_rcpt rcpts[STORE_RCPTS_MAX + 1];
+	struct store_envelope e = { .sender = "", .identity = "", .service = "", .rcpts = rcpts, .nrcpts = 1 };
+	struct span full = { (const uint8_t *)text, STORE_PARAMS_MAX }, over = { full.p, STORE_PARAMS_MAX + 1 };
+	struct claims g = { .kept = -1 };
+	struct store *c = store_new();
+	struct store_txn *t;
+	struct store_blob *blob = store_blob_new(c, 0);
+	size_t i;
+
+	memset(text, 'p', STORE_PARAMS_MAX + 1);
+	memset(address, 'a', STORE_ADDRESS_MAX + 1);
+	for (i = 0; i <= STORE_RCPTS_MAX; i++)
+		rcpts[i] = (struct store_envelope_rcpt){ address + 1, full };
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), 0);
+	e.params = full;
+	e.sender = e.identity = address + 1;
+	e.nrcpts = STORE_RCPTS_MAX;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), 0);
+	e.nrcpts++;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_ETOOBIG);
+	e.nrcpts = 0;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_EINVAL);
+	e.nrcpts = 1;
+	e.params = over;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_EINVAL);
+	e.params = full;
+	e.sender = address;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_ETOOBIG);
+	e.sender = "";
+	rcpts[0].address = address;
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_EINVAL);
+	rcpts[0].address = "";
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_EINVAL);
+	rcpts[0] = (struct store_envelope_rcpt){ "a@x", over };
+	CU_ASSERT_EQUAL(queue_rc(c, &e, blob), PT_EINVAL);
+	t = store_txn_new(c);
+	full.n = STORE_OUTCOME_MAX;
+	CU_ASSERT_EQUAL(store_txn_outcome(t, 1, 0, 1, STORE_RCPT_WAITING, 0, full), 0);
+	full.n++;
+	CU_ASSERT_EQUAL(store_txn_outcome(t, 1, 0, 1, STORE_RCPT_WAITING, 0, full), PT_EINVAL);
+	store_txn_free(&t);
+	store_claim(c, STORE_CLAIM_MAX + 1, 60, on_claims, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_INVALID);
+	g.done = false;
+	store_claim(c, STORE_CLAIM_MAX, STORE_LEASE_MAX_S + 1, on_claims, &g);
+	CU_ASSERT_TRUE(g.done);
+	CU_ASSERT_EQUAL(g.rc, STORE_INVALID);
+	store_hold(c, 4711, 60); /* none of ours */
+	store_blob_free(&blob);
+	store_free(&c);
+}
+
+static void
+test_claims(void)
+{
+	each(do_claims);
+}
+
+static void
+test_shared(void)
+{
+	each(do_shared);
+}
+
 static const struct test_row tests[] = {
 	{ "deliver", test_deliver },
 	{ "recipients", test_recipients },
@@ -729,6 +1130,12 @@ static const struct test_row tests[] = {
 	{ "more than a channel holds", test_much },
 	{ "what a worker may not ask", test_forbidden },
 	{ "bodies in pieces", test_bodies },
+
+	{ "claims", test_claims },
+	{ "two who claim", test_shared },
+	{ "claims and a new store process", test_claims_again },
+	{ "the queue's messages from others", test_queue_forbidden },
+	{ "the queue's limits", test_queue_limits },
 };
 
 TEST_MAIN("store/client", tests)

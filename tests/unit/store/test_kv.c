@@ -274,6 +274,35 @@ do_refused(struct rig *r)
 	CU_ASSERT_STRING_EQUAL(there(r, "new"), "none");
 }
 
+/* One of several parts cannot be: the others are as they were, also those that come behind it. */
+static void
+do_part(struct rig *r)
+{
+	struct rig_reply p;
+	char space[8];
+	uint64_t v;
+	struct mb_txn *t;
+	struct mb_op *op;
+	int i;
+
+	CU_ASSERT_EQUAL(put(r, "k", "one", 0, 0, &v), STORE_OK);
+	for (i = 0; i < 31; i++) {
+		snprintf(space, sizeof space, "s%d", i);
+		CU_ASSERT_EQUAL(rig_commit(r, rig_put(space, "k", "v", 0, 0)).rc, STORE_OK);
+	}
+	t = rig_put("one-too-many", "k", "v", 0, 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(op = mb_txn_op(t));
+	op->kind = MB_PUT;
+	strcpy(op->space, "greylist");
+	op->name = strdup("k");
+	op->expect = STORE_ANY_VERSION; /* it goes */
+	p = rig_commit(r, t);
+	CU_ASSERT_EQUAL(p.rc, STORE_FULL);
+	CU_ASSERT_STRING_EQUAL(there(r, "k"), "one");
+	rig_restart(r);
+	CU_ASSERT_STRING_EQUAL(there(r, "k"), "one");
+}
+
 /* More changes than a log may have: it is written anew, beside the journal, and nothing is lost, torn end or not. */
 static void
 do_anew(struct rig *r)
@@ -375,6 +404,12 @@ test_refused(void)
 }
 
 static void
+test_part(void)
+{
+	each(do_part);
+}
+
+static void
 test_anew(void)
 {
 	each(do_anew);
@@ -397,6 +432,7 @@ static const struct test_row rows[] = {
 	{ "written anew", test_compact },
 	{ "compare and swap", test_cas },
 	{ "refused", test_refused },
+	{ "a part that cannot be", test_part },
 	{ "a log written anew", test_anew },
 	{ "out of the journal", test_journal },
 	{ "asked again", test_again },
