@@ -297,6 +297,17 @@ queue_count(const struct queue *q)
 	return q->n;
 }
 
+void
+queue_each(const struct queue *q, void (*f)(void *arg, const struct queue_entry *e), void *arg)
+{
+	const struct queue_entry *e;
+	size_t i;
+
+	for (i = 0; i < q->nhash; i++)
+		for (e = q->hash[i]; e != NULL; e = e->hash_next)
+			f(arg, e);
+}
+
 bool
 queue_full(const struct queue *q)
 {

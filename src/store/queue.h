@@ -105,6 +105,9 @@ struct queue_entry *queue_find(const struct queue *q, uint64_t qid);
 size_t queue_count(const struct queue *q);
 bool queue_full(const struct queue *q);
 
+/* Each of them, in no order; f must change nothing. */
+void queue_each(const struct queue *q, void (*f)(void *arg, const struct queue_entry *e), void *arg);
+
 /* An id for a new one: above all that were ever seen here, and above all of earlier processes. */
 uint64_t queue_id(struct queue *q, int64_t now);
 

@@ -240,6 +240,22 @@ rig_checkpoint(struct rig *r)
 }
 
 static void
+on_saved(void *arg, int rc)
+{
+	CU_ASSERT_EQUAL(rc, 0);
+	*(bool *)arg = true;
+}
+
+void
+rig_save(struct rig *r)
+{
+	bool saved = false;
+
+	local_queue_save((struct local *)r->be, on_saved, &saved);
+	wait_for(r, &saved);
+}
+
+static void
 done(struct mb_txn *t, const struct mb_reply *reply)
 {
 	struct rig_reply *out = t->arg;

@@ -41,6 +41,8 @@ void rig_settle(struct rig *r);
 
 /* A checkpoint, and the segments that it covers are recycled; with no_checkpoints too. */
 void rig_checkpoint(struct rig *r);
+/* Files of what is queued, as a checkpoint writes them that does not come to its end. */
+void rig_save(struct rig *r);
 /* Looks for what others did. */
 void rig_scan(struct rig *r, const char *user, const char *key);
 

@@ -697,7 +697,7 @@ test_files_lost(void)
 		a = queue_one(&r, 2, "one\r\n");
 		b = queue_one(&r, 1, "two\r\n");
 		CU_ASSERT_EQUAL(outcome(&r, a, 0, 1, STORE_RCPT_WAITING, 5), STORE_OK);
-		rig_checkpoint(&r);
+		rig_save(&r);
 		c = queue_one(&r, 1, "three\r\n");
 		CU_ASSERT_EQUAL(outcome(&r, a, 0, 2, STORE_RCPT_DELIVERED, 0), STORE_OK);
 		CU_ASSERT_EQUAL(outcome(&r, b, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
@@ -721,6 +721,49 @@ test_files_lost(void)
 		CU_ASSERT_STRING_EQUAL(body_of(&r, a), "one\r\n");
 		rig_close(&r);
 	}
+}
+
+/* What was removed while the server was stopped does not come back, though the journal has not yet forgotten it. */
+static void
+test_files_removed(void)
+{
+	struct rig r;
+	uint64_t a;
+
+	begin(&r);
+	queue_one(&r, 1, "one\r\n");
+	rig_checkpoint(&r);
+	a = queue_one(&r, 1, "two\r\n");
+	rig_stop(&r);
+	rig_shell(&r, "rm queue/*");
+	rig_start(&r);
+	rig_ahead_ms += 6000;
+	rig_settle(&r);
+	CU_ASSERT_EQUAL(queue_count(r.queue), 1);
+	CU_ASSERT_STRING_EQUAL(body_of(&r, a), "two\r\n");
+	rig_close(&r);
+}
+
+/* An end in good order: all is in files, and nothing is carried out again. */
+static void
+test_files_tidy(void)
+{
+	struct rig r = { .no_checkpoints = true, .tidy = true };
+	uint64_t a;
+
+	rig_open(&r, RIG_LOCAL);
+	a = queue_one(&r, 2, "one\r\n");
+	CU_ASSERT_EQUAL(outcome(&r, a, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
+	rig_stop(&r);
+	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2"));
+	rig_shell(&r, "rm journal/*.pj");
+	rig_start(&r);
+	CU_ASSERT_PTR_NOT_NULL(strstr(dump(r.queue, a), "0d1@0:250 2.0.0 thanks 1w0@"));
+	CU_ASSERT_EQUAL(outcome(&r, a, 1, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
+	rig_stop(&r);
+	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 0"));
+	rig_start(&r);
+	rig_close(&r);
 }
 
 /* Beyond what the journal has: what is lost is lost, is said, and takes nobody else with it. Nothing is removed that somebody might
@@ -827,6 +870,8 @@ static const struct test_row rows[] = {
 	{ "files", test_files },
 	{ "files alone", test_files_alone },
 	{ "files that are lost", test_files_lost },
+	{ "files that are removed", test_files_removed },
+	{ "files at an end in good order", test_files_tidy },
 	{ "files that are damaged", test_files_damaged },
 	{ "files that cannot be", test_files_refused },
 	{ "torn records", test_torn },
