@@ -27,11 +27,12 @@ static const char *const names[MAIL_FIELD_COUNT] = {
 };
 
 void
-mail_header_init(struct mail_header *h, bool keeps_from)
+mail_header_init(struct mail_header *h, bool keeps_who)
 {
 	memset(h, 0, offsetof(struct mail_header, held));
-	h->nfrom = 0;
-	h->keeps_from = keeps_from;
+	h->nwho = 0;
+	h->nkept = 0;
+	h->keeps_who = keeps_who;
 	h->field = MAIL_FIELD_OTHER;
 }
 
@@ -54,20 +55,51 @@ field_find(struct span name)
 	return MAIL_FIELD_OTHER;
 }
 
+static bool
+says_who(const struct mail_header *h)
+{
+	return h->keeps_who && (h->field == MAIL_FIELD_FROM || h->field == MAIL_FIELD_SENDER ||
+				h->field == MAIL_FIELD_RESENT_FROM || h->field == MAIL_FIELD_RESENT_SENDER);
+}
+
+/* Each value for itself: a quote that one does not close must not hide what the next one says. */
 static void
-keep_from(struct mail_header *h, struct span s)
+begin_who(struct mail_header *h)
+{
+	if (h->nwho == MAIL_HEADER_WHOS_MAX) {
+		h->who_long = true;
+		return;
+	}
+	h->who[h->nwho].field = h->field;
+	h->who[h->nwho].end = h->nkept;
+	h->nwho++;
+}
+
+static void
+keep_who(struct mail_header *h, struct span s)
 {
 	size_t i;
 
-	for (i = 0; i < s.n; i++) {
+	for (i = 0; i < s.n && !h->who_long; i++) {
 		if (s.p[i] == '\r' || s.p[i] == '\n')
 			continue; /* unfolding leaves the blank behind it (RFC 5322 §2.2.3) */
-		if (h->nfrom == sizeof(h->from)) {
-			h->from_long = true;
+		if (h->nkept == sizeof(h->kept)) {
+			h->who_long = true;
 			return;
 		}
-		h->from[h->nfrom++] = s.p[i];
+		h->kept[h->nkept++] = s.p[i];
+		h->who[h->nwho - 1].end = h->nkept;
 	}
+}
+
+struct span
+mail_header_who(const struct mail_header *h, unsigned i, enum mail_field *field)
+{
+	size_t from = i == 0 ? 0 : h->who[i - 1].end;
+
+	PT_ASSERT(i < h->nwho);
+	*field = (enum mail_field)h->who[i].field;
+	return (struct span){ h->kept + from, h->who[i].end - from };
 }
 
 /* in[end] is the ':' of a field. */
@@ -85,8 +117,8 @@ begin_field(struct walk *w, size_t end)
 	h->any = true;
 	if (h->field < MAIL_FIELD_COUNT)
 		h->count[h->field]++;
-	if (h->field == MAIL_FIELD_FROM && h->keeps_from && h->count[MAIL_FIELD_FROM] > 1)
-		keep_from(h, span_str(","));
+	if (says_who(h))
+		begin_who(h);
 	if (h->nheld > 0) { /* of the first field in this piece only */
 		memcpy(h->told, h->held, h->nheld);
 		w->nheld = h->nheld;
@@ -102,8 +134,8 @@ value(struct mail_header *h, struct span in)
 	const uint8_t *lf = memchr(in.p, '\n', in.n);
 	size_t n = lf == NULL ? in.n : (size_t)(lf - in.p) + 1;
 
-	if (h->field == MAIL_FIELD_FROM && h->keeps_from)
-		keep_from(h, (struct span){ in.p, n });
+	if (says_who(h))
+		keep_who(h, (struct span){ in.p, n });
 	if (lf != NULL)
 		h->at = AT_START;
 	return n;

@@ -10,12 +10,16 @@
 #include "util/span.h"
 
 #define MAIL_HEADER_NAME_MAX 78 /* octets of a field's name with blanks before its ':'; longer is none */
-#define MAIL_HEADER_FROM_MAX 4096 /* octets of From's value that are kept */
+#define MAIL_HEADER_WHO_MAX 4096 /* octets of the values of fields that say who sent it, together */
+#define MAIL_HEADER_WHOS_MAX 32  /* of these fields */
 
 /* Fields that are looked for. */
 #define MAIL_FIELDS(X)                                                                             \
 	X(RECEIVED, "received")                                                                    \
 	X(FROM, "from")                                                                            \
+	X(SENDER, "sender")                                                                        \
+	X(RESENT_FROM, "resent-from")                                                              \
+	X(RESENT_SENDER, "resent-sender")                                                          \
 	X(DATE, "date")                                                                            \
 	X(MESSAGE_ID, "message-id")
 
@@ -29,20 +33,28 @@ enum mail_field {
 
 struct mail_header {
 	uint32_t count[MAIL_FIELD_COUNT]; /* how many of each so far */
-	bool keeps_from;  /* set by the caller at the beginning: From's value is kept */
+	bool keeps_who;   /* set by the caller at the beginning: values of From, Sender, Resent-From and Resent-Sender */
 	bool over;        /* the header has ended */
-	bool from_long;   /* a From field was longer than its maximum */
+	bool who_long;    /* these were more than their maxima: some are not there */
 	uint8_t at;       /* the walker's own: where in a line, */
 	uint8_t field;    /* and of which field */
 	bool any;         /* a field has been seen */
 	uint8_t nheld;
 	uint8_t held[MAIL_HEADER_NAME_MAX]; /* beginning of a line that may be no field */
 	uint8_t told[MAIL_HEADER_NAME_MAX]; /* what was held and is given out */
-	uint16_t nfrom;
-	uint8_t from[MAIL_HEADER_FROM_MAX]; /* values of all From fields, unfolded, ',' between */
+	uint8_t nwho;
+	uint16_t nkept;
+	struct {
+		uint8_t field;
+		uint16_t end; /* of its value in kept; it begins where the one before ends */
+	} who[MAIL_HEADER_WHOS_MAX];
+	uint8_t kept[MAIL_HEADER_WHO_MAX]; /* unfolded */
 };
 
-void mail_header_init(struct mail_header *h, bool keeps_from);
+void mail_header_init(struct mail_header *h, bool keeps_who);
+
+/* The value of the i'th field (below nwho) that says who sent it, and which one that is. */
+struct span mail_header_who(const struct mail_header *h, unsigned i, enum mail_field *field_out);
 
 /* Walks over in, while the header is not over. *held is what was held back and is now known to be text of
  * the header (valid until the next call), *text the run of in behind it that is. What is neither is held

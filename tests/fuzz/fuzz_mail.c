@@ -92,7 +92,7 @@ struct result {
 	struct buf text;
 	uint32_t count[MAIL_FIELD_COUNT];
 	enum smtp_data_step end;
-	size_t used, nfrom;
+	size_t used, nkept;
 	uint8_t spoilt;
 };
 
@@ -147,7 +147,7 @@ message(struct span in, bool dots, size_t first, size_t size, struct result *r)
 		PT_ASSERT(buf_append(&r->text, run.p, run.n) == 0);
 	}
 	memcpy(r->count, h->count, sizeof(r->count));
-	r->nfrom = h->nfrom;
+	r->nkept = h->nkept;
 	r->spoilt = d.spoilt;
 	free(h);
 }
@@ -170,7 +170,7 @@ messages(struct span in, size_t cut)
 			PT_ASSERT(span_equal(buf_span(&whole.text), buf_span(&octets.text)));
 			PT_ASSERT(memcmp(whole.count, pieces.count, sizeof(whole.count)) == 0);
 			PT_ASSERT(memcmp(whole.count, octets.count, sizeof(whole.count)) == 0);
-			PT_ASSERT(whole.nfrom == pieces.nfrom && whole.nfrom == octets.nfrom);
+			PT_ASSERT(whole.nkept == pieces.nkept && whole.nkept == octets.nkept);
 		}
 		buf_fini(&whole.text);
 		buf_fini(&pieces.text);

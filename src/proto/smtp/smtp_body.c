@@ -224,8 +224,7 @@ refuse_message(struct smtp_engine *e, enum smtp_text why, bool each)
 	note->id = e->tx->body->id;
 	note->envelope = &e->tx->envelope;
 	note->octets = e->tx->body->received;
-	note->address = why == SMTP_TX_FROM_DENIED ? mail_addr_text(&e->tx->body->from)
-						   : (struct span){ NULL, 0 };
+	note->address = e->tx->body->denied ? mail_addr_text(&e->tx->body->addr) : (struct span){ NULL, 0 };
 	for (i = 0; i < n; i++)
 		smtp_say_about(e, why, span_str(e->tx->body->allowed));
 	smtp_tx_end(e);
@@ -324,41 +323,67 @@ smtp_body_commit_reply(struct smtp_engine *e, const struct ask_reply *reply)
 	smtp_tx_end(e);
 }
 
-/* --- From ------------------------------------------------------------------------------------- */
+/* --- who sent it ------------------------------------------------------------------------------ */
 
-/* Each address of From must be one that the user may send as, and one that differs from the sender is
- * asked about. true: a question is open. */
+static const struct {
+	enum smtp_text denied, syntax;
+} who_texts[MAIL_FIELD_COUNT] = {
+	[MAIL_FIELD_FROM] = { SMTP_TX_FROM_DENIED, SMTP_TX_FROM_SYNTAX },
+	[MAIL_FIELD_SENDER] = { SMTP_TX_SENDER_FIELD_DENIED, SMTP_TX_SENDER_FIELD_SYNTAX },
+	[MAIL_FIELD_RESENT_FROM] = { SMTP_TX_RESENT_DENIED, SMTP_TX_RESENT_SYNTAX },
+	[MAIL_FIELD_RESENT_SENDER] = { SMTP_TX_RESENT_DENIED, SMTP_TX_RESENT_SYNTAX },
+};
+
+/* The next address of these fields to b->addr; false when there are no more, or one cannot be read. */
 static bool
-from_ask(struct smtp_engine *e)
+who_next(struct smtp_body *b)
+{
+	while (b->who_open || b->who < b->header.nwho) {
+		if (!b->who_open)
+			b->who_rest = mail_header_who(&b->header, b->who, &b->whose);
+		b->who_any = b->who_any && b->who_open;
+		b->who_open = true;
+		switch (mail_from_next(&b->who_rest, &b->addr)) {
+		case MAIL_FROM_ADDR:
+			b->who_any = true;
+			return true;
+		case MAIL_FROM_END:
+			b->who_open = false;
+			b->who++;
+			if (b->who_any) /* a name or a comment alone: who it is would be a claim */
+				continue;
+			break;
+		case MAIL_FROM_BAD:
+			break;
+		}
+		spoil(b, who_texts[b->whose].syntax);
+		return false;
+	}
+	return false;
+}
+
+/* Each address of From, Sender, Resent-From and Resent-Sender (RFC 5322 §3.6.2, §3.6.6) must be one that the user may send
+ * as, and one that differs from the sender is asked about. true: a question is open. */
+static bool
+who_ask(struct smtp_engine *e)
 {
 	struct smtp_body *b = e->tx->body;
 
-	if (b->from_done || !b->header.over || b->refusal != SMTP_TX_NONE)
+	if (b->who_done || !b->header.over || b->refusal != SMTP_TX_NONE)
 		return false;
-	for (;;) {
-		switch (mail_from_next(&b->from_rest, &b->from)) {
-		case MAIL_FROM_END:
-			b->from_done = true;
-			if (!b->from_any) /* a name or a comment alone: who it is would be a claim */
-				spoil(b, SMTP_TX_FROM_SYNTAX);
-			return false;
-		case MAIL_FROM_BAD:
-			spoil(b, SMTP_TX_FROM_SYNTAX);
-			return false;
-		case MAIL_FROM_ADDR:
-			b->from_any = true;
-			break;
-		}
-		if (span_equal(mail_addr_text(&b->from), e->tx->envelope.sender))
+	while (who_next(b)) {
+		if (span_equal(mail_addr_text(&b->addr), e->tx->envelope.sender))
 			continue;
-		if (b->nfrom++ == SMTP_FROM_MAX) {
-			spoil(b, SMTP_TX_FROM_SYNTAX);
+		if (b->nwho++ == SMTP_WHO_MAX) {
+			spoil(b, SMTP_TX_WHO_MANY);
 			return false;
 		}
-		e->ask = (struct ask){ .address = mail_addr_text(&b->from) };
+		e->ask = (struct ask){ .address = mail_addr_text(&b->addr) };
 		smtp_ask(e, ASK_SENDER);
 		return true;
 	}
+	b->who_done = b->refusal == SMTP_TX_NONE;
+	return false;
 }
 
 /* --- its octets ------------------------------------------------------------------------------- */
@@ -396,8 +421,7 @@ header_end(struct smtp_engine *e, uint8_t next)
 	struct smtp_body *b = e->tx->body;
 
 	b->header.over = true;
-	b->from_done = e->kind != SMTP_KIND_SUBMISSION || b->header.count[MAIL_FIELD_FROM] == 0;
-	b->from_rest = (struct span){ b->header.from, b->header.nfrom };
+	b->who_done = b->header.nwho == 0 && !b->header.who_long;
 	if (b->header.count[MAIL_FIELD_RECEIVED] > SMTP_HOPS_MAX)
 		spoil(b, SMTP_TX_LOOP);
 	if (e->kind != SMTP_KIND_SUBMISSION)
@@ -405,8 +429,10 @@ header_end(struct smtp_engine *e, uint8_t next)
 	/* which one a reader shows is its own choice (RFC 5322 §3.6) */
 	if (b->header.count[MAIL_FIELD_FROM] > 1)
 		spoil(b, SMTP_TX_FROM_TWICE);
-	if (b->header.from_long)
-		spoil(b, SMTP_TX_FROM_SYNTAX);
+	if (b->header.count[MAIL_FIELD_SENDER] > 1)
+		spoil(b, SMTP_TX_SENDER_FIELD_TWICE);
+	if (b->header.who_long)
+		spoil(b, SMTP_TX_WHO_MANY);
 	if (mail_header_open(&b->header)) /* what we add is no part of that field */
 		put_made(e, line_end);
 	put_made(e, missing);
@@ -466,7 +492,7 @@ complete(struct smtp_engine *e)
 		header_end(e, mail_header_rest(&b->header).n > 0 ? 'x' : '\r');
 		sink_put(b, mail_header_rest(&b->header));
 	}
-	if (!from_ask(e))
+	if (!who_ask(e))
 		commit(e);
 }
 
@@ -525,7 +551,7 @@ stream(struct smtp_engine *e, struct span in)
 		if (step == SMTP_DATA_END)
 			complete(e);
 		else
-			from_ask(e);
+			who_ask(e);
 	}
 	return used;
 }
@@ -578,7 +604,7 @@ smtp_chunk_begin(struct smtp_engine *e)
 }
 
 static void
-deny_from(struct smtp_engine *e, struct span allowed)
+deny_who(struct smtp_engine *e, struct span allowed)
 {
 	struct smtp_body *b = e->tx->body;
 
@@ -587,7 +613,8 @@ deny_from(struct smtp_engine *e, struct span allowed)
 	allowed = utf8_cut(allowed, SMTP_VALUE_MAX);
 	memcpy(b->allowed, allowed.p, allowed.n);
 	b->allowed[allowed.n] = '\0';
-	spoil(b, SMTP_TX_FROM_DENIED);
+	b->denied = true;
+	spoil(b, who_texts[b->whose].denied);
 }
 
 void
@@ -598,8 +625,8 @@ smtp_body_sender_reply(struct smtp_engine *e, const struct ask_reply *reply)
 	if (reply->result == ASK_TEMP)
 		spoil(b, SMTP_TX_ASK_LATER);
 	else if (reply->result != ASK_OK)
-		deny_from(e, reply->text);
-	if (from_ask(e))
+		deny_who(e, reply->text);
+	if (who_ask(e))
 		return;
 	if (b->complete)
 		commit(e);

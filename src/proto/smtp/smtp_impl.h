@@ -29,13 +29,17 @@ struct smtp_body {
 	enum smtp_text refusal; /* why it will not be kept; SMTP_TX_NONE */
 	bool chunks;            /* BDAT */
 	bool complete;          /* its last octet has come */
-	bool from_done;         /* each address of From may be used, or it is not asked */
-	bool from_any;          /* From has an address */
-	uint8_t nfrom;          /* addresses asked about */
-	struct span from_rest;  /* of header.from */
-	struct mail_addr from;  /* the one that is asked about */
+	bool denied;            /* addr is none of the user's */
+	bool who_done;          /* each address that says who sent it may be used, or it is not asked */
+	bool who_open;          /* within the who'th of these fields */
+	bool who_any;           /* that has an address */
+	uint8_t who;
+	uint8_t nwho;           /* addresses asked about */
+	enum mail_field whose;  /* that field */
+	struct span who_rest;   /* of its value */
+	struct mail_addr addr;  /* the one that is asked about */
 	char id[ASK_ID_MAX + 1];
-	char allowed[SMTP_VALUE_MAX + 1]; /* addresses that From may hold, when one that it does may not */
+	char allowed[SMTP_VALUE_MAX + 1]; /* addresses that such a field may hold, when one that it does may not */
 	struct mail_header header;
 };
 

@@ -115,8 +115,18 @@
 	X(SENDER_DENIED, "550", "5.7.1", "That is no address of yours. Send from: %.")              \
 	X(FROM_DENIED, "550", "5.7.1",                                                             \
 	  "The From field holds an address that is none of yours. Use: %.")                        \
+	X(SENDER_FIELD_DENIED, "550", "5.7.1",                                                     \
+	  "The Sender field holds an address that is none of yours. Use: %.")                      \
+	X(RESENT_DENIED, "550", "5.7.1",                                                           \
+	  "A Resent-From or Resent-Sender field holds an address that is none of yours. Use: %.")  \
 	X(FROM_SYNTAX, "554", "5.6.0", "The From field cannot be read: it must be addresses.")     \
+	X(SENDER_FIELD_SYNTAX, "554", "5.6.0", "The Sender field cannot be read: it must be an address.") \
+	X(RESENT_SYNTAX, "554", "5.6.0",                                                           \
+	  "A Resent-From or Resent-Sender field cannot be read: it must be addresses.")            \
 	X(FROM_TWICE, "554", "5.6.0", "The message has more than one From field: it must be one.") \
+	X(SENDER_FIELD_TWICE, "554", "5.6.0", "The message has more than one Sender field: it may be one.") \
+	X(WHO_MANY, "554", "5.6.0",                                                                \
+	  "From, Sender and Resent fields hold too many addresses, or are longer than 4096 octets.") \
 	X(ASK_LATER, "451", "4.3.0", "That cannot be found out at present. Try again later.")      \
 	X(USER_UNKNOWN, "550", "5.1.1", "There is no such user here.")                             \
 	X(NO_RELAY, "550", "5.7.1", "That is no domain of ours, and we do not relay.")             \
