@@ -191,6 +191,8 @@ static void
 remember_line(const struct record_line *line, struct known *k, struct uidset_writer *uids,
 	      struct uidset_writer *sources)
 {
+	struct span set = line->nwords > 0 ? line->word[0] : (struct span){ NULL, 0 };
+	struct uidset_range r;
 	struct index_line x;
 	uint64_t uid;
 	bool bad;
@@ -199,6 +201,12 @@ remember_line(const struct record_line *line, struct known *k, struct uidset_wri
 	case '+':
 		if (index_line_parse(line->raw, &x, &bad) > 0)
 			uidset_add(uids, x.uid);
+		break;
+	case 'C':
+		k->rc = STORE_CONFLICT;
+		while (uidset_next(&set, &r))
+			for (uid = r.first; uid <= r.last; uid++)
+				uidset_add(uids, (uint32_t)uid);
 		break;
 	case 'S':
 		if (record_number(line->word[2], &uid) && uid <= UINT32_MAX)

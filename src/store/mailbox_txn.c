@@ -759,6 +759,17 @@ write_put(struct writing *w, struct mb_op *op)
 		op->version = w->t->reply.id = version;
 }
 
+/* Only its id: there is nothing to be made durable. */
+static bool
+is_empty(const struct mb_txn *t)
+{
+	struct span text = buf_span(&t->commit.text);
+	struct record_line line;
+	bool bad;
+
+	return !record_next(&text, &line, &bad) || (line.kind == 'T' && text.n == 0);
+}
+
 static void
 write_all(struct mb_txn *t)
 {
@@ -802,18 +813,9 @@ write_all(struct mb_txn *t)
 		buf_fini(&t->reply.uids);
 		buf_fini(&t->reply.sources);
 	}
+	if (w.rc == 0 && t->reply.rc == STORE_CONFLICT && !is_empty(t)) /* repeated after a start, it is answered so again */
+		writing_line(&w, 'C', 1, (struct span[]){ buf_span(&t->reply.uids) });
 	txn_finish(t, w.rc);
-}
-
-/* Only its id: there is nothing to be made durable. */
-static bool
-is_empty(const struct mb_txn *t)
-{
-	struct span text = buf_span(&t->commit.text);
-	struct record_line line;
-	bool bad;
-
-	return !record_next(&text, &line, &bad) || (line.kind == 'T' && text.n == 0);
 }
 
 void
