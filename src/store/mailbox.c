@@ -125,6 +125,16 @@ mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc)
 	mailbox_unpin(mb);
 }
 
+void
+mailbox_born(struct mailbox *mb)
+{
+	if (!mb->unborn)
+		return;
+	mb->unborn = false;
+	if (mb->state == MB_READY || mb->state == MB_NONE)
+		mailbox_settled(mb, mb->state, mb->state == MB_READY ? STORE_OK : STORE_NOTFOUND);
+}
+
 /* --- loading ---------------------------------------------------------------------------------------------- */
 
 static void load(struct mailbox *mb);
@@ -215,22 +225,27 @@ mailbox_get(struct mailboxes *mbs, const char *user, const char *key)
 	return mb;
 }
 
-void
-mailbox_wait(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg)
+static void
+wait_for(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg)
 {
-	struct waiter *w;
+	struct waiter *w = calloc(1, sizeof *w);
 
-	if (mb->state != MB_LOADING && mb->state != MB_BUSY) {
-		f(arg, mb->state == MB_READY ? STORE_OK : mb->failed != STORE_OK ? mb->failed : STORE_NOTFOUND, mb);
-		return;
-	}
-	if ((w = calloc(1, sizeof *w)) == NULL) {
+	if (w == NULL) {
 		f(arg, STORE_TEMP, mb);
 		return;
 	}
 	w->f = f;
 	w->arg = arg;
 	STAILQ_INSERT_TAIL(&mb->waiters, w, next);
+}
+
+void
+mailbox_wait(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg)
+{
+	if (mb->state == MB_LOADING || mb->state == MB_BUSY)
+		wait_for(mb, f, arg);
+	else
+		f(arg, mb->state == MB_READY ? STORE_OK : mb->failed != STORE_OK ? mb->failed : STORE_NOTFOUND, mb);
 }
 
 /* --- views ------------------------------------------------------------------------------------------------ */
@@ -315,6 +330,10 @@ view_there(void *arg, enum store_rc rc, struct mailbox *mb)
 {
 	struct opening *o = arg;
 
+	if (rc == STORE_OK && mb->unborn) { /* it was just made, or is found to be there, and has no log yet */
+		wait_for(mb, view_there, o);
+		return;
+	}
 	if (rc == STORE_OK && (o->v = calloc(1, sizeof *o->v)) == NULL)
 		rc = STORE_TEMP;
 	if (rc != STORE_OK) {

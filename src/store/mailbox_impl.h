@@ -50,8 +50,10 @@ struct mailbox {
 	uint32_t counted;     /* of mailboxes.messages */
 	uint64_t looked_ms;   /* MB_NONE: when it was found not to be there */
 	enum store_rc failed; /* why it could not be read; STORE_OK: it could, or is not there */
+	bool unborn;          /* made by a commit that is not yet applied: there is no log to be opened */
 	bool stale;           /* a commit failed: read again when nothing is under way */
 	bool scanning, scan_again, scanned;
+	bool merging;         /* what a scan found is not yet in the log: another one would find it again */
 	bool watched;
 	uint32_t compact_at;  /* lines: not before, the last try failed */
 	STAILQ_HEAD(, waiter) waiters, scan_waiters;
@@ -97,6 +99,7 @@ struct mailbox *mailbox_get(struct mailboxes *mbs, const char *user, const char 
 /* Calls f when it is no longer loading or busy; at once when it is not. */
 void mailbox_wait(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg);
 
+void mailbox_born(struct mailbox *mb);   /* the commit that made it is applied, or undone */
 void mailbox_pin(struct mailbox *mb);
 void mailbox_unpin(struct mailbox *mb);
 void mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc); /* wakes all who wait */

@@ -114,6 +114,7 @@ writing_create(struct writing *w, struct mailbox *mb, uint32_t uidvalidity)
 	if (w->rc == 0)
 		w->rc = index_put_header(&w->t->commit.text, uidvalidity, id, mailbox_clock(w->mbs));
 	writing_take(w, from);
+	mb->unborn = true;
 	mb->state = MB_READY;
 }
 

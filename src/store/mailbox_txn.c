@@ -139,6 +139,7 @@ commit_applied(struct store_commit *c)
 	for (i = 0; i < t->ntouched; i++) {
 		td = &t->touched[i];
 		td->mb->unapplied--;
+		mailbox_born(td->mb);
 		if (!td->gone && !td->mb->stale)
 			mailbox_tell(td->mb, MB_GREW, td->end);
 		mailbox_unpin(td->mb);
@@ -164,6 +165,7 @@ undo(struct mb_txn *t)
 			queue_written(t->mbs, &t->ops[i], false);
 	for (i = 0; i < t->ntouched; i++) {
 		t->touched[i].mb->unapplied--;
+		t->touched[i].mb->unborn = false; /* who waits hears it when it has been read */
 		mailbox_unpin(t->touched[i].mb);
 		mb_quota_unknown(t->mbs, t->touched[i].mb->user);
 		mailbox_reload(t->touched[i].mb);
