@@ -167,6 +167,7 @@ struct name {
 	uint32_t flags;
 	uint8_t where; /* INDEX_NEW or 0 */
 	bool seen;
+	bool ours; /* in a replay: the log has given it these flags */
 	bool has_size, has_virtual;
 	uint64_t size, virt;
 	char base[]; /* NUL-ended */
@@ -180,6 +181,7 @@ void names_free(struct names **n);
 struct name *names_find(const struct names *n, struct span base);
 struct name *names_find_uid(const struct names *n, uint32_t uid);
 void names_set_uid(struct names *n, struct name *e, uint32_t uid);
+void names_ours(struct name *e, uint32_t flags, uint8_t where); /* if that is what it has */
 void names_remove(struct names *n, struct name *e);
 int names_add(struct names *n, struct span base, uint32_t flags, uint8_t where) PT_MUST_USE;
 typedef int names_each_f(void *arg, struct name *n);

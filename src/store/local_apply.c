@@ -279,8 +279,25 @@ claim(struct box *b, const struct index_line *x)
 {
 	struct name *e = names_find(b->names, x->text);
 
-	if (e != NULL)
-		names_set_uid(b->names, e, x->uid);
+	if (e == NULL)
+		return;
+	names_set_uid(b->names, e, x->uid);
+	names_ours(e, x->flags, x->where);
+}
+
+/* A name that the log gives, or gave: what it has now is of our making, unless somebody did the same. */
+static void
+claim_flags(struct box *b, const struct index_line *x)
+{
+	struct span set = x->text;
+	struct uidset_range g;
+	struct name *e;
+	uint64_t uid;
+
+	while (uidset_next(&set, &g))
+		for (uid = g.first; uid <= g.last; uid++)
+			if ((e = names_find_uid(b->names, (uint32_t)uid)) != NULL)
+				names_ours(e, x->flags, 0);
 }
 
 static int
@@ -307,6 +324,8 @@ claim_all(struct box *b)
 	for (s.p = text; (used = index_line_parse(s, &x, &bad)) > 0; s.p += used, s.n -= used)
 		if (x.kind == '+')
 			claim(b, &x);
+		else if (x.kind == '=')
+			claim_flags(b, &x);
 	free(text);
 	return 0;
 }
@@ -504,6 +523,18 @@ add_message(struct run *r, const struct index_line *x)
 	return rc == 0 && source != SOURCE_COPY ? set_date(r, x, path) : rc;
 }
 
+/* Replay: whether somebody else gave the message the name it has now, since: then the next scan says so. */
+static bool
+is_foreign(const struct run *r, const char *base, uint32_t flags)
+{
+	struct name *e = r->replay && r->box->names != NULL ? names_find(r->box->names, span_str(base)) : NULL;
+
+	if (e == NULL || r->box->uidnext == 0)
+		return false;
+	names_ours(e, flags, 0);
+	return !e->ours;
+}
+
 static int
 rename_message(struct run *r, uint32_t uid, uint32_t flags)
 {
@@ -512,7 +543,7 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 	struct name *e;
 	int rc = find_path(r->box, uid, h, base, from);
 
-	if (rc == 0) {
+	if (rc == 0 && !is_foreign(r, base, flags)) {
 		box_path(span_str(base), flags, 0, to);
 		if (strcmp(from, to) != 0)
 			rc = maildir_rename(r->box->dir_fd, from, r->box->dir_fd, to);
@@ -548,6 +579,17 @@ remove_message(struct run *r, uint32_t uid)
 	return rc == PT_ENOENT ? 0 : rc;
 }
 
+/* Others did it. */
+static void
+was_found(struct run *r, uint32_t uid, const struct index_line *x)
+{
+	struct name *e = r->replay && r->box->names != NULL ? names_find_uid(r->box->names, uid) : NULL;
+
+	(void)next_hint(r, uid);
+	if (e != NULL && x->kind == '=')
+		names_ours(e, x->flags, 0);
+}
+
 static int
 each_of_set(struct run *r, const struct index_line *x)
 {
@@ -558,8 +600,11 @@ each_of_set(struct run *r, const struct index_line *x)
 
 	while (rc == 0 && uidset_next(&set, &g))
 		for (uid = g.first; uid <= g.last && rc == 0; uid++)
-			rc = x->kind == '=' ? rename_message(r, (uint32_t)uid, x->flags)
-				: remove_message(r, (uint32_t)uid);
+			if (r->source == SOURCE_THERE)
+				was_found(r, (uint32_t)uid, x);
+			else
+				rc = x->kind == '=' ? rename_message(r, (uint32_t)uid, x->flags)
+					: remove_message(r, (uint32_t)uid);
 	return rc;
 }
 

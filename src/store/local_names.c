@@ -116,6 +116,12 @@ names_set_uid(struct names *n, struct name *e, uint32_t uid)
 }
 
 void
+names_ours(struct name *e, uint32_t flags, uint8_t where)
+{
+	e->ours = e->ours || (e->flags == flags && ((e->where ^ where) & INDEX_NEW) == 0);
+}
+
+void
 names_remove(struct names *n, struct name *e)
 {
 	struct name **at = &n->by_base[name_hash(span_str(e->base)) % n->size];

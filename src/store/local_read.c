@@ -307,6 +307,9 @@ compact(struct read_job *r)
 	(void)index_feed(&x, text, UINT32_MAX, NULL, NULL, &bad, &rc);
 	if (rc == 0)
 		rc = index_compact(&x, text, &out);
+	/* a replay tells our names from others' by what the log has said: names that it forgets must be over */
+	if (rc == 0 && syncfs(r->l->conf.mail_fd) != 0)
+		rc = PT_EIO;
 	if (rc == 0 && (rc = write_new(r->b->dir_fd, INDEX_FILE, buf_span(&out))) == 0) {
 		box_close(r->b); /* its descriptor is the old file's */
 		(void)index_feed(&r->x, buf_span(&out), UINT32_MAX, NULL, NULL, &bad, &rc);

@@ -125,6 +125,7 @@ struct mb_txn {
 	struct mb_txn *same;           /* sent again meanwhile: they wait for this one's answer */
 	size_t hints_cap;
 	bool begun, written, answered, listed;
+	struct mailbox *merges; /* what others did there, and nothing else */
 	struct store_listed *list;
 	size_t nlist;
 };

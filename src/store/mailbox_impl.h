@@ -166,6 +166,8 @@ void mailboxes_queue_look(struct mailboxes *mbs);
 
 /* Looks for what others did; cb may be NULL. */
 void mailbox_scan(struct mailbox *mb, bool all);
+/* What a scan found is in the log, or will never be. */
+void mailbox_merged(struct mailbox *mb);
 void mailbox_touched(void *arg, const char *user, const char *key, struct span name, bool in_new, bool went);
 void mailbox_maybe_compact(struct mailbox *mb);
 

@@ -77,6 +77,10 @@ merge_changes(struct writing *w, struct store_scan *s)
 		if (found)
 			s->gone[ng++] = s->gone[i];
 	}
+	if (nf + ng > 0) { /* what was found is so already; by now it may be otherwise again, which must not be undone */
+		writing_say(w);
+		writing_line(w, 'X', 0, NULL);
+	}
 	if (nf > 0) {
 		qsort(s->flagged, nf, sizeof *s->flagged, by_flags);
 		writing_flags(w, s->flagged, nf);
@@ -108,6 +112,8 @@ merge(struct mailbox *mb, struct store_scan *s)
 	if (t == NULL)
 		return; /* the next scan says the same */
 	t->mbs = mb->mbs;
+	t->merges = mb;
+	mb->merging = true;
 	writing_begin(&w, mb->mbs, t);
 	if (s->fresh) {
 		writing_rebuild(&w, mb, s->uidvalidity);
@@ -175,9 +181,23 @@ scanned(void *arg, enum store_rc rc, struct store_scan *s)
 }
 
 void
+mailbox_merged(struct mailbox *mb)
+{
+	mb->merging = false;
+	if (!mb->scan_again || mb->scanning || mb->state == MB_BUSY)
+		return; /* who is at it goes on */
+	if (mb->state != MB_READY) {
+		tell_scanned(mb, STORE_TEMP);
+		return;
+	}
+	mb->scan_again = false;
+	mailbox_scan(mb, true);
+}
+
+void
 mailbox_scan(struct mailbox *mb, bool all)
 {
-	if (mb->scanning) {
+	if (mb->scanning || mb->merging) {
 		mb->scan_again = true;
 		return;
 	}

@@ -148,6 +148,8 @@ commit_applied(struct store_commit *c)
 		else
 			mailbox_maybe_compact(td->mb);
 	}
+	if (t->merges != NULL)
+		mailbox_merged(t->merges);
 	answer(t);
 	mb_txn_free(&t);
 }
@@ -170,6 +172,8 @@ undo(struct mb_txn *t)
 		mb_quota_unknown(t->mbs, t->touched[i].mb->user);
 		mailbox_reload(t->touched[i].mb);
 	}
+	if (t->merges != NULL)
+		mailbox_merged(t->merges);
 }
 
 /* What others watch has changed for good. */
@@ -832,6 +836,8 @@ txn_finish(struct mb_txn *t, int rc)
 	if (rc == 0) {
 		for (i = 0; i < t->ntouched; i++)
 			mailbox_unpin(t->touched[i].mb);
+		if (t->merges != NULL)
+			mailbox_merged(t->merges);
 		answer(t);
 		mb_txn_free(&t);
 		return;

@@ -8,7 +8,8 @@
  *     I <offset> <octets>             the next "+" has that part of the record's body
  *     F <name> <octets>               the next "+" has that file of <mail>/.tmp
  *     S <user> <key> <uid> <mailbox id>               the next "+" is a copy of that message
- *     X                               the next "+" is a file that is there already
+ *     X                               others did it: the next "+" is a file that is there already, and "=" and "-" until
+ *                                     then are what was found; files stay as they are
  *     D <user> <key> <mailbox id>     the mailbox goes, with its messages
  *     R <user> <key> <new key> <mailbox id> <modseq>  it gets another name; modseq: of this transaction in it
  *     s <user> <key> <0 or 1>         subscribed or not
