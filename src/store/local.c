@@ -163,6 +163,7 @@ apply_over(struct local *l, struct apply *a)
 		l->replaying = false;
 		names_drop(l);
 		names_free(&l->graves);
+		names_free(&l->ended);
 		l->next_checkpoint = 0; /* the journal is as full as it was: empty it */
 	}
 }
@@ -720,6 +721,7 @@ local_close(struct store_backend *be)
 		close(l->epoll_fd);
 	names_free(&l->graves);
 	buf_fini(&l->mark.text);
+	names_free(&l->ended);
 	free(l->hash);
 	free(l->drops);
 	free(l->eml.id);
@@ -754,6 +756,27 @@ replay_key(struct replay *r, const struct record_line *line)
 }
 
 static int
+replay_line(struct replay *r, const struct record_line *line, struct span text)
+{
+	switch (line->kind) {
+	case 'V':
+	case 'v':
+		replay_key(r, line);
+		return 0;
+	case 'T':
+		if (r->id_f != NULL && line->word[0].n == 32)
+			r->id_f(r->arg, (const char *)line->word[0].p, text);
+		return 0;
+	case 'D':
+		return names_add(r->l->ended, line->word[2], 0, 0);
+	case 'R':
+		return names_add(r->l->ended, line->word[3], 0, 0);
+	default:
+		return 0;
+	}
+}
+
+static int
 replay_record(void *arg, const struct journal_record *rec, const struct journal_place *at)
 {
 	struct replay *r = arg;
@@ -765,15 +788,13 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 	int rc;
 
 	while (record_next(&text, &line, &bad)) {
-		if (line.kind == 'V' || line.kind == 'v')
-			replay_key(r, &line);
-		if (line.kind == 'T' && r->id_f != NULL && line.word[0].n == 32)
-			r->id_f(r->arg, (const char *)line.word[0].p, rec->text);
 		if (line.kind == 'C') { /* alone in its record */
 			if (record_number(line.word[0], &lsn) && lsn <= rec->lsn && lsn > r->mark)
 				r->mark = lsn;
 			return 0;
 		}
+		if ((rc = replay_line(r, &line, rec->text)) != 0)
+			return rc;
 	}
 	if (bad) { /* its CRC was right: written by a version that knows more */
 		log_msg(LOG_L_ERROR, "journal record %llu has a line that this version does not know; skipped",
@@ -835,7 +856,7 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 
 	TAILQ_INIT(&r.records);
 	l->replaying = true;
-	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
+	if ((l->graves = graves_read(l->tmp_fd)) == NULL || (l->ended = names_new()) == NULL)
 		return PT_ENOMEM;
 	if ((rc = local_keys(l, key_f, arg, diag)) != 0 || (rc = local_queue_load(l, diag)) != 0)
 		return rc;
@@ -853,6 +874,7 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 	if (TAILQ_EMPTY(&l->applying)) {
 		l->replaying = false;
 		names_free(&l->graves);
+		names_free(&l->ended);
 	}
 	return 0;
 }

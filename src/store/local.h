@@ -96,6 +96,7 @@ struct local {
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
 	size_t ndrops, drops_cap;
 	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
+	struct names *ended; /* replay: ids of mailboxes that are deleted or renamed further on */
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	struct store_commit mark; /* the record that says so */
 	bool marking;

@@ -723,6 +723,10 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 		return rc;
 	r->skip = r->box->uidnext != 0 && !span_equal(line->word[2], span_str(r->box->id));
 	r->files_only = r->box->uidnext == 0 && !make;
+	/* That one had an index to its end, so this is the folder of another one, made since, whose index was lost; what the
+	 * first one had must not come back in it. */
+	if (r->files_only && r->l->ended != NULL && names_find(r->l->ended, line->word[2]) != NULL)
+		r->skip = true;
 	return 0;
 }
 
@@ -758,11 +762,31 @@ remove_tree(int dir_fd, const char *name, int depth)
 	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
 }
 
+/* At once for everybody, then in peace; and durable first, or a loss of power might bring back a part of it, without the
+ * index that tells a replay which mailbox that was. */
+static int
+move_out(struct run *r, int user_fd, const char *folder, const char *grave)
+{
+	int rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
+
+	if (rc == ENOTEMPTY || rc == EEXIST) { /* what is left of it from before a replay */
+		remove_tree(r->l->tmp_fd, grave, 3);
+		rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
+	}
+	if (rc == ENOENT)
+		return 0;
+	if (rc == 0 && (fsync(user_fd) != 0 || fsync(r->l->tmp_fd) != 0))
+		rc = EIO;
+	if (rc == 0)
+		remove_tree(r->l->tmp_fd, grave, 3);
+	return rc == 0 ? 0 : maildir_error(rc);
+}
+
 static int
 bury(struct run *r, struct box *b, const struct record_line *line)
 {
 	char folder[STORE_BOX_MAX + 2], grave[64];
-	int user_fd;
+	int user_fd, rc = 0;
 
 	box_close(b);
 	names_free(&b->names);
@@ -771,11 +795,10 @@ bury(struct run *r, struct box *b, const struct record_line *line)
 	maildir_folder(b->key, folder);
 	snprintf(grave, sizeof grave, "deleted-%016llx-%zx", (unsigned long long)r->aj->a->lsn,
 		(size_t)(line->raw.p - r->aj->text.p));
-	/* at once for everybody, then in peace */
-	if (strcmp(folder, ".") != 0 && renameat(user_fd, folder, r->l->tmp_fd, grave) == 0)
-		remove_tree(r->l->tmp_fd, grave, 3);
+	if (strcmp(folder, ".") != 0)
+		rc = move_out(r, user_fd, folder, grave);
 	close(user_fd);
-	return 0;
+	return rc;
 }
 
 static int
@@ -881,6 +904,10 @@ subscribe(struct run *r, const struct record_line *line)
 		rc = buf_printf(&text, "%s\n", key);
 	if (rc == 0 && (fd = maildir_open(b->dir_fd, SUBSCRIPTIONS ".new", O_WRONLY | O_CREAT | O_TRUNC)) >= 0) {
 		rc = maildir_write(fd, buf_span(&text).p, buf_size(&text));
+		/* what it replaces was flushed long ago, and the journal has only the last changes: the names that nobody has
+		 * touched since are nowhere else */
+		if (rc == 0 && fdatasync(fd) != 0)
+			rc = PT_EIO;
 		close(fd);
 		if (rc == 0 && renameat(b->dir_fd, SUBSCRIPTIONS ".new", b->dir_fd, SUBSCRIPTIONS) != 0)
 			rc = maildir_error(errno);

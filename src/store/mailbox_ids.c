@@ -202,7 +202,7 @@ remember_line(const struct record_line *line, struct known *k, struct uidset_wri
 		if (index_line_parse(line->raw, &x, &bad) > 0)
 			uidset_add(uids, x.uid);
 		break;
-	case 'C':
+	case 'M':
 		k->rc = STORE_CONFLICT;
 		while (uidset_next(&set, &r))
 			for (uid = r.first; uid <= r.last; uid++)

@@ -820,7 +820,7 @@ write_all(struct mb_txn *t)
 		buf_fini(&t->reply.sources);
 	}
 	if (w.rc == 0 && t->reply.rc == STORE_CONFLICT && !is_empty(t)) /* repeated after a start, it is answered so again */
-		writing_line(&w, 'C', 1, (struct span[]){ buf_span(&t->reply.uids) });
+		writing_line(&w, 'M', 1, (struct span[]){ buf_span(&t->reply.uids) });
 	txn_finish(t, w.rc);
 }
 

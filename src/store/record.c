@@ -16,6 +16,7 @@ words_of(char kind)
 	case 'T':
 	case 'C':
 	case 'Z':
+	case 'M':
 		return 1;
 	case 'I':
 	case 'F':

@@ -3,7 +3,7 @@
  * Lines of words; a word that may hold anything has space, '%' and controls written as %XX. A transaction is a sequence of:
  *
  *     T <id>                          its random id, 32 hexadecimal digits
- *     C <uid set>                     some were changed meanwhile and stay as they are: the answer is STORE_CONFLICT
+ *     M <uid set>                     some were changed meanwhile and stay as they are: the answer is STORE_CONFLICT
  *     B <user> <key> <mailbox id>     the mailbox that index lines below belong to (store/index.h); "P1" makes it
  *     I <offset> <octets>             the next "+" has that part of the record's body
  *     F <name> <octets>               the next "+" has that file of <mail>/.tmp
