@@ -1,0 +1,254 @@
+/* unit/store/test_recovery.c - what a replay, another program, or both at once must not undo. Found by tests/crash. */
+#include "store/rig.h"
+
+#include "test.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define USER "alice@example.test"
+#define MAILDIR "mail/" USER "/Maildir"
+
+static void
+is(struct rig *r, const char *key, const char *want)
+{
+	const char *got = rig_dump(r, USER, key);
+
+	if (strcmp(got, want) != 0)
+		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
+	CU_ASSERT_STRING_EQUAL(got, want);
+}
+
+static uint64_t
+must(struct rig *r, struct mb_txn *t)
+{
+	struct rig_reply p = rig_commit(r, t);
+
+	CU_ASSERT_EQUAL(p.rc, STORE_OK);
+	rig_settle(r);
+	return p.id;
+}
+
+static void
+each(void (*f)(struct rig *))
+{
+	struct rig r;
+	int kind;
+
+	for (kind = 0; kind < RIG_KINDS; kind++) {
+		memset(&r, 0, sizeof r);
+		rig_open(&r, (enum rig_kind)kind);
+		f(&r);
+		rig_close(&r);
+	}
+}
+
+/* A rename that would run into a mailbox below the new name: refused, not begun. */
+static void
+do_below_new_name(struct rig *r)
+{
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
+	must(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
+	must(r, rig_add(NULL, USER, "A.x", "of A"));
+	must(r, rig_add(NULL, USER, "B.x", "of B"));
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "B")).rc, STORE_EXISTS);
+	is(r, "A.x", "1 N:of A");
+	is(r, "B.x", "1 N:of B");
+	must(r, rig_box(USER, STORE_BOX_RENAME, "A", "C"));
+	is(r, "C.x", "1 N:of A");
+}
+
+static void
+test_below_new_name(void)
+{
+	each(do_below_new_name);
+}
+
+/* What was answered once with some left as they were is so answered again. */
+static void
+do_conflict_again(struct rig *r)
+{
+	struct rig_reply p, q;
+	struct mb_txn *t;
+	int i;
+
+	must(r, rig_add(NULL, USER, "INBOX", "one"));
+	p = rig_commit(r, rig_add(NULL, USER, "INBOX", "two"));
+	must(r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_SEEN));
+	for (i = 0; i < 3; i++) {
+		t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_FLAGGED);
+		strcpy(t->id, "00112233445566778899aabbccddee01");
+		t->ops[0].unchangedsince = p.modseq;
+		q = rig_commit(r, t);
+		CU_ASSERT_EQUAL(q.rc, STORE_CONFLICT);
+		CU_ASSERT_STRING_EQUAL(q.uids, "2");
+		rig_settle(r);
+		if (i == 1)
+			rig_restart(r);
+	}
+	is(r, "INBOX", "1 F:one 2 S:two");
+}
+
+static void
+test_conflict_again(void)
+{
+	each(do_conflict_again);
+}
+
+struct opened {
+	struct mb_view *v;
+	enum store_rc rc;
+	bool done;
+};
+
+static void
+on_event(void *arg, enum mb_event what, uint64_t octets)
+{
+	(void)arg;
+	(void)what;
+	(void)octets;
+}
+
+static void
+on_view(void *arg, enum store_rc rc, struct mb_view *v, int fd, uint64_t octets)
+{
+	struct opened *o = arg;
+
+	(void)octets;
+	o->rc = rc;
+	o->v = v;
+	o->done = true;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Somebody who hears that a mailbox is there may open it at once. */
+static void
+do_not_yet_there(struct rig *r)
+{
+	struct mb_txn *t = rig_box(USER, STORE_BOX_CREATE, "New", NULL);
+	struct opened o = { .done = false };
+	int i;
+
+	/* it is known not to be there: the creation is looked at before this returns */
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "New", "x")).rc, STORE_NOTFOUND);
+	mb_commit(r->mbs, t);
+	mb_view_open(r->mbs, USER, "New", on_event, NULL, on_view, &o);
+	for (i = 0; i < 5000 && !o.done; i++)
+		rig_settle(r);
+	CU_ASSERT_TRUE(o.done);
+	CU_ASSERT_EQUAL(o.rc, STORE_OK);
+	if (o.v != NULL)
+		mb_view_close(&o.v);
+}
+
+static void
+test_not_yet_there(void)
+{
+	each(do_not_yet_there);
+}
+
+/* A name that another program gave since the last flags of ours is not taken back by a replay. */
+static void
+test_flags_of_others(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	must(&r, rig_add(NULL, USER, "INBOX", "two"));
+	must(&r, rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_SEEN));
+	must(&r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_DRAFT));
+	rig_shell(&r, "cd " MAILDIR "/cur && mv *U=1:2,S $(echo *U=1:2,S | sed 's/S$/FS/')");
+	/* this one the power took back: it was ours */
+	rig_shell(&r, "cd " MAILDIR "/cur && mv *U=2:2,DS $(echo *U=2:2,DS | sed 's/DS$/S/')");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "INBOX");
+	is(&r, "INBOX", "1 FS:one 2 DS:two");
+	rig_close(&r);
+}
+
+static void
+looked(void *arg, enum store_rc rc)
+{
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	++*(int *)arg;
+}
+
+/* Two looks, and what the first found is not yet in the log when the second begins. */
+static void
+test_found_twice(void)
+{
+	struct rig r = { .segments = 0 };
+	int looks = 0, i;
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	rig_shell(&r, "printf new > " MAILDIR "/new/123.x.host");
+	mb_rescan(r.mbs, USER, "INBOX", looked, &looks);
+	mb_rescan(r.mbs, USER, "INBOX", looked, &looks);
+	for (i = 0; i < 5000 && looks < 2; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(looks, 2);
+	rig_settle(&r);
+	is(&r, "INBOX", "1 N:one 2 N:new");
+	rig_close(&r);
+}
+
+/* Deleted, and made again; the disk has lost the new one's index. What was in the first does not come back. */
+static void
+test_made_again(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_checkpoint(&r);
+	must(&r, rig_add(NULL, USER, "A", "old"));
+	must(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(&r, rig_add(NULL, USER, "A", "new"));
+	rig_shell(&r, "rm " MAILDIR "/.A/postern-index");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	is(&r, "A", "1 N:new");
+	rig_close(&r);
+}
+
+/* A deletion that the power took back, while a part of what it had moved away is still there. */
+static void
+test_deleted_again(void)
+{
+	struct rig r = { .no_checkpoints = true };
+	char command[256];
+	uint64_t id;
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	must(&r, rig_add(NULL, USER, "A", "old"));
+	rig_shell(&r, "cp -a " MAILDIR "/.A saved");
+	id = must(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	snprintf(command, sizeof command, "mv saved " MAILDIR "/.A && mkdir -p mail/.tmp/deleted-%016llx-0/cur && "
+		"touch mail/.tmp/deleted-%016llx-0/cur/1", (unsigned long long)id, (unsigned long long)id);
+	rig_shell(&r, command);
+	rig_restart(&r);
+	rig_settle(&r);
+	is(&r, "A", "none");
+	rig_close(&r);
+}
+
+static const struct test_row tests[] = {
+	{ "a mailbox below the new name", test_below_new_name },
+	{ "a conflict, asked again", test_conflict_again },
+	{ "opened before it is made", test_not_yet_there },
+	{ "flags that others gave", test_flags_of_others },
+	{ "found by two looks", test_found_twice },
+	{ "made again under its old name", test_made_again },
+	{ "deleted again", test_deleted_again },
+};
+
+TEST_MAIN("store/recovery", tests)
