@@ -483,6 +483,19 @@ rename(const char *name, const char *name2)
 	return renameat2(AT_FDCWD, name, AT_FDCWD, name2, 0);
 }
 
+/* Numbers are given again when a folder has gone. */
+static uint64_t
+folder_of(int dir, const char *name)
+{
+	int saved = errno;
+	struct stat st;
+
+	if (raw(SYS_newfstatat, dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		st.st_ino = 0;
+	errno = saved;
+	return st.st_ino;
+}
+
 int
 unlinkat(int dir, const char *name, int flags)
 {
@@ -492,6 +505,8 @@ unlinkat(int dir, const char *name, int flags)
 
 	if (r != NULL && !folder)
 		r->b = bury(dir, name);
+	if (r != NULL && folder)
+		r->ino = folder_of(dir, name);
 	rc = REAL(unlinkat)(dir, name, flags);
 	whole(r);
 	done(r, rc == 0);

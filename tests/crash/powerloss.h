@@ -22,7 +22,7 @@ enum powerloss_kind {
 	POWERLOSS_RENAME,    /* name in dir became name2 in dir2; b: grave of what stood there, 0: nothing did */
 	POWERLOSS_UNLINK,    /* name in dir; b: grave */
 	POWERLOSS_MKDIR,
-	POWERLOSS_RMDIR,
+	POWERLOSS_RMDIR,     /* ino: of the one that goes */
 };
 
 struct powerloss_record {
@@ -30,7 +30,7 @@ struct powerloss_record {
 	uint32_t kind;
 	_Atomic uint32_t done;
 	uint32_t failed;
-	uint64_t dev, ino;       /* of the file; WRITE, TRUNCATE, FLUSH, SYNCFS */
+	uint64_t dev, ino;       /* of the file; WRITE, TRUNCATE, FLUSH, SYNCFS; of the folder */
 	uint64_t dir, dir2;      /* inodes of folders; 0: names are absolute */
 	uint64_t a, b;
 	uint64_t thread;

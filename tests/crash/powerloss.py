@@ -32,6 +32,7 @@ class Record:
         self.whole, self.done, self.failed = bool(whole), bool(done), bool(failed)
         self.name = os.fsdecode(name.split(b'\0')[0])
         self.name2 = os.fsdecode(name2.split(b'\0')[0])
+        self.era = self.era2 = self.own_era = 0  # which of the folders that had this number one after the other
 
 
 class Recording:
@@ -69,6 +70,7 @@ class Recording:
 
     def strike(self, roots, rng):
         records = list(self.records())
+        self.tell_apart(records)
         # a flush covers what had begun before it began; only one that has returned counts
         synced = {}
         flushed = {}
@@ -84,6 +86,15 @@ class Recording:
         self.tear_data([r for r in records if r.kind in (WRITE, TRUNCATE) and r.index > sync
                         and r.index > flushed.get(r.ino, -1)], roots, rng, done)
         return done
+
+    def tell_apart(self, records):
+        """Folders that came and went under one inode number: which one of them a record is about."""
+        self.eras = {}
+        self.back = {}  # (number, era) of folders that were removed and are there again: their number now
+        for r in records:
+            r.era, r.era2, r.own_era = (self.eras.get(i, 0) for i in (r.dir, r.dir2, r.ino))
+            if r.kind == RMDIR and r.done:
+                self.eras[r.ino] = r.own_era + 1
 
     def undo_names(self, ops, flushed, roots, rng, done):
         def durable(r):
@@ -113,26 +124,31 @@ class Recording:
     def undo(self, r, folders):
         self.is_folder = r.kind in (MKDIR, RMDIR)
 
-        def path(inode, name):
+        def path(inode, era, name):
             if name.startswith('/'):
                 return name
+            if (inode, era) in self.back:
+                inode = self.back[inode, era]
+            elif self.eras.get(inode, 0) != era:
+                raise KeyError  # that folder is gone; another one has its number
             return os.path.join(folders[inode], name)
 
         try:
             if r.kind == CREATE:
-                os.unlink(path(r.dir, r.name))
+                os.unlink(path(r.dir, r.era, r.name))
             elif r.kind == LINK:
-                os.unlink(path(r.dir2, r.name2))
+                os.unlink(path(r.dir2, r.era2, r.name2))
             elif r.kind == MKDIR:
-                os.rmdir(path(r.dir, r.name))
+                os.rmdir(path(r.dir, r.era, r.name))
             elif r.kind == RMDIR:
-                os.mkdir(path(r.dir, r.name), 0o700)
+                os.mkdir(path(r.dir, r.era, r.name), 0o700)
+                self.back[r.ino, r.own_era] = os.stat(path(r.dir, r.era, r.name)).st_ino
             elif r.kind == UNLINK:
-                if not r.b or os.path.lexists(path(r.dir, r.name)):
+                if not r.b or os.path.lexists(path(r.dir, r.era, r.name)):
                     return 0
-                os.link(os.path.join(self.graves, str(r.b)), path(r.dir, r.name))
+                os.link(os.path.join(self.graves, str(r.b)), path(r.dir, r.era, r.name))
             elif r.kind == RENAME:
-                old, new = path(r.dir, r.name), path(r.dir2, r.name2)
+                old, new = path(r.dir, r.era, r.name), path(r.dir2, r.era2, r.name2)
                 if os.path.lexists(old):
                     return 0
                 os.rename(new, old)
