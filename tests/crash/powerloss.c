@@ -6,8 +6,8 @@
  * Only regular files and folders count. What a program writes through a shared mapping is not seen; the
  * store does not do that.
  *
- * POWERLOSS_NOFLUSH=1 makes every flush a lie: it returns 0 and does nothing, and is not recorded. A suite that
- * passes then shows nothing. */
+ * POWERLOSS_NOFLUSH=1, or a file `noflush` in that folder, makes every flush a lie: it returns 0 and does nothing, and is not
+ * recorded. A suite that passes then shows nothing. */
 #include "powerloss.h"
 
 #include <dlfcn.h>
@@ -68,6 +68,8 @@ begin(void)
 	strcat(path, "/log");
 	if ((fd = (int)raw(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC)) < 0)
 		return;
+	strcpy(strrchr(path, '/'), "/noflush");
+	lies = lies || raw(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
 	p = mmap(NULL, sizeof *header + (size_t)POWERLOSS_RECORDS * sizeof *records, PROT_READ | PROT_WRITE,
 		MAP_SHARED, fd, 0);
 	raw(SYS_close, fd);
