@@ -2,6 +2,8 @@
 #include "net/stream.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -84,14 +86,34 @@ stream_flush(struct stream *s)
 	flush(s);
 }
 
+void
+stream_acknowledge(struct stream *s)
+{
+	s->acknowledge = true;
+}
+
+/* Not on sockets that know no such thing: nothing waits for it there. */
+static void
+acknowledge(struct stream *s)
+{
+	const int on = 1;
+
+	if (!s->broken && !s->eof)
+		(void)setsockopt(s->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 int
 stream_leave(struct stream *s)
 {
 	struct stream_scratch *x = s->scratch;
+	uint64_t written = s->octets_out;
 	int rc = 0;
 
 	PT_ASSERT(x->owner == s);
 	flush(s);
+	if (s->acknowledge && s->octets_out == written)
+		acknowledge(s);
+	s->acknowledge = false;
 	if (x->out_len > 0 && (rc = buf_append(&s->out, x->out, x->out_len)) != 0)
 		s->broken = true;
 	/* what the scratch still holds came in when rest was empty, so order is kept */

@@ -34,6 +34,7 @@ struct stream {
 	bool broken;            /* reset, or another error: nothing goes out any more */
 	bool dry;               /* the kernel has nothing more for us, as far as we know */
 	bool blocked;           /* the kernel takes no more from us, as far as we know */
+	bool acknowledge;       /* at once, what was read */
 	struct stream_scratch *scratch;
 	struct buf rest;        /* read and not taken, between leave and enter */
 	struct buf out;         /* to be written once the kernel takes more */
@@ -70,6 +71,12 @@ int stream_fill(struct stream *s) PT_MUST_USE;
 /* Puts octets behind those already on their way: 0, PT_EAGAIN when STREAM_OUT_MAX would be exceeded
  * (nothing is taken then), PT_EIO when the stream is broken, PT_ENOMEM. */
 int stream_put(struct stream *s, const void *p, size_t n) PT_MUST_USE;
+
+/* What was read until the next stream_leave() is acknowledged there, unless something is written, which does it too. The
+ * kernel waits some 40 ms with an acknowledgement for octets of ours that it can travel with, and a peer that has
+ * not set TCP_NODELAY waits for it before it sends its next small segment (RFC 1122 §4.2.3.2 and §4.2.3.4): ask for
+ * it where the peer speaks twice before we do. */
+void stream_acknowledge(struct stream *s);
 
 /* Octets that the kernel has not taken yet. */
 size_t stream_unsent(const struct stream *s);

@@ -146,6 +146,7 @@ established(struct conn *c)
 	}
 	COUNT(c, tls_sessions, 1);
 	c->watched = true;
+	stream_acknowledge(&c->stream); /* its last flight: after STARTTLS it speaks next, too */
 	conn_enter(c, CONN_EV_ESTABLISHED);
 	conn_judge_early(c);
 	if (!begin_secure(c))

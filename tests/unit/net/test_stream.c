@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -438,6 +441,67 @@ test_two_streams(void)
 	end();
 }
 
+static int
+unacknowledged(void)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof info;
+
+	CU_ASSERT_EQUAL_FATAL(getsockopt(peer, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return (int)info.tcpi_unacked;
+}
+
+/* A connection over loopback, on which the kernel will soon delay acknowledgements. */
+static void
+begin_tcp(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+
+	CU_ASSERT_TRUE_FATAL(listener >= 0);
+	CU_ASSERT_EQUAL_FATAL(bind(listener, (struct sockaddr *)&a, len), 0);
+	CU_ASSERT_EQUAL_FATAL(listen(listener, 1), 0);
+	CU_ASSERT_EQUAL_FATAL(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CU_ASSERT_EQUAL_FATAL(connect(peer, (struct sockaddr *)&a, len), 0);
+	fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
+	close(listener);
+	stream_init(&s, fd, &scratch);
+}
+
+/* Question and answer: then the kernel takes it for a conversation, and waits for the answer. */
+static void
+test_acknowledge(void)
+{
+	struct pollfd readable;
+	uint8_t answer;
+	int delayed = 0, i;
+
+	begin_tcp();
+	readable = (struct pollfd){ .fd = s.fd, .events = POLLIN };
+	for (i = 0; i < 50; i++) {
+		say("?", 1);
+		CU_ASSERT_EQUAL_FATAL(poll(&readable, 1, -1), 1);
+		stream_enter(&s, true);
+		CU_ASSERT_EQUAL(stream_fill(&s), 0);
+		stream_take(&s, 1);
+		if (unacknowledged() > 0) {
+			delayed++;
+			stream_acknowledge(&s);
+			CU_ASSERT_EQUAL(stream_leave(&s), 0);
+			CU_ASSERT_EQUAL(unacknowledged(), 0);
+			stream_enter(&s, false);
+		}
+		CU_ASSERT_EQUAL(stream_put(&s, "!", 1), 0);
+		CU_ASSERT_EQUAL(stream_leave(&s), 0);
+		CU_ASSERT_EQUAL_FATAL(read(peer, &answer, 1), 1);
+	}
+	CU_ASSERT_TRUE(delayed > 0);
+	end();
+}
+
 static const struct test_row rows[] = {
 	{ "reading, and what is not taken", test_read },
 	{ "an idle stream holds no memory", test_idle },
@@ -451,5 +515,6 @@ static const struct test_row rows[] = {
 	{ "discarding within a budget", test_discard },
 	{ "the scratch has one owner", test_asserts },
 	{ "two streams, one scratch", test_two_streams },
+	{ "what was read is acknowledged at once", test_acknowledge },
 };
 TEST_MAIN("net/stream", rows)
