@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 ROWS = ("store-fresh store-churned store-slow store-sustained store-index store-kill store-big store-event "
-        "store-memory").split()
+        "store-memory store-queue").split()
 HALF_JOURNAL = 28000  # messages of 4 KiB in half of 256 MiB, with their lines
 CHURN = 100000        # files that were just deleted
 
@@ -149,6 +149,29 @@ class Store:
         return [self.line(f"100 clients with 50 MiB each at once ({r['seconds']:.0f} s): growth of PSS and shared memory",
                           [r["pss_mib"] + r["shared_mib"]], "MiB", None, None, 64)]
 
+    def queue(self):
+        got = []
+        for _ in range(self.o.store_rounds):
+            self.runs += 1
+            folder = os.path.join(self.folder, str(self.runs))
+            os.mkdir(folder, 0o755)
+            r = subprocess.run([os.path.join(self.o.tools, "queued"), folder], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
+            if r.returncode != 0:
+                sys.exit("bench: queued failed")
+            got.append(json.loads(r.stdout))
+        lines = [self.line(f"{text}, 100 at a time", [r[key] for r in got], "a second", "messages to mailboxes",
+                           [r[key] / r["added"] for r in got])
+                 for key, text in (("queued", "messages to the queue"), ("later", "attempts put off"),
+                                   ("delivered", "deliveries noted"))]
+        lines.append(self.line("messages claimed, 64 at a time", [r["claimed"] for r in got], "a second"))
+        lines += [self.line(f"a checkpoint with 10,000 queued messages that {text}", [r[key + "_ms"] for r in got], "ms")
+                  for key, text in (("made", "have no files yet"), ("more", "were tried"), ("gone", "are done"))]
+        lines.append(self.line("the store's thread held up by one of these, longest",
+                               [max(r[key + "_held_ms"] for key in ("made", "more", "gone")) for r in got], "ms"))
+        lines.append(self.line("the store opened with 10,000 queued messages", [r["opened_ms"] for r in got], "ms"))
+        return lines
+
     def lines(self, rows):
         lines = []
         if "store-fresh" in rows:
@@ -157,7 +180,8 @@ class Store:
         if "store-slow" in rows:
             lines += self.slow()
         for row, f in (("store-index", self.index), ("store-kill", self.kill), ("store-big", self.big),
-                       ("store-event", self.event), ("store-memory", self.memory)):
+                       ("store-event", self.event), ("store-memory", self.memory),
+                       ("store-queue", self.queue)):
             if row in rows:
                 lines += f()
         if "store-churned" in rows:

@@ -32,7 +32,7 @@ static void
 folders_open(const char *dir, uid_t uid, gid_t gid, int fds[STORAGE_FOLDERS])
 {
 	static const char *const names[STORAGE_FOLDERS] = { [STORAGE_JOURNAL] = "state/journal",
-		[STORAGE_KEYS] = "state/kv", [STORAGE_MAIL] = "mail" };
+		[STORAGE_KEYS] = "state/kv", [STORAGE_QUEUE] = "state/queue", [STORAGE_MAIL] = "mail" };
 	char path[4096];
 	int i;
 
@@ -137,8 +137,8 @@ store_run_start(struct store_run *r, const char *program, const char *dir)
 		fail("descriptors for the store", 0);
 	r->started_ns = meter_now_ns();
 	if ((r->pid = fork()) == 0)
-		become_store(program, (int[]){ fds[1], log[1], root, folders[0], folders[1], folders[2] },
-			3 + STORAGE_FOLDERS, uid, gid);
+		become_store(program, (int[]){ fds[1], log[1], root, folders[STORAGE_JOURNAL], folders[STORAGE_KEYS],
+			folders[STORAGE_QUEUE], folders[STORAGE_MAIL] }, 3 + STORAGE_FOLDERS, uid, gid);
 	close(fds[1]);
 	close(log[1]);
 	close(root);
