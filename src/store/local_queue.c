@@ -2,8 +2,8 @@
  * queued is read again at the start. Nothing of it happens for a message that is done before a checkpoint.
  *
  * Until the checkpoint's flush the journal has all of it, so files need no flush of their own, but where an .env takes the
- * place of one that was flushed long ago. A message's file is never written to once it has its name: somebody may be
- * reading it, across the end of a store process. */
+ * place of one that was flushed long ago. A message's file that was there is never written to: somebody may be reading it,
+ * across the end of a store process. */
 #include "store/local.h"
 
 #include "store/hex.h"
@@ -22,7 +22,7 @@
 
 #define SAVE_MAX 128                /* messages of one job: the main thread makes their lines in between */
 #define SAVE_OCTETS_MAX (512u << 10)
-#define NAME_ROOM 32
+#define NAME_ROOM 40
 #define SAID_MAX 10                 /* files that the log tells one by one */
 
 /* --- files --------------------------------------------------------------------------------------------------------- */
@@ -42,16 +42,30 @@ name_parse(const char *name, const char *end, uint64_t *qid_out)
 }
 
 static int
+take_name(int dir_fd, const char *from, const char *to)
+{
+	return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : maildir_error(errno);
+}
+
+/* At once under its name where none is there; otherwise beside it, whole, and then in its place. */
+static int
 write_file(int dir_fd, const char *name, struct span s, bool flush)
 {
-	int fd = maildir_open(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC), rc;
+	char tmp[NAME_ROOM];
+	int fd = maildir_open(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL), rc;
+	bool fresh = fd >= 0;
 
-	if (fd < 0)
+	snprintf(tmp, sizeof tmp, "%s.new", name);
+	if (!fresh && (fd = maildir_open(dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC)) < 0)
 		return fd;
 	rc = maildir_write(fd, s.p, s.n);
 	if (rc == 0 && flush && fdatasync(fd) != 0)
 		rc = PT_EIO;
 	close(fd);
+	if (rc == 0 && !fresh)
+		rc = take_name(dir_fd, tmp, name);
+	if (rc != 0)
+		(void)unlinkat(dir_fd, fresh ? name : tmp, 0);
 	return rc;
 }
 
@@ -68,12 +82,6 @@ copy_file(int from, int dir_fd, const char *name)
 		close(to);
 	free(octets);
 	return to < 0 ? to : rc != 0 ? rc : n < 0 ? PT_EIO : 0;
-}
-
-static int
-take_name(int dir_fd, const char *from, const char *to)
-{
-	return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : maildir_error(errno);
 }
 
 /* --- saving -------------------------------------------------------------------------------------------------------- */
@@ -148,18 +156,13 @@ save_message(struct local *l, const struct item *it)
 
 	file_name(name, it->qid, "eml");
 	file_name(tmp, it->qid, "eml.new");
-	switch (it->body.in) {
-	case QUEUE_IN_JOURNAL:
-		rc = save_from_journal(l, it, tmp);
-		break;
-	case QUEUE_IN_TMP:
-		rc = save_from_tmp(l, it, tmp);
-		if (rc == PT_ENOENT && has_eml(l, it->qid, it->octets))
-			return 0; /* a checkpoint before the last start had all of it */
-		break;
-	default:
+	if (it->body.in == QUEUE_IN_JOURNAL)
+		return save_from_journal(l, it, name);
+	if (it->body.in == QUEUE_IN_FILE)
 		return 0;
-	}
+	rc = save_from_tmp(l, it, tmp);
+	if (rc == PT_ENOENT && has_eml(l, it->qid, it->octets))
+		return 0; /* a checkpoint before the last start had all of it */
 	if (rc == 0)
 		rc = take_name(l->conf.queue_fd, tmp, name);
 	(void)unlinkat(l->conf.queue_fd, tmp, 0); /* also where both were one file: then a rename does nothing */
@@ -185,15 +188,12 @@ append_env(struct local *l, const struct item *it, const char *name)
 static int
 save_envelope(struct local *l, const struct item *it)
 {
-	char name[NAME_ROOM], tmp[NAME_ROOM];
-	int rc;
+	char name[NAME_ROOM];
 
 	file_name(name, it->qid, "env");
 	if (!it->all)
 		return append_env(l, it, name);
-	file_name(tmp, it->qid, "env.new");
-	rc = write_file(l->conf.queue_fd, tmp, buf_span(&it->text), it->replace);
-	return rc != 0 ? rc : take_name(l->conf.queue_fd, tmp, name);
+	return write_file(l->conf.queue_fd, name, buf_span(&it->text), it->replace);
 }
 
 static void

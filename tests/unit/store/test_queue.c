@@ -805,21 +805,18 @@ static void
 test_files_refused(void)
 {
 	struct rig r;
+	char command[128];
 	uint64_t a;
 
 	begin(&r);
 	a = queue_one(&r, 1, "one\r\n");
-	rig_shell(&r, "mkdir $(printf 'queue/%016x.eml.new' 0)");
-	{
-		char command[96];
-
-		snprintf(command, sizeof command, "rmdir queue/*; mkdir queue/%016llx.eml.new", (unsigned long long)a);
-		rig_shell(&r, command);
-	}
+	snprintf(command, sizeof command, "mkdir queue/%016llx.eml && touch queue/%016llx.eml/x", (unsigned long long)a,
+		(unsigned long long)a);
+	rig_shell(&r, command);
 	rig_checkpoint(&r);
 	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 1"));
 	CU_ASSERT_TRUE(queue_dirty(r.queue));
-	rig_shell(&r, "rmdir queue/*");
+	rig_shell(&r, "rm -r queue/*");
 	rig_checkpoint(&r);
 	CU_ASSERT_FALSE(queue_dirty(r.queue));
 	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2"));
