@@ -33,6 +33,13 @@ struct crew {
 	bool stop;
 };
 
+/* Who is to be woken when the lock is free again: a thread that is woken under it, and the main thread above all, would only
+ * wait for it, perhaps while a thread of low priority that holds it has no processor. */
+struct wakes {
+	unsigned n[CREW_LANES];
+	bool main;
+};
+
 struct starter {
 	struct crew *p;
 	struct lane *lane;
@@ -61,17 +68,29 @@ pop(struct queue *q)
 
 /* Under the lock. */
 static void
-make_ready(struct crew *p, struct crew_job *j)
+make_ready(struct crew *p, struct crew_job *j, struct wakes *w)
 {
-	struct lane *l = &p->lane[j->lane];
+	push(&p->lane[j->lane].ready, j);
+	w->n[j->lane]++;
+}
 
-	push(&l->ready, j);
-	pthread_cond_signal(&l->some);
+/* Without the lock. */
+static void
+wake(struct crew *p, const struct wakes *w)
+{
+	uint64_t one = 1;
+	unsigned i, k;
+
+	for (i = 0; i < CREW_LANES; i++)
+		for (k = 0; k < w->n[i]; k++)
+			pthread_cond_signal(&p->lane[i].some);
+	if (w->main && write(p->fd, &one, sizeof one) != sizeof one)
+		PT_ASSERT(!"an eventfd takes a one");
 }
 
 /* Under the lock: the next in each of its strands has its turn. */
 static void
-leave_strands(struct crew *p, struct crew_job *j)
+leave_strands(struct crew *p, struct crew_job *j, struct wakes *w)
 {
 	struct crew_strand *s;
 	unsigned i;
@@ -81,19 +100,16 @@ leave_strands(struct crew *p, struct crew_job *j)
 		PT_ASSERT(s->head == &j->turn[i]);
 		s->head = j->turn[i].next;
 		if (s->head != NULL && --s->head->job->waiting == 0)
-			make_ready(p, s->head->job);
+			make_ready(p, s->head->job, w);
 	}
 }
 
 static void
-finish(struct crew *p, struct crew_job *j)
+finish(struct crew *p, struct crew_job *j, struct wakes *w)
 {
-	uint64_t one = 1;
-
 	if (!j->again)
-		leave_strands(p, j);
-	if (p->finished.head == NULL && write(p->fd, &one, sizeof one) != sizeof one)
-		PT_ASSERT(!"an eventfd takes a one");
+		leave_strands(p, j, w);
+	w->main = p->finished.head == NULL;
 	push(&p->finished, j);
 }
 
@@ -106,10 +122,12 @@ thread(void *arg)
 	struct starter *s = arg;
 	struct crew *p = s->p;
 	struct lane *l = s->lane;
+	ptrdiff_t lane = l - p->lane;
 	struct crew_job *j;
+	struct wakes w;
 
 	free(s);
-	(void)prctl(PR_SET_NAME, names[l - p->lane], 0, 0, 0);
+	(void)prctl(PR_SET_NAME, names[lane], 0, 0, 0);
 	if (l == &p->lane[CREW_APPLY])
 		(void)setpriority(PRIO_PROCESS, 0, APPLY_NICE); /* on Linux: of this thread */
 	pthread_mutex_lock(&p->lock);
@@ -121,8 +139,14 @@ thread(void *arg)
 		j = pop(&l->ready);
 		pthread_mutex_unlock(&p->lock);
 		j->run(j);
+		w = (struct wakes){ .main = false };
 		pthread_mutex_lock(&p->lock);
-		finish(p, j);
+		finish(p, j, &w);
+		if (w.n[lane] > 0)
+			w.n[lane]--; /* this thread takes it */
+		pthread_mutex_unlock(&p->lock);
+		wake(p, &w);
+		pthread_mutex_lock(&p->lock);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -204,6 +228,7 @@ crew_fd(const struct crew *p)
 void
 crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *strands, unsigned n)
 {
+	struct wakes w = { .main = false };
 	struct crew_turn *t;
 	unsigned i;
 
@@ -224,18 +249,22 @@ crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *stran
 		strands[i]->tail = t;
 	}
 	if (j->waiting == 0)
-		make_ready(p, j);
+		make_ready(p, j, &w);
 	pthread_mutex_unlock(&p->lock);
+	wake(p, &w);
 }
 
 void
 crew_again(struct crew *p, struct crew_job *j)
 {
+	struct wakes w = { .main = false };
+
 	pthread_mutex_lock(&p->lock);
 	j->again = false;
 	p->jobs++;
-	make_ready(p, j);
+	make_ready(p, j, &w);
 	pthread_mutex_unlock(&p->lock);
+	wake(p, &w);
 }
 
 bool

@@ -188,54 +188,76 @@ flush_run(struct crew_job *j)
 	l->flight_us = now_us() - began;
 }
 
-/* A batch is on the disk: acknowledged before its files are written. */
-static void
-flush_end(struct local *l)
+/* Takes the batch that was under way; *rc_out: how it went. */
+static struct store_commit *
+flight_take(struct local *l, int *rc_out)
 {
-	struct store_commit *c = l->flight, *next;
-	struct apply *a;
-	int rc = journal_flush_end(l->journal);
+	struct store_commit *c = l->flight;
 
-	l->flush_us = (7 * l->flush_us + l->flight_us) / 8;
-	l->flight = NULL;
-	if (rc != 0) {
+	if ((*rc_out = journal_flush_end(l->journal)) != 0)
 		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
 			strerror(errno));
+	l->flush_us = (7 * l->flush_us + l->flight_us) / 8;
+	l->flight = NULL;
+	l->flushing = false;
+	return c;
+}
+
+/* A batch is on the disk, or not: acknowledged before its files are written. */
+static void
+flight_over(struct local *l, struct store_commit *c, int rc)
+{
+	struct store_commit *next;
+	struct apply *a;
+
+	if (rc != 0) {
 		local_answer(c, true, STORE_TEMP);
 		if (!l->failed)
 			local_fail(l);
-	} else if (l->failed) { /* by a checkpoint meanwhile: the next process carries it out */
-		local_answer(c, true, STORE_OK);
-	} else {
-		for (; c != NULL; c = next) {
-			next = c->next;
-			a = c->engine;
-			if (c->queue && l->be.queue != NULL) /* it is durable: who cannot keep it must end and replay */
-				PT_ASSERT(queue_take(l->be.queue, buf_span(&c->text), a->at.segment, a->at.body) == 0);
-			local_apply_start(l, a, buf_span(&c->text));
-			c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
-			local_apply_started(l, a);
-		}
+		return;
 	}
-	l->flushing = false;
+	if (l->failed) { /* by a checkpoint meanwhile: the next process carries it out */
+		local_answer(c, true, STORE_OK);
+		return;
+	}
+	for (; c != NULL; c = next) {
+		next = c->next;
+		a = c->engine;
+		if (c->queue && l->be.queue != NULL) /* it is durable: who cannot keep it must end and replay */
+			PT_ASSERT(queue_take(l->be.queue, buf_span(&c->text), a->at.segment, a->at.body) == 0);
+		local_apply_start(l, a, buf_span(&c->text));
+		c->done(c, STORE_OK); /* may ask for what comes behind these jobs */
+		local_apply_started(l, a);
+	}
 }
+
+static void flush_start(struct local *l, bool here);
+static void take_queued(struct local *l);
 
 static void
 flush_done(struct crew_job *j)
 {
 	struct local *l = (struct local *)((char *)j - offsetof(struct local, flush_job));
+	struct store_commit *c;
+	int rc;
 
-	flush_end(l);
+	c = flight_take(l, &rc);
+	/* the disk need not wait until all are answered */
+	if (rc == 0 && !l->failed && !l->closing) {
+		take_queued(l);
+		if (l->batch != NULL && l->batch->next != NULL)
+			flush_start(l, false);
+	}
+	flight_over(l, c, rc);
 	local_flush(&l->be); /* what came meanwhile */
 }
 
-/* One batch at a time; while it is on its way the next one gathers. For who is alone, on a fast disk, it is waited for
- * here: nobody else is held up for long, and being woken twice takes half as long as the flush. */
+/* One batch at a time; while it is on its way the next one gathers. here: it is waited for. */
 static void
-flush_start(struct local *l)
+flush_start(struct local *l, bool here)
 {
-	bool here = l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US &&
-		journal_batch(l->journal) <= FLUSH_INLINE_OCTETS);
+	struct store_commit *c;
+	int rc;
 
 	l->flushing = journal_flush_begin(l->journal);
 	PT_ASSERT(l->flushing);
@@ -244,7 +266,8 @@ flush_start(struct local *l)
 	l->batch_end = &l->batch;
 	if (here) {
 		flush_run(&l->flush_job);
-		flush_end(l);
+		c = flight_take(l, &rc);
+		flight_over(l, c, rc);
 	} else {
 		l->flush_job = (struct crew_job){ .run = flush_run, .done = flush_done, .lane = CREW_FLUSH };
 		crew_submit(l->crew, &l->flush_job, NULL, 0);
@@ -285,6 +308,9 @@ local_flush(struct store_backend *be)
 		take_queued(l);
 		if (l->batch == NULL)
 			return; /* nothing, or no segment is free: after the next checkpoint */
-		flush_start(l);
+		/* For who is alone, on a fast disk, it is waited for here: nobody else is held up for long, and being
+		 * woken twice takes half as long as the flush. */
+		flush_start(l, l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US &&
+			journal_batch(l->journal) <= FLUSH_INLINE_OCTETS));
 	}
 }

@@ -276,15 +276,18 @@ server_dispatch(struct server *s)
 {
 	struct epoll_event events[EVENTS_MAX];
 	struct peer *p, *next;
+	bool engine = false;
 	int i, n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
 
 	s->in_turn = true;
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == NULL)
-			s->be->ops->dispatch(s->be);
+			engine = true;
 		else if (!((struct peer *)events[i].data.ptr)->dead)
 			peer_ready(events[i].data.ptr, events[i].events);
 	}
+	if (engine) /* behind what has come, which is then in the next batch if one was flushed */
+		s->be->ops->dispatch(s->be);
 	mailboxes_flush(s->mbs);
 	s->in_turn = false;
 	for (p = TAILQ_FIRST(&s->peers); p != NULL; p = next) {
