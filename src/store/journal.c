@@ -571,13 +571,41 @@ flush_all(struct journal *j, struct diag *diag)
 	return 0;
 }
 
-/* Above that of every process, also of one whose records were all torn: by the clock, too. */
-static uint32_t
-next_epoch(uint32_t last)
-{
-	time_t now = time(NULL);
+#define EPOCH_SLOT 512 /* octets of the lock file between two epochs: sectors of their own */
 
-	return now > (time_t)last && now < UINT32_MAX ? (uint32_t)now : last + 1;
+/* The epoch of the last process, from the lock file; 0: it does not say. */
+static uint32_t
+epoch_read(const struct journal *j)
+{
+	uint8_t text[9];
+	uint64_t v, last = 0;
+	unsigned i;
+
+	for (i = 0; i < 2; i++)
+		if (pread(j->lock_fd, text, sizeof text, (off_t)i * EPOCH_SLOT) == sizeof text && text[8] == '\n' &&
+		    hex_get(text, 8, &v) && v > last)
+			last = v;
+	return (uint32_t)last;
+}
+
+/* Above that of every process, also of one whose records were all torn, in the same second: what is left of those must never be
+ * taken for what this one wrote. It is on the disk before the first record is. */
+static int
+epoch_take(struct journal *j, uint32_t last, struct diag *diag)
+{
+	uint32_t held = epoch_read(j);
+	time_t now = time(NULL);
+	uint8_t text[9];
+
+	last = held > last ? held : last;
+	j->epoch = now > (time_t)last && now < UINT32_MAX ? (uint32_t)now : last + 1;
+	hex_put(text, 8, j->epoch);
+	text[8] = '\n';
+	/* in turns: one of them is whole whenever the power goes */
+	if (pwrite(j->lock_fd, text, sizeof text, (off_t)(j->epoch & 1) * EPOCH_SLOT) != sizeof text ||
+	    fdatasync(j->lock_fd) != 0)
+		return diag_set(diag, PT_EIO, "cannot write the journal's lock: %s", strerror(errno));
+	return 0;
 }
 
 int
@@ -614,7 +642,8 @@ journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps
 	if (rc == 0)
 		rc = first_segment(j, diag);
 	*gaps_out = scan.gaps;
-	j->epoch = next_epoch(scan.epoch);
+	if (rc == 0)
+		rc = epoch_take(j, scan.epoch, diag);
 	j->replayed = true;
 	return rc;
 }

@@ -9,7 +9,7 @@
  *
  * LSNs go up by one, also over starts: the newest segment with records is never recycled. The epoch goes up at each start: a record that a torn write left behind, in front of which
  * a new one happens to end, has an old epoch and ends the scan, as do the old records of a recycled
- * segment by their LSN. Each start begins a new segment, and a scan goes on behind a gap: after a failed flush the
+ * segment by their LSN. The last epoch is in the file `lock`, too, because all records of a process may be torn. Each start begins a new segment, and a scan goes on behind a gap: after a failed flush the
  * end of the last segment is only in memory, and what was acknowledged since must not depend on it.
  *
  * Used by one thread, but journal_read(), journal_spare_make() and journal_flush_run(), which any may call. */

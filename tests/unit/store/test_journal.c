@@ -497,7 +497,7 @@ test_found_is_flushed(void)
 	flushes = 0;
 	j = open_journal(3, &s, &gaps);
 	CU_ASSERT_EQUAL(s.n, 1);
-	CU_ASSERT_EQUAL(flushes, 1);
+	CU_ASSERT_EQUAL(flushes, 2); /* it, and the new epoch */
 	journal_close(&j);
 	CU_ASSERT_EQUAL_FATAL(journal_open(dir_fd, &conf, &j, &diag), 0);
 	fail_flush = EIO;
@@ -529,6 +529,36 @@ test_locked(void)
 	folder_end();
 }
 
+/* A process whose records were all torn has had an epoch: what is left of them is never the next one's, however quickly that
+ * comes. */
+static void
+test_epochs(void)
+{
+	char epoch[2][9] = { "", "" };
+	struct journal_place at;
+	struct journal *j;
+	struct seen s;
+	uint64_t gaps;
+	int i, fd;
+
+	folder_new();
+	for (i = 0; i < 2; i++) {
+		j = open_journal(2, &s, &gaps);
+		CU_ASSERT_EQUAL(s.n, 0);
+		CU_ASSERT_EQUAL(journal_append(j, span_str("a\n"), NULL, 0, &at), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+		journal_close(&j);
+		fd = openat(dir_fd, "0000000000000001.pj", O_RDONLY);
+		CU_ASSERT_EQUAL(pread(fd, epoch[i], 8, JOURNAL_HEADER - 9), 8);
+		close(fd);
+		fd = openat(dir_fd, "0000000000000001.pj", O_WRONLY);
+		CU_ASSERT_EQUAL(write(fd, "torn", 4), 4);
+		close(fd);
+	}
+	CU_ASSERT(strcmp(epoch[0], epoch[1]) < 0);
+	folder_end();
+}
+
 static const struct test_row rows[] = {
 	{ "CRC-32C", test_crc },
 	{ "records", test_records },
@@ -540,6 +570,7 @@ static const struct test_row rows[] = {
 	{ "a batch gathers while another is flushed", test_gathers },
 	{ "the newest stays", test_newest_stays },
 	{ "what is found is flushed", test_found_is_flushed },
+	{ "epochs", test_epochs },
 	{ "one at a time", test_locked },
 };
 
