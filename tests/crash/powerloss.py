@@ -70,6 +70,7 @@ class Recording:
 
     def strike(self, roots, rng):
         records = list(self.records())
+        self.roots = roots
         self.tell_apart(records)
         # a flush covers what had begun before it began; only one that has returned counts
         synced = {}
@@ -126,6 +127,8 @@ class Recording:
 
         def path(inode, era, name):
             if name.startswith('/'):
+                if not any(name.startswith(root + '/') for root in self.roots):
+                    raise KeyError  # a file of the test's own
                 return name
             if (inode, era) in self.back:
                 inode = self.back[inode, era]
