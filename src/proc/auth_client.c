@@ -129,13 +129,26 @@ find(struct auth_client *c, const struct frame *f, struct auth_request **r_out)
 }
 
 static void
+remember(struct auth_client *c, struct auth_request *r, const struct auth_answer *a)
+{
+	struct auth_recipient self = { .quota = 0 };
+
+	if (a->user[0] == '\0') {
+		auth_known_put(c->remembered, &r->key, a->recipients, a->nrecipients);
+		return;
+	}
+	strlcpy(self.user, a->user, sizeof self.user);
+	auth_known_put(c->remembered, &r->key, &self, 1);
+}
+
+static void
 finish(struct auth_client *c, struct auth_request *r, const struct auth_answer *a)
 {
 	if (a->result == AUTH_CONTINUE) {
 		r->state = AUTH_REQUEST_EXCHANGE;
 	} else {
 		if (a->result == AUTH_OK && r->peer == c->peer)
-			auth_known_put(c->remembered, &r->key, a->recipients, a->nrecipients);
+			remember(c, r, a);
 		leave_peer(c, r);
 		r->state = AUTH_REQUEST_IDLE;
 	}
@@ -397,20 +410,44 @@ send_frame(struct auth_peer *p, struct frame *f)
 
 /* --- what need not be asked ------------------------------------------------------------------- */
 
+static const char *
+known_user(const struct auth_client *c, enum auth_known_kind kind, const char *user)
+{
+	const struct auth_recipient *self;
+	size_t n;
+
+	return auth_client_available(c) && auth_known_find(c->remembered, kind, user, (struct span){ NULL, 0 }, &self, &n)
+		? self->user : NULL;
+}
+
+const char *
+auth_client_knows_identity(const struct auth_client *c, const char *user)
+{
+	return known_user(c, AUTH_KNOWN_IDENTITY, user);
+}
+
+const char *
+auth_client_knows_external(const struct auth_client *c, const char *identity)
+{
+	return known_user(c, AUTH_KNOWN_EXTERNAL, identity);
+}
+
 bool
 auth_client_knows_sender(const struct auth_client *c, const char *user, struct span address)
 {
 	const struct auth_recipient *none;
 	size_t n;
 
-	return auth_client_available(c) && auth_known_find(c->remembered, user, address, &none, &n);
+	return auth_client_available(c) && 
+		auth_known_find(c->remembered, AUTH_KNOWN_SENDER, user, address, &none, &n);
 }
 
 bool
 auth_client_knows_recipient(const struct auth_client *c, struct span address, const struct auth_recipient **users_out,
 			    size_t *n_out)
 {
-	return auth_client_available(c) && auth_known_find(c->remembered, NULL, address, users_out, n_out);
+	return auth_client_available(c) && 
+		auth_known_find(c->remembered, AUTH_KNOWN_RECIPIENT, "", address, users_out, n_out);
 }
 
 /* --- questions -------------------------------------------------------------------------------- */
@@ -445,6 +482,8 @@ auth_client_identify(struct auth_client *c, struct auth_request *r, const char *
 	r->done = done;
 	r->arg = arg;
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_IDENTITY);
+	if (r->state == AUTH_REQUEST_ASKED)
+		r->key = auth_known_key(AUTH_KNOWN_IDENTITY, user, (struct span){ NULL, 0 });
 }
 
 void
@@ -459,7 +498,7 @@ auth_client_recipient(struct auth_client *c, struct auth_request *r, struct span
 	r->arg = arg;
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_RECIPIENTS);
 	if (r->state == AUTH_REQUEST_ASKED)
-		r->key = auth_known_key(NULL, address);
+		r->key = auth_known_key(AUTH_KNOWN_RECIPIENT, "", address);
 }
 
 void
@@ -474,7 +513,7 @@ auth_client_sender(struct auth_client *c, struct auth_request *r, const char *us
 	r->arg = arg;
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_SENDER_IS);
 	if (r->state == AUTH_REQUEST_ASKED)
-		r->key = auth_known_key(user, address);
+		r->key = auth_known_key(AUTH_KNOWN_SENDER, user, address);
 }
 
 void
@@ -493,6 +532,10 @@ auth_client_sasl_begin(struct auth_client *c, struct auth_request *r, const stru
 	r->arg = arg;
 	rc = s->initial.n > AUTH_MESSAGE_MAX ? PT_ETOOBIG : msg_auth_sasl_begin_encode(&m, c->next_id++, &f);
 	ask(c, c->peer, r, rc, &f, MSG_T_AUTH_SASL_ANSWER);
+	/* what a password proves is proved each time */
+	if (r->state == AUTH_REQUEST_ASKED && s->mechanism == AUTH_M_EXTERNAL && s->has_initial && s->initial.n == 0 &&
+	    s->identity != NULL)
+		r->key = auth_known_key(AUTH_KNOWN_EXTERNAL, s->identity, (struct span){ NULL, 0 });
 	if (rc == 0)
 		explicit_bzero(f.octets, FRAME_HEADER + f.len);
 }

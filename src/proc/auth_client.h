@@ -78,6 +78,8 @@ void auth_client_identify(struct auth_client *c, struct auth_request *r, const c
 
 /* What auth has answered before and would answer again, without asking it: it says itself when that may be different. False:
  * it has to be asked. Borrowed until the next call, or the next turn of the loop. */
+const char *auth_client_knows_identity(const struct auth_client *c, const char *user); /* his normal form; NULL: not known */
+const char *auth_client_knows_external(const struct auth_client *c, const char *identity); /* the same */
 bool auth_client_knows_sender(const struct auth_client *c, const char *user, struct span address);
 bool auth_client_knows_recipient(const struct auth_client *c, struct span address,
 				 const struct auth_recipient **users_out, size_t *n_out);

@@ -7,11 +7,11 @@
 #include <string.h>
 
 struct auth_known_key {
-	struct auth_recipient *users; /* owned; NULL: of a sender */
+	struct auth_recipient *users; /* owned; NULL: none */
 	size_t nusers;
 	uint64_t hash;
-	bool sender;
-	size_t nuser, naddress; /* the user's name stands in front of the address; 0: a recipient */
+	enum auth_known_kind kind;
+	size_t nuser, naddress; /* the user's name stands in front of the address */
 	uint8_t octets[];
 };
 
@@ -32,12 +32,11 @@ hash(uint64_t h, const void *p, size_t n)
 }
 
 static uint64_t
-hash_of(const char *user, struct span address)
+hash_of(enum auth_known_kind kind, const char *user, struct span address)
 {
-	uint64_t h = UINT64_C(14695981039346656037);
+	uint64_t h = UINT64_C(14695981039346656037) + kind;
 
-	if (user != NULL)
-		h = hash(h, user, strlen(user) + 1);
+	h = hash(h, user, strlen(user) + 1);
 	h = hash(h, address.p, address.n);
 	return h ^ h >> 32;
 }
@@ -59,15 +58,15 @@ auth_known_free(struct auth_known **k)
 }
 
 struct auth_known_key *
-auth_known_key(const char *user, struct span address)
+auth_known_key(enum auth_known_kind kind, const char *user, struct span address)
 {
-	size_t n = user != NULL ? strlen(user) : 0;
+	size_t n = strlen(user);
 	struct auth_known_key *key = calloc(1, sizeof *key + n + address.n);
 
 	if (key == NULL)
 		return NULL;
-	key->hash = hash_of(user, address);
-	key->sender = user != NULL;
+	key->hash = hash_of(kind, user, address);
+	key->kind = kind;
 	key->nuser = n;
 	key->naddress = address.n;
 	if (n > 0)
@@ -88,10 +87,10 @@ auth_known_key_free(struct auth_known_key **key)
 }
 
 static bool
-is_key(const struct auth_known_key *key, const char *user, struct span address)
+is_key(const struct auth_known_key *key, enum auth_known_kind kind, const char *user, struct span address)
 {
-	return key->sender == (user != NULL) && (user == NULL || span_equal((struct span){ key->octets, key->nuser },
-		span_str(user))) && span_equal((struct span){ key->octets + key->nuser, key->naddress }, address);
+	return key->kind == kind && span_equal((struct span){ key->octets, key->nuser }, span_str(user)) &&
+		span_equal((struct span){ key->octets + key->nuser, key->naddress }, address);
 }
 
 void
@@ -102,7 +101,7 @@ auth_known_put(struct auth_known *k, struct auth_known_key **key, const struct a
 	*key = NULL;
 	if (new == NULL)
 		return;
-	PT_ASSERT(new->users == NULL && new->sender == (n == 0));
+	PT_ASSERT(new->users == NULL && (new->kind == AUTH_KNOWN_SENDER) == (n == 0));
 	if (n > AUTH_KNOWN_USERS_MAX || (n > 0 && (new->users = calloc(n, sizeof *users)) == NULL)) {
 		auth_known_key_free(&new);
 		return;
@@ -117,12 +116,12 @@ auth_known_put(struct auth_known *k, struct auth_known_key **key, const struct a
 }
 
 bool
-auth_known_find(const struct auth_known *k, const char *user, struct span address,
+auth_known_find(const struct auth_known *k, enum auth_known_kind kind, const char *user, struct span address,
 		const struct auth_recipient **users_out, size_t *n_out)
 {
-	const struct auth_known_key *key = k->slots[hash_of(user, address) % AUTH_KNOWN_SLOTS];
+	const struct auth_known_key *key = k->slots[hash_of(kind, user, address) % AUTH_KNOWN_SLOTS];
 
-	if (key == NULL || !is_key(key, user, address))
+	if (key == NULL || !is_key(key, kind, user, address))
 		return false;
 	*users_out = key->users;
 	*n_out = key->nusers;

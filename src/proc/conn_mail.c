@@ -141,10 +141,34 @@ mechanism_find(const char *name, enum auth_mechanism *out)
 	return false;
 }
 
+/* That he is who it is. */
+static void
+reply_user(struct mail *m, const char *user)
+{
+	const struct ask_reply reply = { .result = ASK_OK, .user = user };
+
+	mail_reply(m, &reply);
+}
+
+static void
+ask_identity(struct mail *m)
+{
+	struct auth_client *auth = m->conn->worker->auth;
+	char user[NORMAL_ADDRESS_MAX];
+	const char *known;
+
+	strlcpy(user, m->conn->secure->identity, sizeof user);
+	if ((known = auth_client_knows_identity(auth, user)) != NULL)
+		reply_user(m, known);
+	else
+		auth_client_identify(auth, &m->auth, user, answered, m);
+}
+
 static void
 ask_sasl(struct mail *m, const struct ask *ask)
 {
 	struct conn *c = m->conn;
+	const char *known;
 	uint8_t binding[TLS_BINDING_SIZE];
 	struct auth_sasl s = { .tls = c->secure != NULL, .address_key = c->key, .has_initial = true,
 			       .initial = ask->data };
@@ -158,6 +182,11 @@ ask_sasl(struct mail *m, const struct ask *ask)
 		return;
 	}
 	s.identity = ask->user; /* before a login only a certificate makes one */
+	if (s.mechanism == AUTH_M_EXTERNAL && ask->data.n == 0 && ask->user != NULL && c->secure != NULL &&
+	    (known = auth_client_knows_external(c->worker->auth, ask->user)) != NULL) {
+		reply_user(m, known);
+		return;
+	}
 	if (c->tls != NULL && tls_session_binding(c->tls, binding))
 		s.binding = (struct span){ binding, sizeof binding };
 	auth_client_sasl_begin(c->worker->auth, &m->auth, &s, answered, m);
@@ -206,7 +235,6 @@ conn_mail_ask(struct conn *c, const struct ask *ask)
 {
 	static const struct ask_reply later = { .result = ASK_TEMP };
 	struct mail *m = mail_of(c);
-	char user[NORMAL_ADDRESS_MAX];
 
 	if (m == NULL) {
 		engine_reply(c->engine, &later, ev_now_ms());
@@ -217,8 +245,7 @@ conn_mail_ask(struct conn *c, const struct ask *ask)
 		auth_client_cancel(c->worker->auth, &m->auth); /* a login that was given up half way */
 	switch (ask->kind) {
 	case ASK_IDENTITY:
-		strlcpy(user, c->secure->identity, sizeof user);
-		auth_client_identify(c->worker->auth, &m->auth, user, answered, m);
+		ask_identity(m);
 		break;
 	case ASK_RECIPIENT:
 		ask_recipient(m, ask);

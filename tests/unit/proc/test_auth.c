@@ -367,6 +367,36 @@ remember(struct got *g)
 }
 
 static void
+test_remembered_logins(void)
+{
+	struct auth_sasl s = { .mechanism = AUTH_M_EXTERNAL, .tls = true, .identity = "Alice@example.org", .has_initial = true };
+	struct got *g = fresh();
+
+	auth_client_identify(client, &g->r, "Alice@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL(auth_client_knows_identity(client, "Alice@example.org"), ALICE);
+	CU_ASSERT_PTR_NULL(auth_client_knows_identity(client, "bob@example.org"));
+	auth_client_identify(client, &g->r, "zoe@example.org", answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_NO_USER);
+	CU_ASSERT_PTR_NULL(auth_client_knows_identity(client, "zoe@example.org"));
+	/* that he is one is not yet that he logs in, and to ask for a name is another question */
+	CU_ASSERT_PTR_NULL(auth_client_knows_external(client, "Alice@example.org"));
+	s.initial = span_str(ALICE);
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 3), AUTH_OK);
+	CU_ASSERT_PTR_NULL(auth_client_knows_external(client, "Alice@example.org"));
+	s.initial = span_str("");
+	auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	CU_ASSERT_EQUAL(wait_for(g, 4), AUTH_OK);
+	CU_ASSERT_STRING_EQUAL_FATAL(auth_client_knows_external(client, "Alice@example.org"), ALICE);
+	CU_ASSERT_PTR_NULL(auth_client_knows_external(client, ALICE));
+	/* a password is looked at each time */
+	login(g, S("\0" ALICE "\0pencil"));
+	CU_ASSERT_EQUAL(wait_for(g, 5), AUTH_OK);
+	CU_ASSERT_PTR_NULL(auth_client_knows_external(client, ALICE));
+}
+
+static void
 test_remembered(void)
 {
 	const struct auth_recipient *users;
@@ -414,6 +444,8 @@ test_change(void)
 	auth_client_identify(client, &g->r, "bob@example.org", answered, g);
 	CU_ASSERT_EQUAL(wait_for(g, 2), AUTH_NO_USER);
 	/* what was said of the old ones is forgotten by then */
+	CU_ASSERT_PTR_NULL(auth_client_knows_identity(client, ALICE));
+	CU_ASSERT_PTR_NULL(auth_client_knows_external(client, "Alice@example.org"));
 	CU_ASSERT_FALSE(known_sender(ALICE, "team@example.org"));
 	CU_ASSERT_EQUAL(known_recipient("team+X@example.org", &users), 0);
 	/* one with a mistake changes nothing */
@@ -634,6 +666,7 @@ static const struct test_row rows[] = {
 	{ "logins", test_logins },
 	{ "cancelling", test_cancel },
 	{ "what is remembered", test_remembered },
+	{ "logins that are remembered", test_remembered_logins },
 	{ "files that change", test_change },
 	{ "another process in its place", test_replace },
 	{ "an end by -9", test_kill },
