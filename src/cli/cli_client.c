@@ -105,14 +105,16 @@ fail_connect(const struct cli *cli, const struct place *pl, int error)
 	}
 }
 
+/* error_out: errno of the connection, 0 when there is one. */
 static enum cli_exit
-open_socket(const struct cli *cli, const struct place *pl, unsigned timeout_ms, int *fd_out)
+try_socket(const struct cli *cli, const struct place *pl, unsigned timeout_ms, int *fd_out, int *error_out)
 {
 	struct timeval tv = { timeout_ms / 1000, (suseconds_t)(timeout_ms % 1000) * 1000 };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd;
 
 	*fd_out = -1;
+	*error_out = 0;
 	if (strlcpy(un.sun_path, pl->socket, sizeof un.sun_path) >= sizeof un.sun_path)
 		return cli_fail(cli, CLI_USAGE,
 				"the path of the control socket is too long: %s has %zu octets, a "
@@ -123,13 +125,48 @@ open_socket(const struct cli *cli, const struct place *pl, unsigned timeout_ms, 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
 	if (connect(fd, (const struct sockaddr *)&un, sizeof un) != 0) {
-		int error = errno;
-
+		*error_out = errno;
 		close(fd);
-		return fail_connect(cli, pl, error);
+		return CLI_OK;
 	}
 	*fd_out = fd;
 	return CLI_OK;
+}
+
+static enum cli_exit
+open_socket(const struct cli *cli, const struct place *pl, unsigned timeout_ms, int *fd_out)
+{
+	enum cli_exit code;
+	int error;
+
+	if ((code = try_socket(cli, pl, timeout_ms, fd_out, &error)) != CLI_OK || error == 0)
+		return code;
+	return fail_connect(cli, pl, error);
+}
+
+enum cli_exit
+cli_client_reach(const struct cli *cli, char **socket_out, bool *running)
+{
+	struct place pl = { 0 };
+	enum cli_exit code;
+	int fd = -1, error;
+
+	*socket_out = NULL;
+	*running = false;
+	if ((code = place_find(cli, true, &pl)) == CLI_OK &&
+	    (code = try_socket(cli, &pl, 1000, &fd, &error)) == CLI_OK) {
+		*running = error == 0;
+		if (error != 0 && error != ENOENT && error != ENOTDIR && error != ECONNREFUSED)
+			code = fail_connect(cli, &pl, error);
+	}
+	if (fd >= 0)
+		close(fd);
+	if (code == CLI_OK) {
+		*socket_out = pl.socket;
+		pl.socket = NULL;
+	}
+	place_fini(&pl);
+	return code;
 }
 
 static int
@@ -201,7 +238,7 @@ judge(const struct cli *cli, json_t *answer, json_t **answer_out)
 }
 
 static enum cli_exit
-talk(const struct cli *cli, const struct place *pl, int fd, const char *line, json_t **answer_out)
+talk(const struct cli *cli, const struct place *pl, int fd, const char *line, bool judged, json_t **answer_out)
 {
 	struct buf in;
 	json_error_t why;
@@ -233,15 +270,18 @@ talk(const struct cli *cli, const struct place *pl, int fd, const char *line, js
 			     "what answers at %s does not speak JSON (%s): is it posternd, and of "
 			     "this version?",
 			     pl->socket, why.text);
-	} else {
+	} else if (judged) {
 		code = judge(cli, answer, answer_out);
+	} else {
+		*answer_out = answer;
+		code = CLI_OK;
 	}
 	buf_fini(&in);
 	return code;
 }
 
 static enum cli_exit
-ask(const struct cli *cli, json_t *question, bool tolerate, unsigned timeout_ms, json_t **answer_out)
+ask(const struct cli *cli, json_t *question, bool tolerate, unsigned timeout_ms, bool judged, json_t **answer_out)
 {
 	char *line = line_of(question);
 	struct place pl = { 0 };
@@ -253,7 +293,7 @@ ask(const struct cli *cli, json_t *question, bool tolerate, unsigned timeout_ms,
 		return cli_fail_memory(cli);
 	if ((code = place_find(cli, tolerate, &pl)) == CLI_OK &&
 	    (code = open_socket(cli, &pl, timeout_ms, &fd)) == CLI_OK)
-		code = talk(cli, &pl, fd, line, answer_out);
+		code = talk(cli, &pl, fd, line, judged, answer_out);
 	if (fd >= 0)
 		close(fd);
 	place_fini(&pl);
@@ -265,13 +305,19 @@ enum cli_exit
 cli_client_ask(const struct cli *cli, const char *command, unsigned timeout_ms, json_t **answer_out)
 {
 	return ask(cli, json_pack("{s:s}", "command", command), strcmp(command, "reload") != 0, timeout_ms,
-		   answer_out);
+		   true, answer_out);
 }
 
 enum cli_exit
 cli_client_question(const struct cli *cli, json_t *question, unsigned timeout_ms, json_t **answer_out)
 {
-	return ask(cli, question, true, timeout_ms, answer_out);
+	return ask(cli, question, true, timeout_ms, true, answer_out);
+}
+
+enum cli_exit
+cli_client_answer(const struct cli *cli, json_t *question, unsigned timeout_ms, json_t **answer_out)
+{
+	return ask(cli, question, true, timeout_ms, false, answer_out);
 }
 
 /* One line of what the server sends. */

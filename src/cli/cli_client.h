@@ -17,6 +17,13 @@ enum cli_exit cli_client_ask(const struct cli *cli, const char *command, unsigne
 enum cli_exit cli_client_question(const struct cli *cli, json_t *question, unsigned timeout_ms,
 				  json_t **answer_out);
 
+/* The same, but the server's answer is given out whatever it says ("ok" true or false): nothing is told of a refusal. */
+enum cli_exit cli_client_answer(const struct cli *cli, json_t *question, unsigned timeout_ms,
+				json_t **answer_out);
+
+/* Where the server listens (owned by the caller) and whether one does. Only what keeps us from knowing is a failure, and told. */
+enum cli_exit cli_client_reach(const struct cli *cli, char **socket_out, bool *running_out);
+
 /* Asks (question taken) and calls f with each answer, a line each, for as long as the server sends any; f borrows the
  * answer, and what it returns other than CLI_OK ends it. CLI_OK when the server has ended. */
 typedef enum cli_exit cli_answer_f(void *arg, const json_t *answer);

@@ -24,6 +24,7 @@ static const struct command {
 	{ "config", "show", "the configuration in effect, with the origin of each value", cli_config },
 	{ "reload", "", "let the running server read its configuration again", cli_reload },
 	{ "user", "add | list | passwd | set | del", "who has a mailbox and may log in", cli_user },
+	{ "reindex", "[ADDRESS [MAILBOX]]", "make mailboxes' indexes anew, or take Maildirs over from Dovecot", cli_reindex },
 	{ "help", "", "this text", cmd_help },
 };
 

@@ -103,6 +103,8 @@
 	X(181, STORE_VALUE, store_value, 0)                                                        \
 	X(182, STORE_ROOM, store_room, 0)                                                          \
 	X(183, STORE_ROOM_IS, store_room_is, 0)                                                    \
+	X(184, STORE_ADMIN, store_admin, 0)                                                        \
+	X(185, STORE_ROW, store_row, 0)                                                            \
 	X(189, STORE_WATCH, store_watch, 0)                                                        \
 	X(190, STORE_WATCHED, store_watched, 0)                                                    \
 	X(191, STORE_WATCH_END, store_watch_end, 0)                                                \
@@ -263,6 +265,9 @@
 	F(u32, messages) F(u32, unseen) F(u32, recent) F(u32, deleted) F(u64, octets) F(u64, modseq) F(str, id)
 #define MSG_STORE_GET(F) F(str, space) F(str, key)
 #define MSG_STORE_VALUE(F) F(u64, version) F(bytes, value)
+/* An operator's question: enum admin_what (store/admin.h). fields: a row of the answer (store/row.h). */
+#define MSG_STORE_ADMIN(F) F(u8, what) F(u8, repair) F(str, user) F(str, box)
+#define MSG_STORE_ROW(F) F(bytes, fields)
 /* How much more may that user have, with that quota (not 0)? */
 #define MSG_STORE_ROOM(F) F(str, user) F(u64, quota)
 #define MSG_STORE_ROOM_IS(F) F(u64, octets)

@@ -1,7 +1,7 @@
 /* proc/control.c - the process that writes the log, and answers the postern command.
  *
  * Holds: the log's target, one end of every process's log, the control socket, read-only maps of the
- * workers' tables. Gave up: user, root folder, files, new sockets, exec. It never sees a client
+ * workers' tables, a channel to the store for an operator's questions. Gave up: user, root folder, files, new sockets, exec. It never sees a client
  * connection. When it dies the parent starts another and gives everyone new log ends. */
 #include "proc/control.h"
 
@@ -136,6 +136,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_LOG_TARGET, FROM_PARENT, IPC_ANY_STATE, control_on_log_target },
 	{ MSG_T_LOG_SENDER, FROM_PARENT, IPC_ANY_STATE, control_on_log_sender },
 	{ MSG_T_CONFIG, FROM_PARENT, IPC_ANY_STATE, on_config },
+	{ MSG_T_CHANNEL, FROM_PARENT, IPC_ANY_STATE, control_on_channel },
 	{ MSG_T_TABLE, FROM_PARENT, IPC_ANY_STATE, on_table },
 	{ MSG_T_CONTROL_SOCKET, FROM_PARENT, IPC_ANY_STATE, control_on_socket },
 	{ MSG_T_RECORDER, FROM_PARENT, IPC_ANY_STATE, control_on_recorder },
@@ -156,6 +157,7 @@ main(int argc, char **argv)
 	c.socket = -1;
 	TAILQ_INIT(&c.processes);
 	TAILQ_INIT(&c.clients);
+	LIST_INIT(&c.questions);
 	child_init(&c.child, ROLE_CONTROL, argc, argv, rules, PT_COUNT(rules), &c);
 	control_log_init(&c);
 	c.why_limit = why_limit_new();

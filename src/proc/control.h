@@ -31,8 +31,11 @@ struct log_target {
 	int fd; /* -1: none yet */
 };
 
+#define CONTROL_STORE_TIMEOUT_MS 3600000 /* of a question to the store: a large mailbox may be read whole */
+
 struct log_sender;
 struct client;
+struct store_question;
 
 struct control {
 	struct child child;
@@ -65,6 +68,8 @@ struct control {
 	unsigned nclients;
 	TAILQ_HEAD(, client) clients;
 	uint32_t next_id;
+	struct link *store;     /* NULL: there is none at present */
+	LIST_HEAD(, store_question) questions; /* to it, not answered */
 };
 
 /* control_log.c */
@@ -78,6 +83,14 @@ void control_log_stop(struct control *c); /* ends the process when the last send
 /* control_client.c */
 int control_on_socket(void *self, void *peer, struct frame *f);
 int control_on_reloaded(void *self, void *peer, struct frame *f);
+
+/* control_store.c: questions to the store. The answer comes once, an object with "ok" (a new reference, NULL when out of memory), perhaps
+ * before the call returns; *q_out is NULL then. After control_store_forget() it does not come. */
+typedef void control_store_cb(void *arg, json_t *answer);
+int control_on_channel(void *self, void *peer, struct frame *f);
+void control_store_ask(struct control *c, const json_t *o, bool may_change, struct store_question **q_out,
+		       control_store_cb *cb, void *arg);
+void control_store_forget(struct store_question **q);
 
 /* control_status.c: the answer to "status" as JSON text, owned (free()); NULL when out of memory. */
 char *control_status_text(const struct control *c);

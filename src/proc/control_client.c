@@ -20,6 +20,7 @@ struct client {
 	uid_t uid;
 	uint32_t waits_for; /* id of a request to the parent; 0: none */
 	bool replied;
+	struct store_question *question; /* to the store, that it waits for; NULL: none */
 	struct follow *follow; /* it follows connections; NULL: it asked one question */
 	struct ev_timer look;  /* when to look again, then */
 	struct buf in, out;
@@ -37,6 +38,7 @@ client_free(struct client *cl)
 	ev_io_fini(&cl->io);
 	ev_timer_fini(&cl->timer);
 	ev_timer_fini(&cl->look);
+	control_store_forget(&cl->question);
 	if (cl->follow != NULL)
 		c->nfollowers--;
 	control_follow_free(&cl->follow);
@@ -212,6 +214,22 @@ request_why(struct client *cl, const json_t *o)
 }
 
 static void
+store_answered(void *arg, json_t *answer)
+{
+	reply_json(arg, answer);
+}
+
+/* It may be given up before it is answered: then nothing is told, and what was asked for is done all the same. */
+static void
+request_store(struct client *cl, const json_t *o)
+{
+	struct control *c = cl->control;
+
+	ev_timer_set(&cl->timer, CONTROL_STORE_TIMEOUT_MS);
+	control_store_ask(c, o, cl->uid == 0 || cl->uid == c->owner, &cl->question, store_answered, cl);
+}
+
+static void
 request(struct client *cl, struct span line)
 {
 	json_t *o = json_loadb((const char *)line.p, line.n, 0, NULL);
@@ -230,10 +248,12 @@ request(struct client *cl, struct span line)
 		request_trace(cl, o);
 	} else if (strcmp(command, "why") == 0) {
 		request_why(cl, o);
+	} else if (strcmp(command, "store") == 0) {
+		request_store(cl, o);
 	} else if (strcmp(command, "reload") == 0) {
 		request_reload(cl);
 	} else {
-		client_reply_error(cl, "unknown command; known are: status, metrics, trace, why, reload");
+		client_reply_error(cl, "unknown command; known are: status, metrics, trace, why, store, reload");
 	}
 	json_decref(o);
 }
@@ -258,7 +278,7 @@ client_ready(void *arg, unsigned what)
 		client_free(cl);
 		return;
 	}
-	if (cl->follow != NULL)
+	if (cl->follow != NULL || cl->question != NULL)
 		return; /* it has asked already */
 	if (buf_append(&cl->in, chunk, (size_t)n) != 0) {
 		client_reply_error(cl, "the request is too long");

@@ -120,7 +120,7 @@ static const struct helper table[ROLE_COUNT] = {
 		.give = give_config,
 		.agrees = true,
 		.alone = true,
-		.peers = BIT(ROLE_WORKER),
+		.peers = BIT(ROLE_WORKER) | BIT(ROLE_CONTROL),
 		.ends = 2, /* when nobody asks it any more */
 		.end_ms = 10000,
 	},

@@ -1,6 +1,6 @@
 /* proc/store.c - postern-store: the process that owns everything durable.
  *
- * Holds: four folders (journal, keys, queue, mail), a channel to the parent and one to each worker, helper threads. Gave
+ * Holds: four folders (journal, keys, queue, mail), a channel to the parent and one to control and one to each worker, helper threads. Gave
  * up: user, root folder, network, exec, and by landlock every file that is not below those folders. It
  * parses its own indexes, names of files and its own journal, never what a message contains.
  *
@@ -26,7 +26,6 @@
 #define TICK_BUSY_MS 10
 #define MARGIN_OCTETS (64ull << 20) /* free space that is left alone: what is accepted must be able to be written */
 #define MARGIN_INODES 1000
-#define SEGMENTS 4
 #define WAITING_MAX 64 /* generations that live at a time */
 
 /* An id of the replay, until there are mailboxes to remember it. */
@@ -155,8 +154,8 @@ open_engine(struct store_proc *s, struct diag *diag)
 	struct local_conf lc = { .journal_fd = ROLE_FD_FOLDER + STORAGE_JOURNAL,
 		.kv_fd = ROLE_FD_FOLDER + STORAGE_KEYS, .mail_fd = ROLE_FD_FOLDER + STORAGE_MAIL,
 		.queue_fd = ROLE_FD_FOLDER + STORAGE_QUEUE,
-		.host = s->conf->hostname, .segments = SEGMENTS,
-		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / SEGMENTS,
+		.host = s->conf->hostname, .segments = LOCAL_SEGMENTS,
+		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / LOCAL_SEGMENTS,
 		.margin_octets = MARGIN_OCTETS, .margin_inodes = MARGIN_INODES, .tidy = true,
 		.failed = on_failed, .failed_arg = s };
 	struct mailboxes_conf mc = { .host = s->conf->hostname };
@@ -277,10 +276,11 @@ on_channel(void *self, void *peer, struct frame *f)
 	struct msg_channel m;
 
 	(void)peer;
-	if (msg_channel_decode(f, &m) != 0 || m.role != ROLE_WORKER || s->server == NULL)
+	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_WORKER && m.role != ROLE_CONTROL) || s->server == NULL)
 		return PT_EPROTO;
-	if (!s->stopping && server_peer(s->server, frame_take_fd(f), STORE_CLASS_WORKER) != 0)
-		log_msg(LOG_L_ERROR, "no memory for a worker's channel");
+	if (!s->stopping && server_peer(s->server, frame_take_fd(f), m.role == ROLE_WORKER ? STORE_CLASS_WORKER
+		    : STORE_CLASS_CONTROL) != 0)
+		log_msg(LOG_L_ERROR, "no memory for a channel");
 	return 0;
 }
 

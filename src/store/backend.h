@@ -78,6 +78,28 @@ struct store_scan {
 
 void store_scan_free(struct store_scan **s);
 
+/* What a mailbox's log must say, whatever is left of it. */
+struct store_header {
+	uint32_t uidvalidity; /* 0: what the old log says, else another program's, else spare_uidvalidity */
+	uint32_t spare_uidvalidity;
+	char id[33];          /* with uidvalidity */
+	int64_t created;      /* with uidvalidity; otherwise where the old log does not say it */
+	uint32_t uidnext;     /* at least */
+	uint64_t modseq;      /* at least */
+};
+
+/* How a log was made anew. */
+struct store_rebuilt {
+	enum { STORE_HEADER_KEPT, STORE_HEADER_IMPORTED, STORE_HEADER_NEW } header;
+	uint32_t messages;
+	uint32_t kept;     /* have the UID that the old log gave them */
+	uint32_t named;    /* that their file's name says */
+	uint32_t imported; /* that another program's index says */
+	uint32_t given;    /* a new one */
+	uint32_t missing;  /* the old log has them, and there is no file */
+	uint64_t damaged;  /* lines of the old log, or what was between whole ones, that could not be read */
+};
+
 struct store_listed {
 	char key[STORE_BOX_MAX + 1];
 	bool exists, subscribed;
@@ -86,7 +108,9 @@ struct store_listed {
 typedef void store_load_cb(void *arg, enum store_rc rc, struct index *x); /* x is moved from */
 typedef void store_fd_cb(void *arg, enum store_rc rc, int fd, uint64_t octets); /* fd is taken */
 typedef void store_scan_cb(void *arg, enum store_rc rc, struct store_scan *s); /* s is taken */
+typedef void store_rebuild_cb(void *arg, enum store_rc rc, struct index *x, const struct store_rebuilt *r); /* x is moved from */
 typedef void store_list_cb(void *arg, enum store_rc rc, struct store_listed *list, size_t n); /* freed after */
+typedef void store_users_cb(void *arg, enum store_rc rc, const char *const *names, size_t n); /* freed after */
 typedef void store_done_cb(void *arg, enum store_rc rc);
 typedef void store_file_cb(void *arg, enum store_rc rc, int fd, const char *name); /* fd is taken */
 
@@ -148,11 +172,20 @@ struct store_backend_ops {
 	/* All mailboxes of a user, and what is subscribed to. NOTFOUND: no such user. */
 	void (*list)(struct store_backend *be, const char *user, store_list_cb *cb, void *arg);
 
+	/* Users that have mail, in the order of their names' octets, behind `after`; max at most. NULL: cannot tell. */
+	void (*users)(struct store_backend *be, const char *after, size_t max, store_users_cb *cb, void *arg);
+
 	/* CAP_EXTERNAL only. scan: `all` looks even where nothing seems to have changed; NULL in the callback: no difference. watch:
 	 * says from now on (or no more) through touched when somebody else changes it. */
 	void (*scan)(struct store_backend *be, const char *user, const char *key, bool all,
 		     store_scan_cb *cb, void *arg);
 	int (*watch)(struct store_backend *be, const char *user, const char *key, bool on);
+
+	/* CAP_EXTERNAL only. The log made anew: of what can be read of the old one, and of the blobs that are there. As with log_compact
+	 * nothing may be committed to that mailbox until the callback gives its new index. Every message has a MODSEQ above all that were
+	 * ever told. */
+	void (*rebuild)(struct store_backend *be, const char *user, const char *key, const struct store_header *h,
+			store_rebuild_cb *cb, void *arg);
 
 	/* STORE_OK while there is room for that many octets more, STORE_FULL, or STORE_TEMP when it is read only. */
 	enum store_rc (*room)(struct store_backend *be, uint64_t octets);
@@ -169,6 +202,9 @@ struct store_backend {
 };
 
 /* --- the engines --------------------------------------------------------------------------------------- */
+
+/* What the store process opens it with; who opens it in its place must do the same. */
+#define LOCAL_SEGMENTS 4
 
 struct local_conf {
 	int journal_fd, kv_fd, mail_fd; /* folders, borrowed */

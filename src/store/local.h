@@ -7,6 +7,8 @@
  * local_read.c   in threads: indexes, folders and messages read
  * local_file.c   in threads: large bodies
  * local_scan.c   in threads: what others changed, and other programs' indexes
+ * local_admin.c  in threads: what an operator asks
+ * local_rebuild.c  in threads: an index made anew of what is left of it and of the names
  * local_queue.c  files of what is queued
  *
  * A *box* is what one strand of jobs works on: a mailbox; a user as a whole (key ""); a key space (user ""). Its
@@ -17,6 +19,7 @@
 #include "store/backend.h"
 #include "store/journal.h"
 #include "store/crew.h"
+#include "store/uidlist.h"
 
 #include <stdatomic.h>
 #include <sys/queue.h>
@@ -42,6 +45,7 @@ struct box {
 	uint64_t modseq; /* replay: of the index's last line */
 	uint32_t uidnext; /* replay; 0: there is no index */
 	char id[33];      /* replay: of the mailbox */
+	bool damaged;     /* replay: its index is to be made anew when it is read; until then every line is added to it */
 	struct names *names; /* replay: which files are there */
 	bool clean;   /* index and folder were the same when the folder's times were these, and we changed nothing since */
 	struct timespec seen_new, seen_cur;
@@ -190,8 +194,14 @@ int names_each(struct names *n, names_each_f *f, void *arg);
 
 /* --- local_read.c ---------------------------------------------------------------------------------------- */
 
-/* All of the box's index; what cannot be read at its end is cut off when cut is set. */
-int box_index(struct local *l, struct box *b, bool cut, struct index *x_out) PT_MUST_USE;
+/* The box's index, up to what cannot be read. An end that was cut goes; *damaged_out: there are lines behind it, and all is left for
+ * box_rebuild(). */
+int box_index(struct local *l, struct box *b, bool replay, struct index *x_out, bool *damaged_out) PT_MUST_USE;
+
+/* Writes a file anew and flushes it before it takes the place of the old one. */
+int box_write_new(int dir_fd, const char *name, struct span s) PT_MUST_USE;
+
+#define BOX_UID_TRUST_MAX 0xff000000u /* a U= beyond leaves a mailbox without a future: nobody has come so far by counting */
 
 /* Reads a file whole; *text_out is owned. */
 int read_whole(int fd, uint8_t **text_out, size_t *n_out) PT_MUST_USE;
@@ -223,6 +233,28 @@ void local_sweep(struct local *l);
 
 void local_scan(struct store_backend *, const char *, const char *, bool, store_scan_cb *, void *);
 
+/* A file of a mailbox's folder as the index will have it; base and uid are the caller's. PT_ENOENT: it is gone, or is no file. */
+int found_look(int dir_fd, const struct name *e, struct store_found *f_out) PT_MUST_USE;
+
+/* The UIDs of Dovecot's list for the names that it has; where uidvalidity is given, only if the list has the same. head_out: what the list
+ * says of itself, zeros when there is none. */
+void box_uidlist(int dir_fd, struct names *n, const uint32_t *uidvalidity, struct uidlist_head *head_out);
+
+/* Names of keywords that have none yet: of our own file, then Dovecot's. */
+void box_keywords(int dir_fd, char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_MAX + 1]);
+
+/* --- local_admin.c ----------------------------------------------------------------------------------------- */
+
+void local_users(struct store_backend *, const char *, size_t, store_users_cb *, void *);
+
+/* --- local_rebuild.c --------------------------------------------------------------------------------------- */
+
+/* Makes the box's index anew; x_out is what it says then. In a job of the box. */
+int box_rebuild(struct local *l, struct box *b, const struct store_header *known, struct store_rebuilt *r_out,
+		struct index *x_out) PT_MUST_USE;
+
+void local_rebuild(struct store_backend *, const char *, const char *, const struct store_header *,
+		   store_rebuild_cb *, void *);
 /* --- local_queue.c --------------------------------------------------------------------------------------- */
 
 /* All .env files, before the journal; and what is said of them after it. */

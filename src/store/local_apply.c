@@ -307,11 +307,12 @@ forget_uid(void *arg, struct name *e)
 	return 0;
 }
 
-/* The names that the index has say which UID they are, also of messages that are gone from it. */
+/* The names that the index has say which UID they are, also of messages that are gone from it. What is damaged is passed over. */
 static int
 claim_all(struct box *b)
 {
 	struct index_line x;
+	const uint8_t *nl;
 	struct span s;
 	uint8_t *text;
 	size_t used;
@@ -321,13 +322,32 @@ claim_all(struct box *b)
 	if (rc != 0)
 		return rc;
 	names_each(b->names, forget_uid, b->names);
-	for (s.p = text; (used = index_line_parse(s, &x, &bad)) > 0; s.p += used, s.n -= used)
-		if (x.kind == '+')
-			claim(b, &x);
-		else if (x.kind == '=')
-			claim_flags(b, &x);
+	for (s.p = text; s.n > 0; s.p += used, s.n -= used) {
+		if ((used = index_line_parse(s, &x, &bad)) > 0) {
+			if (x.kind == '+')
+				claim(b, &x);
+			else if (x.kind == '=')
+				claim_flags(b, &x);
+			continue;
+		}
+		if ((nl = memchr(s.p, '\n', s.n)) == NULL)
+			break;
+		used = (size_t)(nl - s.p) + 1;
+	}
 	free(text);
 	return 0;
+}
+
+/* Lines are added to a damaged index, whole ones: the last of what is there may have no end. */
+static int
+end_line(struct box *b)
+{
+	struct stat st;
+	char last;
+
+	if (fstat(b->index_fd, &st) != 0 || st.st_size == 0 || pread(b->index_fd, &last, 1, st.st_size - 1) != 1)
+		return PT_EIO;
+	return last == '\n' ? 0 : maildir_write(b->index_fd, (const uint8_t *)"\n", 1);
 }
 
 /* Before the first line of a replay: what is in the index, and which files are there. */
@@ -341,13 +361,16 @@ prepare_replay(struct run *r, struct box *b)
 		return 0;
 	b->uidnext = 0;
 	b->modseq = 0;
+	b->damaged = false;
 	if (b->index_fd >= 0) {
-		if ((rc = box_index(r->l, b, true, &x)) != 0)
+		if ((rc = box_index(r->l, b, true, &x, &b->damaged)) != 0)
 			return rc;
 		b->uidnext = x.uidvalidity != 0 ? x.uidnext : 0;
 		b->modseq = x.modseq;
 		memcpy(b->id, x.id, sizeof b->id);
 		index_fini(&x);
+		if (b->damaged && (rc = end_line(b)) != 0)
+			return rc;
 	}
 	if ((rc = names_read(b->dir_fd, &b->names)) == 0 && b->uidnext != 0)
 		rc = claim_all(b);
@@ -627,6 +650,8 @@ note_keyword(struct run *r, const struct index_line *x)
 static bool
 line_there(const struct box *b, const struct index_line *x)
 {
+	if (b->damaged)
+		return x->kind == 'P' || x->kind == 'L';
 	switch (x->kind) {
 	case 'P':
 		return b->uidnext != 0;

@@ -33,6 +33,8 @@ struct read_job {
 	void *arg;
 	int rc;
 	struct index x;
+	struct store_rebuilt rebuilt;
+	bool mended; /* the index was damaged: rebuilt */
 	int fd;
 	uint64_t octets;
 	struct store_hint hint;
@@ -107,8 +109,28 @@ read_whole(int fd, uint8_t **text_out, size_t *n_out)
 	return 0;
 }
 
+/* Whether lines stand in what could not be read. Without a header nothing in it means anything. After a loss of power the end may be anything, and
+ * the journal has it: there whole lines must follow. */
+static bool
+is_damage(const struct index *x, struct span rest, bool replay)
+{
+	struct index_line line;
+	const uint8_t *nl;
+	bool bad;
+
+	if (x->uidvalidity == 0)
+		return false;
+	while ((nl = memchr(rest.p, '\n', rest.n)) != NULL) {
+		rest.n -= (size_t)(nl - rest.p) + 1;
+		rest.p = nl + 1;
+		if (!replay || (rest.n > 0 && index_line_parse(rest, &line, &bad) > 0))
+			return true;
+	}
+	return false;
+}
+
 int
-box_index(struct local *l, struct box *b, bool cut, struct index *x)
+box_index(struct local *l, struct box *b, bool replay, struct index *x, bool *damaged_out)
 {
 	uint8_t *text;
 	size_t n, taken;
@@ -116,31 +138,35 @@ box_index(struct local *l, struct box *b, bool cut, struct index *x)
 	int rc;
 
 	index_init(x);
+	*damaged_out = false;
 	if (b->index_fd < 0)
 		return 0;
 	if ((rc = read_whole(b->index_fd, &text, &n)) != 0)
 		return rc;
 	taken = index_feed(x, (struct span){ text, n }, UINT32_MAX, NULL, NULL, &bad, &rc);
+	*damaged_out = rc == 0 && taken < n && is_damage(x, (struct span){ text + taken, n - taken }, replay);
 	free(text);
-	if (rc != 0) {
-		index_fini(x);
-		return rc;
-	}
-	if (taken < n && cut) {
+	if (rc == 0 && taken < n && !*damaged_out) {
 		if (ftruncate(b->index_fd, (off_t)taken) != 0)
 			return PT_EIO;
 		l->cut_octets += n - taken; /* the main thread says so: the log is its */
 	}
-	return 0;
+	if (rc != 0)
+		index_fini(x);
+	return rc;
 }
 
 static void
 load_run(struct crew_job *j)
 {
 	struct read_job *r = (struct read_job *)j;
+	struct store_header none = { 0 };
 
-	if ((r->rc = box_open(r->l, r->b, false)) == 0)
-		r->rc = box_index(r->l, r->b, true, &r->x);
+	if ((r->rc = box_open(r->l, r->b, false)) != 0 ||
+	    (r->rc = box_index(r->l, r->b, false, &r->x, &r->mended)) != 0 || !r->mended)
+		return;
+	index_fini(&r->x);
+	r->rc = box_rebuild(r->l, r->b, &none, &r->rebuilt, &r->x);
 }
 
 static void
@@ -152,6 +178,10 @@ load_done(struct crew_job *j)
 	if (cut > 0)
 		log_msg(LOG_L_WARNING, "mailbox %s of %s, or one beside it: the last %llu octets of the index are not whole "
 			"lines; cut off", r->b->key, r->b->user, (unsigned long long)cut);
+	if (r->mended && r->rc == 0)
+		log_msg(LOG_L_WARNING, "mailbox %s of %s: the index was damaged in %llu places and has been made anew; %u messages, "
+			"%u with a new UID", r->b->key, r->b->user, (unsigned long long)r->rebuilt.damaged,
+			r->rebuilt.messages, r->rebuilt.given);
 	r->cb.load(r->arg, local_rc(r->rc), &r->x);
 	index_fini(&r->x);
 	job_free(r);
@@ -226,8 +256,8 @@ local_log_open(struct store_backend *be, const char *user, const char *key, stor
 	submit_fd(job_new((struct local *)be, user, key, log_open_run, fd_done, arg), cb, arg);
 }
 
-static int
-write_new(int dir_fd, const char *name, struct span s)
+int
+box_write_new(int dir_fd, const char *name, struct span s)
 {
 	char tmp[128];
 	int fd, rc = 0;
@@ -261,7 +291,7 @@ replace_run(struct crew_job *j)
 	char name[STORE_SPACE_MAX + 8];
 
 	snprintf(name, sizeof name, "%.*s.log", STORE_SPACE_MAX, r->b->key);
-	r->rc = write_new(r->l->conf.kv_fd, name, buf_span(&r->text));
+	r->rc = box_write_new(r->l->conf.kv_fd, name, buf_span(&r->text));
 }
 
 static void
@@ -307,10 +337,11 @@ compact(struct read_job *r)
 	(void)index_feed(&x, text, UINT32_MAX, NULL, NULL, &bad, &rc);
 	if (rc == 0)
 		rc = index_compact(&x, text, &out);
-	/* a replay tells our names from others' by what the log has said: names that it forgets must be over */
+	/* a replay tells our names from others' by what the log has said, and which file a copy was made of: names that it forgets
+	 * must be over, messages that it forgets gone for good */
 	if (rc == 0 && syncfs(r->l->conf.mail_fd) != 0)
 		rc = PT_EIO;
-	if (rc == 0 && (rc = write_new(r->b->dir_fd, INDEX_FILE, buf_span(&out))) == 0) {
+	if (rc == 0 && (rc = box_write_new(r->b->dir_fd, INDEX_FILE, buf_span(&out))) == 0) {
 		box_close(r->b); /* its descriptor is the old file's */
 		(void)index_feed(&r->x, buf_span(&out), UINT32_MAX, NULL, NULL, &bad, &rc);
 	}

@@ -24,6 +24,7 @@ struct scan_job {
 	void *arg;
 	int rc;
 	struct store_scan *s; /* NULL: no difference */
+	uint32_t uidnext;     /* of the index */
 	size_t found_cap, flagged_cap, gone_cap;
 };
 
@@ -91,36 +92,65 @@ is_ours(const struct name *e)
 	return e->has_size && !e->has_virtual && e->uid != 0 && m != NULL && strchr(m, 'P') != NULL;
 }
 
-static int
-found_add(struct scan_job *j, const struct name *e)
+/* When it came: a name of ours says it. Its file may be younger, when the journal was carried out later; it is older when
+ * somebody said another date. */
+static int64_t
+date_of(const struct name *e, const struct stat *st)
 {
-	struct store_scan *s = j->s;
+	int64_t sec = 0;
+	const char *c;
+
+	for (c = e->base; *c >= '0' && *c <= '9' && sec < UINT32_MAX; c++)
+		sec = sec * 10 + (*c - '0');
+	if (is_ours(e) && st->st_mtime >= sec)
+		return sec;
+	return st->st_mtime > 0 ? st->st_mtime : 0;
+}
+
+int
+found_look(int dir_fd, const struct name *e, struct store_found *f)
+{
 	char path[MAILDIR_NAME_MAX + 8];
-	struct store_found f = { .flags = e->flags, .where = e->where };
 	struct stat st;
 	bool lf = false;
 	int fd, rc;
 
+	*f = (struct store_found){ .flags = e->flags, .where = e->where };
 	box_path(span_str(e->base), e->flags, e->where, path);
-	if ((fd = maildir_open(j->b->dir_fd, path, O_RDONLY)) < 0)
-		return fd == PT_ENOENT ? 0 : fd; /* gone again, or no file */
+	if ((fd = maildir_open(dir_fd, path, O_RDONLY)) < 0)
+		return fd;
 	rc = fstat(fd, &st) == 0 ? 0 : PT_EIO;
-	f.date = st.st_mtime > 0 ? st.st_mtime : 0;
-	f.size = (uint64_t)st.st_size;
-	if (rc == 0 && !(is_ours(e) && e->size == f.size)) {
-		if (e->has_size && e->has_virtual && e->size == f.size && e->virt >= e->size) {
-			f.size = e->virt;
+	f->date = date_of(e, &st);
+	f->size = (uint64_t)st.st_size;
+	if (rc == 0 && !(is_ours(e) && e->size == f->size)) {
+		if (e->has_size && e->has_virtual && e->size == f->size && e->virt >= e->size) {
+			f->size = e->virt;
 			lf = e->virt != e->size;
 		} else {
-			rc = measure(fd, &f.size, &lf);
+			rc = measure(fd, &f->size, &lf);
 		}
 	}
 	close(fd);
+	if (lf)
+		f->where |= INDEX_LF;
+	return rc;
+}
+
+static int
+found_add(struct scan_job *j, const struct name *e)
+{
+	struct store_scan *s = j->s;
+	struct store_found f;
+	int rc = found_look(j->b->dir_fd, e, &f);
+
+	if (rc == PT_ENOENT)
+		return 0; /* gone again, or no file */
 	if (rc != 0 || (rc = room(&s->found, s->nfound, &j->found_cap, sizeof *s->found)) != 0)
 		return rc;
-	if (lf)
-		f.where |= INDEX_LF;
-	f.uid = s->fresh ? e->uid : 0;
+	/* a name of ours, and a UID that the index has not come to: its line was lost. Below, it is another mailbox's, or a message that was
+	 * removed and came back */
+	if (s->fresh || (is_ours(e) && e->uid >= j->uidnext && e->uid <= BOX_UID_TRUST_MAX))
+		f.uid = e->uid;
 	if ((f.base = strdup(e->base)) == NULL)
 		return PT_ENOMEM;
 	s->found[s->nfound++] = f;
@@ -201,6 +231,7 @@ compare(struct scan_job *j, struct names *n)
 	if (text.n > 0)
 		(void)index_feed(&x, text, UINT32_MAX, NULL, NULL, &bad, &rc);
 	j->s->fresh = x.uidvalidity == 0;
+	j->uidnext = x.uidnext;
 	for (i = 0; i < x.n && rc == 0; i++) {
 		PT_ASSERT(index_line_parse((struct span){ text.p + x.msgs[i].line, text.n - x.msgs[i].line },
 			&line, &bad) > 0);
@@ -212,31 +243,6 @@ compare(struct scan_job *j, struct names *n)
 }
 
 /* --- other programs' indexes ------------------------------------------------------------------------------ */
-
-static bool
-next_line(struct span *s, struct span *line)
-{
-	const uint8_t *nl = s->n == 0 ? NULL : memchr(s->p, '\n', s->n);
-
-	if (nl == NULL)
-		return false;
-	*line = (struct span){ s->p, (size_t)(nl - s->p) };
-	s->n -= line->n + 1;
-	s->p = nl + 1;
-	return true;
-}
-
-static uint32_t
-leading_number(struct span s, size_t *used)
-{
-	uint64_t v = 0;
-	size_t i;
-
-	for (i = 0; i < s.n && i < 10 && s.p[i] >= '0' && s.p[i] <= '9'; i++)
-		v = v * 10 + (uint64_t)(s.p[i] - '0');
-	*used = i;
-	return v < UINT32_MAX ? (uint32_t)v : 0;
-}
 
 static int
 slurp(int dir_fd, const char *name, uint8_t **p, struct span *s)
@@ -252,62 +258,39 @@ slurp(int dir_fd, const char *name, uint8_t **p, struct span *s)
 	return rc;
 }
 
-/* "3 V<uidvalidity> N<uidnext> G<guid>", then "<uid> [fields] :<name>". */
-static void
-read_uidlist(struct scan_job *j, struct names *n)
+void
+box_uidlist(int dir_fd, struct names *n, const uint32_t *uidvalidity, struct uidlist_head *head)
 {
-	struct span s, line, name;
-	const uint8_t *at;
+	struct uidlist_entry entry;
 	struct maildir_name m;
 	struct name *e;
+	struct span s;
 	uint8_t *p;
-	size_t used;
-	uint32_t uid;
 
-	if (slurp(j->b->dir_fd, "dovecot-uidlist", &p, &s) != 0)
+	*head = (struct uidlist_head){ 0, 0 };
+	if (slurp(dir_fd, UIDLIST_FILE, &p, &s) != 0)
 		return;
-	if (next_line(&s, &line) && line.n > 2 && line.p[0] == '3') {
-		if ((at = memmem(line.p, line.n, " V", 2)) != NULL)
-			j->s->uidvalidity = leading_number((struct span){ at + 2,
-				line.n - (size_t)(at + 2 - line.p) }, &used);
-		if ((at = memmem(line.p, line.n, " N", 2)) != NULL)
-			j->s->uidnext = leading_number((struct span){ at + 2,
-				line.n - (size_t)(at + 2 - line.p) }, &used);
-		while (next_line(&s, &line)) {
-			uid = leading_number(line, &used);
-			if (uid == 0 || (at = memmem(line.p, line.n, " :", 2)) == NULL)
-				continue;
-			name = (struct span){ at + 2, line.n - (size_t)(at + 2 - line.p) };
-			if (maildir_name_parse(name, &m) &&
-			    (e = names_find(n, (struct span){ name.p, m.base })) != NULL)
-				names_set_uid(n, e, uid);
-		}
-	}
+	if (uidlist_begin(&s, head) && (uidvalidity == NULL || *uidvalidity == head->uidvalidity))
+		while (uidlist_next(&s, &entry))
+			if (maildir_name_parse(entry.name, &m) &&
+			    (e = names_find(n, (struct span){ entry.name.p, m.base })) != NULL)
+				names_set_uid(n, e, entry.uid);
 	free(p);
 }
 
-static void
-read_keywords(struct scan_job *j, const char *file)
+void
+box_keywords(int dir_fd, char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_MAX + 1])
 {
-	struct span s, line;
+	static const char *const files[] = { KEYWORDS_FILE, UIDLIST_KEYWORDS_FILE };
+	struct span s;
 	uint8_t *p;
-	size_t used;
-	uint32_t k;
+	size_t i;
 
-	if (slurp(j->b->dir_fd, file, &p, &s) != 0)
-		return;
-	while (next_line(&s, &line)) {
-		k = leading_number(line, &used);
-		if (used == 0 || k >= STORE_KEYWORDS_MAX || used + 1 >= line.n || line.p[used] != ' ')
-			continue;
-		line.p += used + 1;
-		line.n -= used + 1;
-		if (index_keyword_ok(line)) {
-			memcpy(j->s->keywords[k], line.p, line.n);
-			j->s->keywords[k][line.n] = '\0';
+	for (i = 0; i < PT_COUNT(files); i++)
+		if (slurp(dir_fd, files[i], &p, &s) == 0) {
+			uidlist_keywords(s, keywords);
+			free(p);
 		}
-	}
-	free(p);
 }
 
 /* --- the job ----------------------------------------------------------------------------------------------- */
@@ -347,6 +330,7 @@ scan_run(struct crew_job *pj)
 	struct scan_job *j = (struct scan_job *)pj;
 	struct box *b = j->b;
 	struct timespec t_new, t_cur;
+	struct uidlist_head head;
 	struct names *n = NULL;
 	bool known;
 
@@ -362,9 +346,10 @@ scan_run(struct crew_job *pj)
 	if ((j->rc = names_read(b->dir_fd, &n)) != 0 || (j->rc = compare(j, n)) != 0)
 		goto out;
 	if (j->s->fresh) {
-		read_uidlist(j, n);
-		read_keywords(j, "dovecot-keywords");
-		read_keywords(j, KEYWORDS_FILE);
+		box_uidlist(b->dir_fd, n, NULL, &head);
+		j->s->uidvalidity = head.uidvalidity;
+		j->s->uidnext = head.uidnext;
+		box_keywords(b->dir_fd, j->s->keywords);
 	}
 	if ((j->rc = names_each(n, unseen, j)) != 0)
 		goto out;

@@ -169,6 +169,8 @@ loaded(void *arg, enum store_rc rc, struct index *x)
 		mailbox_scan(mb, true); /* settles when it knows what is there */
 		return;
 	}
+	if (!TAILQ_EMPTY(&mb->views)) /* read again: it may have been found damaged, and be another file */
+		mailbox_tell(mb, MB_REPLACED, mb->x.end);
 	mailbox_settled(mb, MB_READY, STORE_OK);
 }
 
@@ -191,11 +193,54 @@ mailbox_reload(struct mailbox *mb)
 		load(mb);
 }
 
+void
+mailbox_quiet(struct mailbox *mb)
+{
+	void (*quiet)(void *) = mb->quiet;
+
+	if (quiet == NULL || mb->unapplied > 0)
+		return;
+	mb->quiet = NULL;
+	quiet(mb->quiet_arg);
+}
+
+static struct mailbox *
+mailbox_new(struct mailboxes *mbs, const char *user, const char *key)
+{
+	struct mailbox *mb;
+	size_t at;
+
+	trim(mbs);
+	if ((mb = calloc(1, sizeof *mb)) == NULL)
+		return NULL;
+	mb->mbs = mbs;
+	snprintf(mb->user, sizeof mb->user, "%s", user);
+	snprintf(mb->key, sizeof mb->key, "%s", key);
+	mb->state = MB_NONE;
+	index_init(&mb->x);
+	STAILQ_INIT(&mb->waiters);
+	STAILQ_INIT(&mb->scan_waiters);
+	TAILQ_INIT(&mb->views);
+	at = slot(mbs, user, key);
+	mb->hash_next = mbs->hash[at];
+	mbs->hash[at] = mb;
+	mbs->nboxes++;
+	TAILQ_INSERT_TAIL(&mbs->lru, mb, lru);
+	return mb;
+}
+
+struct mailbox *
+mailbox_place(struct mailboxes *mbs, const char *user, const char *key)
+{
+	struct mailbox *mb = mailbox_find(mbs, user, key);
+
+	return mb != NULL ? mb : mailbox_new(mbs, user, key);
+}
+
 struct mailbox *
 mailbox_get(struct mailboxes *mbs, const char *user, const char *key)
 {
 	struct mailbox *mb = mailbox_find(mbs, user, key);
-	size_t at;
 
 	if (mb != NULL) {
 		TAILQ_REMOVE(&mbs->lru, mb, lru);
@@ -206,22 +251,8 @@ mailbox_get(struct mailboxes *mbs, const char *user, const char *key)
 			load(mb);
 		return mb;
 	}
-	trim(mbs);
-	if ((mb = calloc(1, sizeof *mb)) == NULL)
-		return NULL;
-	mb->mbs = mbs;
-	snprintf(mb->user, sizeof mb->user, "%s", user);
-	snprintf(mb->key, sizeof mb->key, "%s", key);
-	index_init(&mb->x);
-	STAILQ_INIT(&mb->waiters);
-	STAILQ_INIT(&mb->scan_waiters);
-	TAILQ_INIT(&mb->views);
-	at = slot(mbs, user, key);
-	mb->hash_next = mbs->hash[at];
-	mbs->hash[at] = mb;
-	mbs->nboxes++;
-	TAILQ_INSERT_TAIL(&mbs->lru, mb, lru);
-	load(mb);
+	if ((mb = mailbox_new(mbs, user, key)) != NULL)
+		load(mb);
 	return mb;
 }
 
@@ -567,8 +598,11 @@ mailboxes_free(struct mailboxes **mbsp)
 		return;
 	mbs->closing = true;
 	if (mbs->hash != NULL)
-		TAILQ_FOREACH(mb, &mbs->lru, lru)
+		TAILQ_FOREACH(mb, &mbs->lru, lru) {
 			mailbox_settled(mb, MB_NONE, STORE_TEMP);
+			mb->unapplied = 0;
+			mailbox_quiet(mb);
+		}
 	if (mbs->hash != NULL)
 		while ((mb = TAILQ_FIRST(&mbs->lru)) != NULL)
 			mailbox_free(mb);

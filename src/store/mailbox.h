@@ -198,6 +198,12 @@ void mb_room(struct mailboxes *mbs, const char *user, uint64_t limit, mb_room_cb
 /* Looks for changes by others now. */
 void mb_rescan(struct mailboxes *mbs, const char *user, const char *key, store_done_cb *cb, void *arg);
 
+/* Makes the log anew of what can be read of it and of the messages that are there: UIDs stay, UIDVALIDITY too where its header can be
+ * read, MODSEQ is above all that were told. Views see what is different; of another UIDVALIDITY they see the mailbox go. Sessions wait meanwhile.
+ * NOTFOUND: there is no such mailbox. INVALID: the engine has no other source than its logs. r is borrowed, and only of STORE_OK. */
+typedef void mb_reindex_cb(void *arg, enum store_rc rc, const struct store_status *st, const struct store_rebuilt *r);
+void mb_reindex(struct mailboxes *mbs, const char *user, const char *key, mb_reindex_cb *cb, void *arg);
+
 /* A key that has not expired. */
 bool mailboxes_key(struct mailboxes *mbs, const char *space, const char *key, struct kv_entry *out);
 

@@ -4,6 +4,7 @@
  * mailbox_txn.c    a transaction's life: checks, record, answer
  * mailbox_lines.c  changes as lines, taken into memory as they are written
  * mailbox_merge.c  what others changed, and compaction
+ * mailbox_reindex.c  a log made anew of what is there
  * mailbox_ids.c    which transactions were done
  * mailbox_queue.c  what is queued: checks and lines, claims */
 #ifndef STORE_MAILBOX_IMPL_H
@@ -33,7 +34,7 @@ struct waiter {
 enum mb_state {
 	MB_LOADING, /* waiters wait */
 	MB_READY,
-	MB_BUSY,    /* a compaction: waiters wait */
+	MB_BUSY,    /* its log is being written anew: waiters wait */
 	MB_NONE     /* no such mailbox; kept while a creation may be under way */
 };
 
@@ -56,6 +57,8 @@ struct mailbox {
 	bool merging;         /* what a scan found is not yet in the log: another one would find it again */
 	bool watched;
 	uint32_t compact_at;  /* lines: not before, the last try failed */
+	void (*quiet)(void *arg); /* called once when nothing that was committed is unapplied; NULL: nobody waits */
+	void *quiet_arg;
 	STAILQ_HEAD(, waiter) waiters, scan_waiters;
 	TAILQ_HEAD(, mb_view) views;
 };
@@ -96,6 +99,9 @@ struct mailbox *mailbox_find(struct mailboxes *mbs, const char *user, const char
 /* The mailbox in memory, made (MB_LOADING) when it is not there. NULL: out of memory. */
 struct mailbox *mailbox_get(struct mailboxes *mbs, const char *user, const char *key);
 
+/* The same, but it is not read: MB_NONE where it was not in memory. */
+struct mailbox *mailbox_place(struct mailboxes *mbs, const char *user, const char *key);
+
 /* Calls f when it is no longer loading or busy; at once when it is not. */
 void mailbox_wait(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg);
 
@@ -105,6 +111,7 @@ void mailbox_unpin(struct mailbox *mb);
 void mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc); /* wakes all who wait */
 void mailbox_gone(struct mailbox *mb);   /* deleted or renamed: views hear it */
 void mailbox_reload(struct mailbox *mb); /* what is in memory is not what is in the log */
+void mailbox_quiet(struct mailbox *mb);  /* a commit is applied or was taken back: calls `quiet` if it was the last */
 void mailbox_tell(struct mailbox *mb, enum mb_event what, uint64_t octets);
 int64_t mailbox_clock(const struct mailboxes *mbs);
 
@@ -144,6 +151,7 @@ bool writing_keywords(struct writing *w, const char (*names)[STORE_KEYWORD_MAX +
 /* Hands the record to the engine, or, when writing it failed, takes all of it back. */
 void txn_finish(struct mb_txn *t, int rc);
 uint32_t txn_uidvalidity(struct writing *w, const char *user); /* one that this user never had */
+uint32_t txn_spare_uidvalidity(struct mailboxes *mbs, const char *user); /* the same, not yet taken */
 void txn_touched(struct mb_txn *t, struct mailbox *mb, struct mb_touched **out);
 
 /* The "I" or "F" of the operation's body. */

@@ -33,6 +33,20 @@ merge_keywords(struct writing *w, const struct store_scan *s)
 }
 
 static void
+merge_next(struct writing *w, uint32_t uidnext)
+{
+	size_t from;
+
+	if (uidnext <= w->mb->x.uidnext)
+		return;
+	writing_say(w);
+	from = buf_size(&w->t->commit.text);
+	if (w->rc == 0)
+		w->rc = index_put_next(&w->t->commit.text, uidnext);
+	writing_take(w, from);
+}
+
+static void
 merge_found(struct writing *w, const struct store_scan *s)
 {
 	size_t i;
@@ -42,6 +56,8 @@ merge_found(struct writing *w, const struct store_scan *s)
 			.where = s->found[i].where, .size = s->found[i].size, .date = s->found[i].date,
 			.base = span_str(s->found[i].base) };
 
+		if (s->fresh && a.uid == 0) /* those below were somebody's who is gone */
+			merge_next(w, s->uidnext);
 		writing_say(w);
 		writing_line(w, 'X', 0, NULL);
 		(void)writing_add(w, &a);
@@ -87,20 +103,6 @@ merge_changes(struct writing *w, struct store_scan *s)
 	}
 	if (ng > 0)
 		writing_gone(w, s->gone, ng);
-}
-
-static void
-merge_next(struct writing *w, uint32_t uidnext)
-{
-	size_t from;
-
-	if (uidnext <= w->mb->x.uidnext)
-		return;
-	writing_say(w);
-	from = buf_size(&w->t->commit.text);
-	if (w->rc == 0)
-		w->rc = index_put_next(&w->t->commit.text, uidnext);
-	writing_take(w, from);
 }
 
 static void

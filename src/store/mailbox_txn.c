@@ -147,6 +147,7 @@ commit_applied(struct store_commit *c)
 			mailbox_reload(td->mb);
 		else
 			mailbox_maybe_compact(td->mb);
+		mailbox_quiet(td->mb);
 	}
 	if (t->merges != NULL)
 		mailbox_merged(t->merges);
@@ -171,6 +172,7 @@ undo(struct mb_txn *t)
 		mailbox_unpin(t->touched[i].mb);
 		mb_quota_unknown(t->mbs, t->touched[i].mb->user);
 		mailbox_reload(t->touched[i].mb);
+		mailbox_quiet(t->touched[i].mb);
 	}
 	if (t->merges != NULL)
 		mailbox_merged(t->merges);
@@ -439,26 +441,33 @@ look(struct mb_txn *t, struct mb_op *op)
 /* --- writing: nothing is refused any more ------------------------------------------------------------------ */
 
 uint32_t
-txn_uidvalidity(struct writing *w, const char *user)
+txn_spare_uidvalidity(struct mailboxes *mbs, const char *user)
 {
-	char name[STORE_USER_MAX + 1], text[16], version[24];
-	int64_t now = mailbox_clock(w->mbs);
+	int64_t now = mailbox_clock(mbs);
 	uint32_t v = now > 0 && now < UINT32_MAX ? (uint32_t)now : 1;
 	struct kv_entry e;
 	uint64_t last;
 
 	/* above every one that this user has seen, also when the clock was set back */
-	snprintf(name, sizeof name, "%s", user);
-	if (kv_get(w->mbs->kv, "uidvalidity", name, now, &e) && record_number(e.value, &last) && last >= v &&
+	if (kv_get(mbs->kv, "uidvalidity", user, now, &e) && record_number(e.value, &last) && last >= v &&
 	    last < UINT32_MAX)
 		v = (uint32_t)last + 1;
+	return v;
+}
+
+uint32_t
+txn_uidvalidity(struct writing *w, const char *user)
+{
+	uint32_t v = txn_spare_uidvalidity(w->mbs, user);
+	char text[16], version[24];
+
 	snprintf(text, sizeof text, "%u", v);
 	snprintf(version, sizeof version, "%llu", (unsigned long long)kv_next_version(w->mbs->kv));
-	writing_line(w, 'V', 5, (struct span[]){ span_str("uidvalidity"), span_str(name), span_str(version),
+	writing_line(w, 'V', 5, (struct span[]){ span_str("uidvalidity"), span_str(user), span_str(version),
 		span_str("0"), span_str(text) });
 	w->said = NULL; /* the line ends the mailbox's */
 	if (w->rc == 0)
-		w->rc = kv_set(w->mbs->kv, "uidvalidity", name, kv_next_version(w->mbs->kv), 0, span_str(text));
+		w->rc = kv_set(w->mbs->kv, "uidvalidity", user, kv_next_version(w->mbs->kv), 0, span_str(text));
 	return v;
 }
 

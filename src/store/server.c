@@ -209,8 +209,8 @@ server_peer(struct server *s, int fd, enum store_class class)
 	LIST_INIT(&p->requests);
 	SLIST_INIT(&p->watches);
 	STAILQ_INIT(&p->lists);
-	if ((p->chan = chan_new(fd)) != NULL)
-		chan_bundle(p->chan);
+	if ((p->chan = chan_new(fd)) != NULL && class != STORE_CLASS_CONTROL)
+		chan_bundle(p->chan); /* control's end is as all its others are */
 	if (p->chan == NULL || epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
 		chan_free(&p->chan);
 		free(p);

@@ -14,6 +14,7 @@
 enum store_class {
 	STORE_CLASS_WORKER, /* mailboxes and their keys */
 	STORE_CLASS_RELAY,  /* the queue, and mailboxes for what comes back. No process is one yet */
+	STORE_CLASS_CONTROL, /* what an operator asks, nothing else */
 	STORE_CLASSES
 };
 

@@ -3,6 +3,7 @@
  * server.c        channels, turns
  * server_rules.c  who may ask what
  * server_txn.c    transactions
+ * server_admin.c  an operator's questions
  * server_read.c   views, messages, lists, keys
  * server_queue.c  what is queued, and who has it
  * server_watch.c  who hears of what */
@@ -131,6 +132,7 @@ void peer_lists_send(struct peer *p); /* as much as it takes */
 
 /* handlers; self: the server, peer: the peer */
 ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
+ipc_handler_f on_admin;
 ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_room, on_get, on_watch, on_watch_end;
 ipc_handler_f on_queue, on_queue_rcpt, on_outcome, on_claim, on_hold;
 

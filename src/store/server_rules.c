@@ -3,6 +3,7 @@
 
 #define WORKER (1u << STORE_CLASS_WORKER)
 #define RELAY (1u << STORE_CLASS_RELAY)
+#define CONTROL (1u << STORE_CLASS_CONTROL)
 
 const struct ipc_rule server_rules[] = {
 	{ MSG_T_STORE_BODY, WORKER | RELAY, IPC_ANY_STATE, on_body },
@@ -28,6 +29,7 @@ const struct ipc_rule server_rules[] = {
 	{ MSG_T_STORE_HOLD, RELAY, IPC_ANY_STATE, on_hold },
 	{ MSG_T_STORE_WATCH, WORKER | RELAY, IPC_ANY_STATE, on_watch },
 	{ MSG_T_STORE_WATCH_END, WORKER | RELAY, IPC_ANY_STATE, on_watch_end },
+	{ MSG_T_STORE_ADMIN, CONTROL, IPC_ANY_STATE, on_admin },
 };
 const size_t server_nrules = PT_COUNT(server_rules);
 

@@ -1,4 +1,4 @@
-/* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker or relay sends them: it may be shown the door, and that is all.
+/* fuzz/fuzz_store.c - any frames to the store's server, as a hostile worker, relay or control sends them: it may be shown the door, and that is all.
  *
  * The input is an octet that says which, and a sequence of frames: type, id, whether a descriptor goes along (1; none may) and
  * whether it waits to share a packet with the next (2), length, payload; over a real channel, in front of the engine in memory. */
@@ -59,13 +59,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct kv *kv = kv_new();
 	struct mailboxes *mbs = mailboxes_new(be, kv, &mc);
 	struct server *s = server_new(be, mbs, kv);
+	enum store_class class = size == 0 ? STORE_CLASS_WORKER : data[0] & 2 ? STORE_CLASS_CONTROL
+		: data[0] & 1 ? STORE_CLASS_RELAY : STORE_CLASS_WORKER;
 	struct chan *c;
 	int fds[2];
 
-	PT_ASSERT(s != NULL && chan_pair(fds) == 0 &&
-		server_peer(s, fds[0], size > 0 && (data[0] & 1) ? STORE_CLASS_RELAY : STORE_CLASS_WORKER) == 0);
+	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], class) == 0);
 	PT_ASSERT((c = chan_new(fds[1])) != NULL);
-	chan_bundle(c);
+	if (class != STORE_CLASS_CONTROL)
+		chan_bundle(c);
 	if (size > 0)
 		send_frames(c, s, data + 1, size - 1);
 	if (chan_flush(c) != 0) {

@@ -199,8 +199,8 @@ turn(struct rig *r, int timeout_ms)
 	mailboxes_flush(r->mbs);
 }
 
-static void
-wait_for(struct rig *r, const bool *flag)
+void
+rig_wait(struct rig *r, const bool *flag)
 {
 	time_t end = time(NULL) + 120; /* for hangs */
 
@@ -252,7 +252,7 @@ rig_save(struct rig *r)
 	bool saved = false;
 
 	local_queue_save((struct local *)r->be, on_saved, &saved);
-	wait_for(r, &saved);
+	rig_wait(r, &saved);
 }
 
 static void
@@ -280,7 +280,7 @@ rig_commit(struct rig *r, struct mb_txn *t)
 	t->done = done;
 	t->arg = &reply;
 	mb_commit(r->mbs, t);
-	wait_for(r, &reply.done);
+	rig_wait(r, &reply.done);
 	return reply;
 }
 
@@ -450,7 +450,7 @@ rig_claim(struct rig *r, const void *holder, unsigned max, uint32_t lease_s, uin
 	struct claims c = { .qids = qids, .bodies = bodies };
 
 	mb_claim(r->mbs, holder, max, lease_s, on_claimed, on_claims_done, &c);
-	wait_for(r, &c.done);
+	rig_wait(r, &c.done);
 	return c.n;
 }
 
@@ -492,7 +492,7 @@ rig_index(struct rig *r, const char *user, const char *key, struct index *x)
 	struct reading l = { .done = false };
 
 	r->be->ops->load(r->be, user, key, on_load, &l);
-	wait_for(r, &l.done);
+	rig_wait(r, &l.done);
 	*x = l.x;
 	return l.rc == STORE_OK;
 }
@@ -516,7 +516,7 @@ rig_dump(struct rig *r, const char *user, const char *key)
 		ssize_t got;
 
 		r->be->ops->blob_open(r->be, user, key, &h, on_fd, &l);
-		wait_for(r, &l.done);
+		rig_wait(r, &l.done);
 		got = l.rc == STORE_OK ? pread(l.fd, body, sizeof body - 1, 0) : 0;
 		body[got > 0 ? got : 0] = '\0';
 		if (l.fd >= 0)
@@ -552,6 +552,6 @@ rig_scan(struct rig *r, const char *user, const char *key)
 	bool done = false;
 
 	mb_rescan(r->mbs, user, key, scanned, &done);
-	wait_for(r, &done);
+	rig_wait(r, &done);
 	rig_settle(r);
 }

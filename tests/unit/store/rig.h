@@ -39,6 +39,9 @@ void rig_close(struct rig *r);
 /* Carries out all that is under way. */
 void rig_settle(struct rig *r);
 
+/* Until the flag is set by a callback. */
+void rig_wait(struct rig *r, const bool *flag);
+
 /* A checkpoint, and the segments that it covers are recycled; with no_checkpoints too. */
 void rig_checkpoint(struct rig *r);
 /* Files of what is queued, as a checkpoint writes them that does not come to its end. */

@@ -1118,6 +1118,56 @@ test_shared(void)
 	each(do_shared);
 }
 
+static void
+on_reindex(void *arg, enum store_rc rc, const struct store_status *st, const struct store_rebuilt *r)
+{
+	(void)st;
+	(void)r;
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	*(bool *)arg = true;
+}
+
+/* Who has the mailbox open sees flags that may be others, no message that comes or goes, and can read all; also one that is new
+ * with the new index, and when what was put there by somebody else is found by it. */
+static void
+test_reindex(void)
+{
+	struct store_change c;
+	struct both b;
+	struct got v;
+	bool done = false;
+	unsigned i, flags = 0;
+
+	both_open(&b, RIG_LOCAL);
+	for (i = 0; i < 3; i++)
+		CU_ASSERT_EQUAL(deliver(&b, USER, NULL, "hello", 5, 0).rc, STORE_OK);
+	v = open_view(&b, "INBOX");
+	CU_ASSERT_EQUAL_FATAL(v.rc, STORE_OK);
+	rig_shell(&b.r, "cd mail/" USER "/Maildir && rm new/*,U=2 && printf other > cur/9.other:2,S && "
+		"sed -i '3s/./x/' postern-index");
+	mb_reindex(b.r.mbs, USER, "INBOX", on_reindex, &done);
+	for (i = 0; i < 1000 && !done; i++)
+		turn(&b);
+	CU_ASSERT_TRUE_FATAL(done);
+	CU_ASSERT_STRING_EQUAL(deliver(&b, USER, NULL, "after", 5, 0).uids, "5");
+	for (i = 0; i < 20; i++)
+		turn(&b);
+	CU_ASSERT_TRUE(store_view_next(v.view, &c));
+	CU_ASSERT(c.kind == STORE_CHANGE_VANISHED && c.seq == 2 && c.uid == 2);
+	while (store_view_next(v.view, &c)) {
+		CU_ASSERT(c.kind == STORE_CHANGE_FLAGS || (c.kind == STORE_CHANGE_EXISTS && (c.uid == 4 || c.uid == 5)));
+		flags += c.kind == STORE_CHANGE_FLAGS;
+	}
+	CU_ASSERT_EQUAL(flags, 2);
+	CU_ASSERT_EQUAL_FATAL(store_view_count(v.view), 4);
+	fetch_is(&b, v.view, 1, "hello", 5);
+	fetch_is(&b, v.view, 3, "hello", 5);
+	fetch_is(&b, v.view, 4, "other", 5);
+	fetch_is(&b, v.view, 5, "after", 5);
+	store_view_close(&v.view);
+	both_close(&b);
+}
+
 static const struct test_row tests[] = {
 	{ "deliver", test_deliver },
 	{ "recipients", test_recipients },
@@ -1136,6 +1186,7 @@ static const struct test_row tests[] = {
 	{ "claims and a new store process", test_claims_again },
 	{ "the queue's messages from others", test_queue_forbidden },
 	{ "the queue's limits", test_queue_limits },
+	{ "an index made anew under a view", test_reindex },
 };
 
 TEST_MAIN("store/client", tests)

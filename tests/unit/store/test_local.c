@@ -303,7 +303,7 @@ test_dovecot(void)
 		"printf '0 $Work\\n' > dovecot-keywords");
 	p = rig_commit(&r, rig_add(NULL, USER, "INBOX", "ours"));
 	CU_ASSERT_EQUAL(p.uidvalidity, 1234);
-	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 42 N:c\r\n 50 N:ours");
+	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 50 N:c\r\n 51 N:ours");
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
 	CU_ASSERT_STRING_EQUAL(x.keywords[0], "$Work");
 	CU_ASSERT_EQUAL(x.msgs[1].size, 3); /* with CRLF */
