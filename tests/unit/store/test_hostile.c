@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define USER "alice@example.test"
@@ -117,9 +118,10 @@ raw_turn(struct raw *w)
 static bool
 raw_wait(struct raw *w, enum msg_type type)
 {
-	int i, rc;
+	time_t end = time(NULL) + 60; /* for hangs */
+	int rc;
 
-	for (i = 0; i < 1000 && !w->ended; i++) {
+	while (!w->ended && time(NULL) < end) {
 		frame_fini(&w->f);
 		(void)(chan_flush(w->c) == 0);
 		rc = chan_recv(w->c, &w->f);
@@ -326,8 +328,12 @@ others_go_on(struct raw *w)
 static void
 replies_are(struct raw *w, size_t n, enum store_rc rc)
 {
-	while (n > 0 && raw_reply(w) == rc)
+	enum store_rc got = rc;
+
+	while (n > 0 && (got = raw_reply(w)) == rc)
 		n--;
+	if (n > 0)
+		fprintf(stderr, "\n%zu answers missing, the last: %s\n", n, store_rc_text(got));
 	CU_ASSERT_EQUAL(n, 0);
 }
 
