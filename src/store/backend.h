@@ -39,6 +39,7 @@ struct store_commit {
 	struct store_hint *hints; /* NULL: none known */
 	size_t nhints;
 	bool queue; /* there are lines about the queue */
+	bool carry; /* the engine's own: what it could not carry out yet, once more */
 	void (*done)(struct store_commit *, enum store_rc); /* durable, or nothing was done */
 	void (*applied)(struct store_commit *); /* after done() with STORE_OK: logs and blobs have it */
 	/* by the backend */
@@ -186,6 +187,10 @@ struct store_backend_ops {
 	 * ever told. */
 	void (*rebuild)(struct store_backend *be, const char *user, const char *key, const struct store_header *h,
 			store_rebuild_cb *cb, void *arg);
+
+	/* What was committed there cannot be carried out at present, and what is asked of it would wait: refuse it instead.
+	 * key "": something of the user; user "": a key space. NULL: it never happens. */
+	bool (*stuck)(struct store_backend *be, const char *user, const char *key);
 
 	/* STORE_OK while there is room for that many octets more, STORE_FULL, or STORE_TEMP when it is read only. */
 	enum store_rc (*room)(struct store_backend *be, uint64_t octets);

@@ -91,13 +91,23 @@ trim(struct local *l)
 }
 
 struct box *
+local_find(struct local *l, const char *user, const char *key)
+{
+	struct box *b = l->hash[hash_of(user, key) % l->nhash];
+
+	while (b != NULL && (strcmp(b->user, user) != 0 || strcmp(b->key, key) != 0))
+		b = b->hash_next;
+	return b;
+}
+
+struct box *
 local_box(struct local *l, const char *user, const char *key)
 {
-	struct box **at = &l->hash[hash_of(user, key) % l->nhash], *b;
+	struct box **at, *b = local_find(l, user, key);
 
-	for (b = *at; b != NULL; b = b->hash_next)
-		if (strcmp(b->user, user) == 0 && strcmp(b->key, key) == 0)
-			return b;
+	if (b != NULL)
+		return b;
+	at = &l->hash[hash_of(user, key) % l->nhash];
 	trim(l);
 	if ((b = calloc(1, sizeof *b)) == NULL)
 		return NULL;
@@ -123,6 +133,18 @@ local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsi
 		strands[i] = &boxes[i]->strand;
 	}
 	crew_submit(l->crew, j, strands, n);
+}
+
+bool
+local_submit_read(struct local *l, struct crew_job *j, struct box *b)
+{
+	if (b != NULL && b->stuck) {
+		if (b->jobs++ == 0)
+			TAILQ_REMOVE(&l->lru, b, lru);
+		return false;
+	}
+	local_submit(l, j, &b, b == NULL ? 0 : 1);
+	return true;
 }
 
 void
@@ -175,11 +197,19 @@ apply_done(struct crew_job *j)
 	struct local *l = aj->l;
 	unsigned i;
 
+	l->retrying -= aj->tries > 0;
 	if (aj->job.again) {
-		if (aj->tries++ == 0)
-			log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second, "
-				"the journal has it", aj->box[0]->key, aj->box[0]->user, pt_strerror(aj->rc));
+		aj->parked = true;
 		TAILQ_INSERT_TAIL(&l->failing, aj, retry);
+		if (aj->tries++ == 0) {
+			log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second; the journal "
+				"has what was accepted, and nothing more is accepted for it", aj->box[0]->key,
+				aj->box[0]->user, pt_strerror(aj->rc));
+			l->next_retry = 0; /* the first time soon: until then who asks waits */
+		} else {
+			for (i = 0; i < aj->nboxes; i++)
+				aj->box[i]->stuck = true;
+		}
 		return;
 	}
 	if (aj->tries > 0)
@@ -188,8 +218,11 @@ apply_done(struct crew_job *j)
 	if (aj->kept)
 		log_msg(LOG_L_ERROR, "mailbox %s of %s keeps its name: another program has made a folder of the new one",
 			aj->box[1]->key, aj->box[1]->user);
-	for (i = 0; i < aj->nboxes; i++)
+	for (i = 0; i < aj->nboxes; i++) {
+		aj->box[i]->stuck = false;
 		local_box_left(l, aj->box[i]);
+	}
+	TAILQ_REMOVE(&aj->a->parts, aj, of);
 	if (--aj->a->jobs == 0)
 		apply_over(l, aj->a);
 	free(aj);
@@ -206,6 +239,7 @@ part_new(struct local *l, struct apply *a, size_t hint)
 	aj->a = a;
 	aj->hint = hint;
 	a->jobs++;
+	TAILQ_INSERT_TAIL(&a->parts, aj, of);
 	return aj;
 }
 
@@ -313,6 +347,7 @@ local_apply_start(struct local *l, struct apply *a, struct span text)
 	size_t hint = 0;
 
 	TAILQ_INSERT_TAIL(&l->applying, a, next);
+	TAILQ_INIT(&a->parts);
 	a->jobs = 1; /* until local_apply_started() */
 	a->whole = text.p;
 	while (record_next(&text, &line, &bad)) {
@@ -341,10 +376,15 @@ local_apply_started(struct local *l, struct apply *a)
 static void
 retry_failed(struct local *l)
 {
-	struct apply_job *aj;
+	struct apply_job *aj, *next;
 
-	while ((aj = TAILQ_FIRST(&l->failing)) != NULL) {
+	for (aj = TAILQ_FIRST(&l->failing); aj != NULL; aj = next) {
+		next = TAILQ_NEXT(aj, retry);
+		if (aj->a->carried)
+			continue;
 		TAILQ_REMOVE(&l->failing, aj, retry);
+		aj->parked = false;
+		l->retrying++;
 		crew_again(l->crew, &aj->job);
 	}
 }
@@ -375,7 +415,7 @@ drop_files(struct local *l, uint64_t lsn)
 	size_t i, kept = 0;
 
 	for (i = 0; i < l->ndrops; i++)
-		if (l->drops[i].lsn < lsn)
+		if (l->drops[i].lsn < lsn && !local_carries(l, l->drops[i].name))
 			(void)unlinkat(l->tmp_fd, l->drops[i].name, 0);
 		else
 			l->drops[kept++] = l->drops[i];
@@ -447,8 +487,8 @@ checkpoint_done(struct crew_job *j)
 		local_flush(&l->be);
 }
 
-static uint64_t
-oldest_unapplied(const struct local *l)
+uint64_t
+local_oldest(const struct local *l)
 {
 	const struct apply *a = TAILQ_FIRST(&l->applying);
 
@@ -480,7 +520,7 @@ static void
 checkpoint(struct local *l)
 {
 	struct checkpoint *c;
-	uint64_t lsn = oldest_unapplied(l);
+	uint64_t lsn = local_oldest(l);
 
 	if (l->checkpointing || lsn == l->synced || (c = calloc(1, sizeof *c)) == NULL)
 		return;
@@ -505,6 +545,7 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 	if (l->now_ms == 0)
 		l->keep_until = now_ms + KEEP_MS;
 	l->now_ms = now_ms;
+	local_carry(l);
 	if (!TAILQ_EMPTY(&l->failing) && now_ms >= l->next_retry) {
 		l->next_retry = now_ms + RETRY_MS;
 		retry_failed(l);
@@ -514,9 +555,9 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 		local_recycle(l);
 		journal_segments(l->journal, &used, &spare, &max);
 	}
-	local_make_spare(l); /* one after the other, until the journal has its room */
+	local_make_spare(l, false); /* one after the other, until the journal has its room */
 	if (now_ms >= l->next_checkpoint ||
-	    (used > max / 2 && journal_recyclable(l->journal, oldest_unapplied(l)) &&
+	    (used > max / 2 && journal_recyclable(l->journal, local_oldest(l)) &&
 	     !journal_recyclable(l->journal, l->synced))) {
 		l->next_checkpoint = now_ms + CHECKPOINT_MS;
 		checkpoint(l);
@@ -926,6 +967,7 @@ static const struct store_backend_ops local_ops = {
 	.scan = local_scan,
 	.rebuild = local_rebuild,
 	.watch = local_watch,
+	.stuck = local_stuck,
 	.room = local_room,
 	.tick = local_tick,
 };

@@ -2,6 +2,7 @@
  *
  * local.c        main thread: jobs, checkpoints, other programs
  * local_journal.c main thread: transactions and their flushes
+ * local_carry.c  main thread: what cannot be carried out
  * local_apply.c  in threads: a transaction's lines to files and index
  * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
@@ -37,6 +38,7 @@ struct box {
 	char key[STORE_BOX_MAX + 1];
 	struct crew_strand strand;
 	unsigned jobs; /* queued or running */
+	bool stuck;    /* what was accepted for it could not be carried out twice, and waits for the next try */
 	int wd_new, wd_cur; /* inotify; -1 */
 	/* jobs of the strand */
 	int dir_fd;   /* -1: not open */
@@ -62,6 +64,8 @@ struct apply {
 	const struct store_hint *hints;
 	size_t nhints;
 	unsigned jobs;               /* that are not done */
+	TAILQ_HEAD(, apply_job) parts; /* the same */
+	bool carried;                /* is being written into the journal once more */
 };
 
 /* A part of it: lines of one box, or all lines where two boxes depend on each other. */
@@ -76,7 +80,8 @@ struct apply_job {
 	int rc;
 	unsigned tries;
 	bool kept; /* a mailbox could not get its new name */
-	TAILQ_ENTRY(apply_job) retry;
+	bool parked; /* in local.failing */
+	TAILQ_ENTRY(apply_job) retry, of;
 };
 
 struct local {
@@ -97,6 +102,7 @@ struct local {
 	uint64_t flight_us, flush_us; /* how long this flush took, and they do of late */
 	TAILQ_HEAD(, apply) applying;
 	TAILQ_HEAD(, apply_job) failing;
+	unsigned retrying, carrying; /* jobs that are tried again just now; transactions on their way back into the journal */
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
 	size_t ndrops, drops_cap;
 	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
@@ -116,10 +122,14 @@ struct local {
 
 /* --- local.c --------------------------------------------------------------------------------------------- */
 
+uint64_t local_oldest(const struct local *l); /* the LSN below which all is carried out */
+struct box *local_find(struct local *l, const char *user, const char *key); /* NULL: not in use */
 struct box *local_box(struct local *l, const char *user, const char *key); /* NULL: out of memory */
 
 /* Queues a job for a box; done must call local_box_left(). */
 void local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsigned n);
+/* The same for one that only reads. false: the box is stuck, done is for the caller to call, now. */
+bool local_submit_read(struct local *l, struct crew_job *j, struct box *b) PT_MUST_USE;
 void local_box_left(struct local *l, struct box *b);
 
 /* Cuts a transaction into jobs; started: after all that must come before applied(). */
@@ -131,6 +141,8 @@ void local_apply_started(struct local *l, struct apply *a);
 uint64_t local_next_id(const struct store_backend *be);
 void local_commit(struct store_backend *be, struct store_commit *c);
 void local_flush(struct store_backend *be);
+/* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
+int local_append(struct local *l, struct store_commit *c) PT_MUST_USE;
 
 /* The disk failed: nothing more is taken, and the process must end. What is on its way to the disk is left alone: it may get
  * there, and then its senders hear it, from this process or from the next. */
@@ -141,8 +153,17 @@ void local_answer(struct store_commit *list, bool started, enum store_rc rc);
  * have not yet come back ask again for what they had asked the last process, and the ids of what was done are
  * in there. */
 void local_recycle(struct local *l);
-/* One more segment, if there may be, in a thread. */
-void local_make_spare(struct local *l);
+/* One more segment, if there may be, in a thread. extra: one more than there may be, where the journal is full of what must be
+ * carried to its end. */
+void local_make_spare(struct local *l, bool extra);
+
+/* --- local_carry.c ----------------------------------------------------------------------------------------- */
+
+/* What cannot be carried out, and keeps segments from being recycled, goes to the journal's end. */
+void local_carry(struct local *l);
+bool local_stuck(struct store_backend *be, const char *user, const char *key);
+/* Whether a file of .tmp is one that such a transaction needs. */
+bool local_carries(const struct local *l, const char *file);
 
 /* --- local_apply.c --------------------------------------------------------------------------------------- */
 

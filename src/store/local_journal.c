@@ -64,19 +64,21 @@ spare_done(struct crew_job *j)
 		s->rc = journal_spare_add(s->l->journal, s->number, s->fd);
 	if (s->rc != 0)
 		log_msg(LOG_L_WARNING, "cannot make another journal segment: %s", pt_strerror(s->rc));
-	if (s->rc == 0)
-		local_flush(&s->l->be); /* who waited for it */
+	if (s->rc == 0) { /* who waited for it */
+		local_carry(s->l);
+		local_flush(&s->l->be);
+	}
 	free(s);
 }
 
 void
-local_make_spare(struct local *l)
+local_make_spare(struct local *l, bool extra)
 {
 	struct spare *s;
 	unsigned used, spare, max;
 
 	journal_segments(l->journal, &used, &spare, &max);
-	if (l->making_spare || used + spare >= max || (s = calloc(1, sizeof *s)) == NULL)
+	if (l->making_spare || used + spare >= max + extra || (s = calloc(1, sizeof *s)) == NULL)
 		return;
 	s->job = (struct crew_job){ .run = spare_run, .done = spare_done, .lane = CREW_READ };
 	s->l = l;
@@ -86,9 +88,8 @@ local_make_spare(struct local *l)
 	crew_submit(l->crew, &s->job, NULL, 0);
 }
 
-/* Into the batch. PT_EBUSY, PT_EFULL: it must wait for the flush, or for a checkpoint. */
-static int
-append(struct local *l, struct store_commit *c)
+int
+local_append(struct local *l, struct store_commit *c)
 {
 	struct apply *a = calloc(1, sizeof *a);
 	int rc;
@@ -103,7 +104,7 @@ append(struct local *l, struct store_commit *c)
 	}
 	if (rc != 0) {
 		if (rc == PT_EFULL)
-			local_make_spare(l);
+			local_make_spare(l, false);
 		free(a);
 		return rc;
 	}
@@ -130,7 +131,7 @@ local_commit(struct store_backend *be, struct store_commit *c)
 		c->done(c, STORE_TEMP);
 		return;
 	}
-	rc = l->queued != NULL ? PT_EBUSY : append(l, c);
+	rc = l->queued != NULL ? PT_EBUSY : local_append(l, c);
 	if (rc == PT_EBUSY || rc == PT_EFULL) { /* the next batch, or when a segment is free */
 		*l->queued_end = c;
 		l->queued_end = &c->next;
@@ -223,6 +224,11 @@ flight_over(struct local *l, struct store_commit *c, int rc)
 	for (; c != NULL; c = next) {
 		next = c->next;
 		a = c->engine;
+		if (c->carry) {
+			c->done(c, STORE_OK);
+			free(a);
+			continue;
+		}
 		if (c->queue && l->be.queue != NULL) /* it is durable: who cannot keep it must end and replay */
 			PT_ASSERT(queue_take(l->be.queue, buf_span(&c->text), a->at.segment, a->at.body) == 0);
 		local_apply_start(l, a, buf_span(&c->text));
@@ -285,7 +291,7 @@ take_queued(struct local *l)
 		l->queued = c->next;
 		if (l->queued == NULL)
 			l->queued_end = &l->queued;
-		if ((rc = append(l, c)) == 0)
+		if ((rc = local_append(l, c)) == 0)
 			continue;
 		if (rc != PT_EBUSY && rc != PT_EFULL) {
 			c->done(c, local_rc(rc));

@@ -65,7 +65,10 @@ job_new(struct local *l, const char *user, const char *key, void (*run)(struct c
 static void
 job_submit(struct read_job *r)
 {
-	local_submit(r->l, &r->job, &r->b, r->b == NULL ? 0 : 1);
+	if (!local_submit_read(r->l, &r->job, r->b)) {
+		r->rc = PT_EBUSY;
+		r->job.done(&r->job);
+	}
 }
 
 static void

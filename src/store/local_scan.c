@@ -390,5 +390,8 @@ local_scan(struct store_backend *be, const char *user, const char *key, bool all
 	j->all = all;
 	j->cb = cb;
 	j->arg = arg;
-	local_submit(l, &j->job, &j->b, 1);
+	if (!local_submit_read(l, &j->job, j->b)) {
+		j->rc = PT_EBUSY;
+		scan_done(&j->job);
+	}
 }

@@ -135,6 +135,14 @@ mailbox_born(struct mailbox *mb)
 		mailbox_settled(mb, mb->state, mb->state == MB_READY ? STORE_OK : STORE_NOTFOUND);
 }
 
+static bool
+is_stuck(const struct mailbox *mb)
+{
+	struct store_backend *be = mb->mbs->be;
+
+	return be->ops->stuck != NULL && be->ops->stuck(be, mb->user, mb->key);
+}
+
 /* --- loading ---------------------------------------------------------------------------------------------- */
 
 static void load(struct mailbox *mb);
@@ -154,7 +162,7 @@ loaded(void *arg, enum store_rc rc, struct index *x)
 	}
 	if (rc != STORE_OK) {
 		index_fini(&mb->x);
-		if (rc != STORE_NOTFOUND)
+		if (rc != STORE_NOTFOUND && !is_stuck(mb)) /* that was said */
 			log_msg(LOG_L_ERROR, "cannot read mailbox %s of %s: %s", mb->key, mb->user,
 				store_rc_text(rc));
 		/* an error is for those who wait now; the next one tries again */
@@ -273,7 +281,9 @@ wait_for(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *),
 void
 mailbox_wait(struct mailbox *mb, void (*f)(void *, enum store_rc, struct mailbox *), void *arg)
 {
-	if (mb->state == MB_LOADING || mb->state == MB_BUSY)
+	if ((mb->state == MB_LOADING || mb->state == MB_BUSY) && is_stuck(mb))
+		f(arg, STORE_TEMP, mb);
+	else if (mb->state == MB_LOADING || mb->state == MB_BUSY)
 		wait_for(mb, f, arg);
 	else
 		f(arg, mb->state == MB_READY ? STORE_OK : mb->failed != STORE_OK ? mb->failed : STORE_NOTFOUND, mb);

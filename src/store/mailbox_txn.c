@@ -884,6 +884,20 @@ needs_list(const struct mb_txn *t)
 	return !t->listed && t->nops > 0 && t->ops[0].kind == MB_BOX && t->ops[0].box_op == STORE_BOX_RENAME;
 }
 
+/* It would be accepted, and wait in the journal for nobody knows how long. */
+static bool
+is_stuck(const struct mb_txn *t, const struct mb_op *op)
+{
+	struct store_backend *be = t->mbs->be;
+
+	if (be->ops->stuck == NULL || op->kind > MB_PUT)
+		return false;
+	if (op->kind == MB_PUT)
+		return be->ops->stuck(be, "", op->space);
+	return be->ops->stuck(be, op->user, "") || be->ops->stuck(be, op->user, op->key) ||
+		(op->key2[0] != '\0' && be->ops->stuck(be, op->user, op->key2));
+}
+
 /* All loads begin; the first that is not ready is the one to wait for. NULL: all are there. */
 static struct mailbox *
 first_unready(struct mb_txn *t, enum store_rc *failed)
@@ -895,6 +909,10 @@ first_unready(struct mb_txn *t, enum store_rc *failed)
 	*failed = STORE_OK;
 	for (i = 0; i < t->nops; i++) {
 		op = &t->ops[i];
+		if (is_stuck(t, op)) {
+			*failed = STORE_TEMP;
+			return NULL;
+		}
 		for (k = 0; op->kind < MB_PUT && k < (op->kind == MB_COPY ? 2 : 1); k++) {
 			mb = mailbox_get(t->mbs, op->user, k == 0 ? op->key : op->key2);
 			if (mb == NULL)
