@@ -172,7 +172,7 @@ void apply_run(struct crew_job *j);
 /* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
  * comes there first is the file system's choice. Reads which are there; NULL: out of memory. */
 struct names *graves_read(int tmp_fd);
-/* Those of records below lsn go: a checkpoint has everything. */
+/* Those of records below lsn go, and what is left of deleted mailboxes: a checkpoint has everything. */
 void graves_clear(int tmp_fd, uint64_t lsn);
 
 /* Folder and index of a box, open for its jobs. make: where they are not there. 0, PT_ENOENT, PT_EFULL, PT_EIO. */

@@ -379,6 +379,7 @@ prepare_replay(struct run *r, struct box *b)
 
 /* --- what was removed and may still be needed ------------------------------------------------------------- */
 
+#define DELETED "deleted-" /* <lsn>-<where in its transaction>: a whole mailbox */
 #define GONE "gone-" /* <lsn>-<mailbox id>-<uid> */
 #define GRAVE_ROOM 80
 
@@ -425,6 +426,18 @@ graves_read(int tmp_fd)
 	return n;
 }
 
+static void remove_tree(int dir_fd, const char *name, int depth);
+
+/* A mailbox that was deleted, and of which something is left: the process ended in between. */
+static bool
+is_deleted(const char *name, uint64_t *lsn_out)
+{
+	size_t n = strlen(DELETED);
+
+	return strncmp(name, DELETED, n) == 0 && strlen(name) > n + 16 &&
+		hex_get((const uint8_t *)name + n, 16, lsn_out);
+}
+
 void
 graves_clear(int tmp_fd, uint64_t below)
 {
@@ -441,6 +454,8 @@ graves_clear(int tmp_fd, uint64_t below)
 	while ((e = readdir(dir)) != NULL)
 		if (grave_parse(e->d_name, &lsn) != NULL && lsn < below)
 			(void)unlinkat(fd, e->d_name, 0);
+		else if (is_deleted(e->d_name, &lsn) && lsn < below)
+			remove_tree(fd, e->d_name, 3);
 	closedir(dir);
 }
 
@@ -818,7 +833,7 @@ bury(struct run *r, struct box *b, const struct record_line *line)
 	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, b->user, false)) < 0)
 		return user_fd == PT_ENOENT ? 0 : user_fd;
 	maildir_folder(b->key, folder);
-	snprintf(grave, sizeof grave, "deleted-%016llx-%zx", (unsigned long long)r->aj->a->lsn,
+	snprintf(grave, sizeof grave, DELETED "%016llx-%zx", (unsigned long long)r->aj->a->lsn,
 		(size_t)(line->raw.p - r->aj->text.p));
 	if (strcmp(folder, ".") != 0)
 		rc = move_out(r, user_fd, folder, grave);

@@ -335,6 +335,7 @@ mailbox_gone(struct mailbox *mb)
 
 struct opening {
 	struct mailboxes *mbs;
+	bool made; /* it was not there, and has been made */
 	struct mb_view *v;
 	mb_event_f *event;
 	void *event_arg;
@@ -366,11 +367,52 @@ view_opened(void *arg, enum store_rc rc, int fd, uint64_t octets)
 	free(o);
 }
 
+static void view_there(void *arg, enum store_rc rc, struct mailbox *mb);
+
+static void
+inbox_made(struct mb_txn *t, const struct mb_reply *r)
+{
+	struct opening *o = t->arg;
+	struct mailbox *mb = r->rc == STORE_OK || r->rc == STORE_EXISTS
+		? mailbox_get(o->mbs, t->ops[0].user, t->ops[0].key) : NULL;
+
+	if (mb != NULL) {
+		mailbox_wait(mb, view_there, o);
+		return;
+	}
+	o->cb(o->arg, r->rc == STORE_OK || r->rc == STORE_EXISTS ? STORE_TEMP : r->rc, NULL, -1, 0);
+	free(o);
+}
+
+/* INBOX is there for everybody (RFC 3501 §5.1), also before the first message. false: out of memory. */
+static bool
+make_inbox(struct opening *o, const struct mailbox *mb)
+{
+	struct mb_txn *t = mb_txn_new();
+	struct mb_op *op = t == NULL ? NULL : mb_txn_op(t);
+
+	if (op == NULL) {
+		mb_txn_free(&t);
+		return false;
+	}
+	o->made = true;
+	op->kind = MB_BOX;
+	op->box_op = STORE_BOX_CREATE;
+	memcpy(op->user, mb->user, sizeof op->user);
+	memcpy(op->key, mb->key, sizeof op->key);
+	t->done = inbox_made;
+	t->arg = o;
+	mb_commit(o->mbs, t);
+	return true;
+}
+
 static void
 view_there(void *arg, enum store_rc rc, struct mailbox *mb)
 {
 	struct opening *o = arg;
 
+	if (rc == STORE_NOTFOUND && !o->made && strcmp(mb->key, "INBOX") == 0 && make_inbox(o, mb))
+		return;
 	if (rc == STORE_OK && mb->unborn) { /* it was just made, or is found to be there, and has no log yet */
 		wait_for(mb, view_there, o);
 		return;

@@ -171,7 +171,7 @@ void store_boxes(struct store *s, const char *user, store_cb *cb, void *arg);
 void store_room(struct store *s, const char *user, uint64_t quota, store_cb *cb, void *arg);
 
 /* A mailbox as it is, followed from now on. change (may be NULL) is called when store_view_next() has
- * something to say. STORE_NOTFOUND when there is no such mailbox. */
+ * something to say. STORE_NOTFOUND when there is no such mailbox; INBOX is made when it is not there yet. */
 void store_view_open(struct store *s, const char *user, const char *box, void (*change)(void *arg),
 		     store_cb *cb, void *arg);
 

@@ -303,7 +303,7 @@ do_view(struct both *b)
 	struct got g, first, again;
 	char guid[33];
 
-	CU_ASSERT_EQUAL(open_view(b, "INBOX").rc, STORE_NOTFOUND);
+	CU_ASSERT_EQUAL(open_view(b, "nowhere").rc, STORE_NOTFOUND);
 	deliver(b, USER, NULL, "one", 3, 0);
 	first = open_view(b, "INBOX");
 	CU_ASSERT_EQUAL_FATAL(first.rc, STORE_OK);
@@ -677,6 +677,34 @@ test_bodies(void)
 		chan_free(&c);
 		both_close(&b);
 	}
+}
+
+/* Who has got no message yet has an empty INBOX, and hears of the first. */
+static void
+do_no_inbox(struct both *b)
+{
+	struct store_change c;
+	struct got g = open_view(b, "nowhere"), views[2];
+	int i;
+
+	CU_ASSERT_EQUAL(g.rc, STORE_NOTFOUND);
+	for (i = 0; i < 2; i++) {
+		views[i] = open_view(b, "inbox");
+		CU_ASSERT_EQUAL_FATAL(views[i].rc, STORE_OK);
+		CU_ASSERT_EQUAL(store_view_count(views[i].view), 0);
+	}
+	CU_ASSERT_STRING_EQUAL(deliver(b, USER, NULL, "one", 3, 0).uids, "1");
+	for (i = 0; i < 2; i++) {
+		CU_ASSERT_TRUE(store_view_next(views[i].view, &c));
+		CU_ASSERT_EQUAL(c.kind, STORE_CHANGE_EXISTS);
+		store_view_close(&views[i].view);
+	}
+}
+
+static void
+test_no_inbox(void)
+{
+	each(do_no_inbox);
 }
 
 static void
@@ -1177,6 +1205,7 @@ static const struct test_row tests[] = {
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
 	{ "a watch without a store", test_watch_end },
+	{ "an INBOX that is not there yet", test_no_inbox },
 	{ "more than a channel holds", test_much },
 	{ "what a worker may not ask", test_forbidden },
 	{ "bodies in pieces", test_bodies },

@@ -481,6 +481,20 @@ test_stuck(void)
 	rig_close(&r);
 }
 
+/* Killed while it removed a mailbox whose record no journal has any more: what is left goes at the next checkpoint. */
+static void
+test_half_deleted(void)
+{
+	struct rig r;
+
+	begin(&r);
+	rig_shell(&r, "mkdir -p mail/.tmp/deleted-0000000000000001-0/cur && touch mail/.tmp/deleted-0000000000000001-0/cur/x");
+	rig_shell(&r, "mkdir -p mail/.tmp/deleted-00000000000fffff-0/cur");
+	rig_checkpoint(&r);
+	rig_shell(&r, "test ! -e mail/.tmp/deleted-0000000000000001-0 && test -e mail/.tmp/deleted-00000000000fffff-0/cur");
+	rig_close(&r);
+}
+
 static void
 test_full(void)
 {
@@ -648,6 +662,7 @@ static const struct test_row rows[] = {
 	{ "numbers go on", test_numbers_go_on },
 	{ "renamed to where others made a folder", test_rename_meets_folder },
 	{ "a mailbox that can never be written", test_stuck },
+	{ "a mailbox that is half deleted", test_half_deleted },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },
 	{ "a log is written anew", test_compaction },
