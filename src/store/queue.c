@@ -149,7 +149,7 @@ word_dup(struct span w, size_t max)
 	char text[STORE_PARAMS_MAX + 1];
 
 	PT_ASSERT(max < sizeof text);
-	return record_word(w, text, max + 1) ? strdup(text) : NULL;
+	return memchr(w.p, '\0', w.n) == NULL && record_word(w, text, max + 1) ? strdup(text) : NULL;
 }
 
 static bool
@@ -549,7 +549,7 @@ take_outcome(struct taking *t, const struct record_line *line)
 	int rc;
 
 	if (!record_number(line->word[0], &qid) || !record_number(line->word[1], &n) ||
-	    !record_number(line->word[2], &attempt) || attempt > UINT32_MAX || !word_seconds(line->word[4], &next) ||
+	    !record_number(line->word[2], &attempt) || attempt == 0 || attempt > UINT32_MAX || !word_seconds(line->word[4], &next) ||
 	    state == STORE_RCPT_STATE_COUNT)
 		return PT_EPROTO;
 	if ((e = *slot(t->q, qid)) == NULL)

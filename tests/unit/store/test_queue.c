@@ -83,7 +83,7 @@ test_bad_lines(void)
 	static const char *const bad[] = { "Q 7 900 5 0 s x y z\n", "Q 7 900 5 1001 s x y z\n", "Q 7 900 5 1 s x y z\n",
 		"Q 7 900 5 1 s x y z\nr 8 0 1 a p\n", "Q 7 900 5 1 s x y z\nr 7 1 1 a p\n", "r 7 0 1 a p\n",
 		"Q 7 900 5 1 %zz x y z\nr 7 0 1 a p\n", "Q 7 900 5 2 s x y z\nr 7 0 1 a p\nQ 8 1 1 1 s x y z\n",
-		"Q 7 900 5 1 s x y\n", "q 9 0 1 w 1\n", "q 9 0 1 z 1 r\n", "q 9 0 99999999999 w 1 r\n", "Z x\n", "Q 7" };
+		"Q 7 900 5 1 s x y\n", "q 9 0 1 w 1\n", "q 9 0 1 z 1 r\n", "q 9 0 0 d 1 r\n", "q 9 0 99999999999 w 1 r\n", "Z x\n", "Q 7" };
 	struct queue *q = queue_new();
 	char long_line[2048];
 	size_t i;
