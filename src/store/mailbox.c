@@ -473,22 +473,47 @@ mb_view_close(struct mb_view **vp)
 	*vp = NULL;
 }
 
+struct fetching {
+	uint32_t uid;
+	store_fd_cb *cb;
+	void *arg;
+};
+
+static void
+fetch(void *arg, enum store_rc rc, struct mailbox *mb)
+{
+	struct fetching f = *(struct fetching *)arg;
+	struct store_hint hint = { .uid = f.uid };
+	bool found;
+	uint32_t i = index_find(&mb->x, f.uid, &found);
+
+	free(arg);
+	if (rc != STORE_OK || !found) {
+		f.cb(f.arg, rc != STORE_OK ? rc : STORE_NOTFOUND, -1, 0);
+		return;
+	}
+	hint.flags = mb->x.msgs[i].flags;
+	hint.line = mb->x.msgs[i].line;
+	hint.where = mb->x.msgs[i].where;
+	mb->mbs->be->ops->blob_open(mb->mbs->be, mb->user, mb->key, &hint, f.cb, f.arg);
+}
+
 void
 mb_view_fetch(struct mb_view *v, uint32_t uid, store_fd_cb *cb, void *arg)
 {
-	struct store_hint hint;
-	bool found = false;
-	uint32_t i = 0;
+	struct fetching *f;
 
-	if (v->mb != NULL)
-		i = index_find(&v->mb->x, uid, &found);
-	if (!found) {
+	if (v->mb == NULL) {
 		cb(arg, STORE_NOTFOUND, -1, 0);
 		return;
 	}
-	hint = (struct store_hint){ .uid = uid, .flags = v->mb->x.msgs[i].flags,
-		.line = v->mb->x.msgs[i].line, .where = v->mb->x.msgs[i].where };
-	v->mbs->be->ops->blob_open(v->mbs->be, v->mb->user, v->mb->key, &hint, cb, arg);
+	if ((f = calloc(1, sizeof *f)) == NULL) {
+		cb(arg, STORE_TEMP, -1, 0);
+		return;
+	}
+	*f = (struct fetching){ uid, cb, arg };
+	/* not while its log is written anew: lines are in other places then */
+	mailbox_wait(v->mb, fetch, f);
 }
 
 struct mb_view *

@@ -241,6 +241,47 @@ test_deleted_again(void)
 	rig_close(&r);
 }
 
+static void
+on_fetched(void *arg, enum store_rc rc, int fd, uint64_t octets)
+{
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	CU_ASSERT_EQUAL(octets, 3);
+	++*(int *)arg;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A message is there also while its mailbox's log is written anew. */
+static void
+test_read_meanwhile(void)
+{
+	struct opened o = { .done = false };
+	struct rig r = { .segments = 0 };
+	int i, asked = 0, answered = 0;
+	struct index x;
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	mb_view_open(r.mbs, USER, "INBOX", on_event, NULL, on_view, &o);
+	for (i = 0; i < 5000 && !o.done; i++)
+		rig_settle(&r);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(o.v);
+	for (i = 0; i < 4000; i++) {
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", i % 2 ? STORE_FLAGS_ADD : STORE_FLAGS_REMOVE,
+			STORE_SEEN | STORE_FLAGGED)).rc, STORE_OK);
+		mb_view_fetch(o.v, 1, on_fetched, &answered);
+		asked++;
+	}
+	for (i = 0; i < 5000 && answered < asked; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(answered, asked);
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT(x.lines < 4000); /* it was */
+	index_fini(&x);
+	mb_view_close(&o.v);
+	rig_close(&r);
+}
+
 static const struct test_row tests[] = {
 	{ "a mailbox below the new name", test_below_new_name },
 	{ "a conflict, asked again", test_conflict_again },
@@ -249,6 +290,7 @@ static const struct test_row tests[] = {
 	{ "found by two looks", test_found_twice },
 	{ "made again under its old name", test_made_again },
 	{ "deleted again", test_deleted_again },
+	{ "read while its log is written anew", test_read_meanwhile },
 };
 
 TEST_MAIN("store/recovery", tests)
