@@ -231,7 +231,8 @@
 #define MSG_STORE_BODY(F) F(u8, more) F(bytes, octets)
 /* A place for a larger one, please. file: the client's number for it. */
 #define MSG_STORE_FILE(F) F(u32, file)
-#define MSG_STORE_FILE_FD(F) F(u32, file)
+/* margin: octets that whoever writes leaves free on the disk. */
+#define MSG_STORE_FILE_FD(F) F(u32, file) F(u64, margin)
 #define MSG_STORE_DROP(F) F(u32, file)
 /* in_file: body is the number of a file, otherwise of a STORE_BODY. keywords: each ended by a NUL. quota: octets that the
  * user may have in all, 0: no limit. */

@@ -62,7 +62,7 @@ struct ll_attr {
 static const int calls_keyholder[] = { CALLS_COMMON, SCMP_SYS(memfd_create), SCMP_SYS(ftruncate) };
 static const int calls_worker[] = { CALLS_COMMON, SCMP_SYS(memfd_create), SCMP_SYS(accept4), SCMP_SYS(accept),
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getpeername),
-	SCMP_SYS(getsockname), SCMP_SYS(ioctl) };
+	SCMP_SYS(getsockname), SCMP_SYS(ioctl), SCMP_SYS(fstatfs) };
 static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(accept),
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt) };
 

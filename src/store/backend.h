@@ -200,6 +200,7 @@ struct store_backend_ops {
 };
 
 struct store_backend {
+	uint64_t margin_octets;   /* free space that is left alone, also by who writes large bodies */
 	const struct store_backend_ops *ops;
 	store_touched_f *touched; /* set by the caller */
 	void *touched_arg;

@@ -310,7 +310,7 @@ on_reply(struct store *s, struct frame *f)
 	if (c->file != NULL) {
 		if (m.rc == STORE_OK)
 			return PT_EPROTO;
-		blob_file(c->file, (enum store_rc)m.rc, -1);
+		blob_file(c->file, (enum store_rc)m.rc, -1, 0);
 		call_answer(c, (enum store_rc)m.rc, &r);
 	} else if (c->view != NULL) {
 		if (m.rc == STORE_OK)
@@ -331,7 +331,7 @@ on_file_fd(struct store *s, struct frame *f)
 	if (msg_store_file_fd_decode(f, &m) != 0 || (c = call_find(s, f->id)) == NULL || c->file == NULL ||
 	    c->file->file != m.file)
 		return PT_EPROTO;
-	blob_file(c->file, STORE_OK, frame_take_fd(f));
+	blob_file(c->file, STORE_OK, frame_take_fd(f), m.margin);
 	call_answer(c, STORE_OK, NULL);
 	return 0;
 }

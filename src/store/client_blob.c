@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define WAIT_MAX (64u * 1024)    /* octets in memory while the file is not there yet */
@@ -64,6 +65,19 @@ lose(struct store_blob *b, int rc)
 		b->refused = STORE_FULL;
 }
 
+/* What the store leaves alone is left alone by those who write for it, too: what others are told is accepted must find its
+ * place. */
+static int
+file_write(struct store_blob *b, const uint8_t *p, size_t n)
+{
+	struct statvfs v;
+
+	/* 0 blocks: a file system in memory without a limit */
+	if (fstatvfs(b->file_fd, &v) == 0 && v.f_blocks > 0 && (uint64_t)v.f_bavail * v.f_frsize < n + b->margin)
+		return PT_EFULL;
+	return maildir_write(b->file_fd, p, n);
+}
+
 /* What was gathered goes into its file. An error is its body's, whoever asked. */
 static void
 gather_write(struct store *s)
@@ -74,7 +88,7 @@ gather_write(struct store *s)
 	if (b == NULL)
 		return;
 	s->gathering = NULL;
-	if ((rc = maildir_write(b->file_fd, s->gathered, s->ngathered)) != 0)
+	if ((rc = file_write(b, s->gathered, s->ngathered)) != 0)
 		lose(b, rc);
 	s->ngathered = 0;
 }
@@ -96,7 +110,7 @@ gather(struct store_blob *b, const uint8_t *p, size_t n)
 	size_t k;
 
 	if (s == NULL || (s->gathered == NULL && (s->gathered = malloc(GATHER_MAX)) == NULL))
-		return maildir_write(b->file_fd, p, n);
+		return file_write(b, p, n);
 	if (s->gathering != b)
 		gather_write(s);
 	for (; n > 0; p += k, n -= k) {
@@ -193,18 +207,22 @@ blob_unref(struct store_blob *b)
 }
 
 void
-blob_file(struct store_blob *b, enum store_rc rc, int fd)
+blob_file(struct store_blob *b, enum store_rc rc, int fd, uint64_t margin)
 {
 	void (*ready)(void *) = b->ready;
+	int moved;
 
 	b->has_file = rc == STORE_OK;
 	b->refused = rc;
+	b->margin = margin;
 	if (b->sealed && rc == STORE_OK) { /* it was small after all */
 		close(fd);
 	} else if (!b->sealed) {
 		b->file_fd = fd;
-		if (rc != STORE_OK || move_to_file(b) != 0)
+		if (rc != STORE_OK)
 			b->lost = true;
+		else if ((moved = move_to_file(b)) != 0)
+			lose(b, moved);
 		else
 			b->in_file = true;
 	}

@@ -90,6 +90,7 @@ struct store_blob {
 	unsigned refs;     /* its owner's and calls' */
 	struct buf mem;    /* what it is as long as it is in no file */
 	int file_fd;       /* -1: none, or no more: the store takes no file that somebody can still write into */
+	uint64_t margin;   /* octets that must stay free on its disk */
 	bool in_file;      /* its octets are there */
 	uint32_t file;     /* its number; 0: none asked for */
 	unsigned attached; /* of which channel the file is */
@@ -165,7 +166,7 @@ void store_tell(struct store *s, struct frame *f);
 /* --- client_blob.c ---------------------------------------------------------------------------------------- */
 
 void blob_unref(struct store_blob *b);
-void blob_file(struct store_blob *b, enum store_rc rc, int fd); /* the answer; fd is taken */
+void blob_file(struct store_blob *b, enum store_rc rc, int fd, uint64_t margin); /* the answer; fd is taken */
 void blob_detached(struct store_blob *b); /* a new channel */
 int blob_seal(struct store_blob *b);
 

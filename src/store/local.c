@@ -669,7 +669,8 @@ room_in(const struct local *l, int fd, uint64_t octets)
 		return STORE_TEMP;
 	if (v.f_flag & ST_RDONLY)
 		return STORE_TEMP;
-	if ((uint64_t)v.f_bavail * v.f_frsize < octets + l->conf.margin_octets)
+	/* 0 blocks: a file system in memory without a limit */
+	if (v.f_blocks > 0 && (uint64_t)v.f_bavail * v.f_frsize < octets + l->conf.margin_octets)
 		return STORE_FULL;
 	/* file systems that make inodes as they need them say 0 of 0 */
 	return v.f_files > 0 && v.f_favail < l->conf.margin_inodes ? STORE_FULL : STORE_OK;
@@ -982,6 +983,7 @@ local_new(const struct local_conf *conf)
 		return NULL;
 	l->be.ops = &local_ops;
 	l->conf = *conf;
+	l->be.margin_octets = conf->margin_octets;
 	l->be.queue = conf->queue;
 	maildir_host(conf->host, l->host);
 	l->tmp_fd = l->inotify_fd = l->epoll_fd = -1;

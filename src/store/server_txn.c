@@ -55,7 +55,7 @@ file_made(void *arg, enum store_rc rc, int fd, const char *name)
 
 	if (rc == STORE_OK)
 		snprintf(q->file->name, sizeof q->file->name, "%s", name);
-	m.file = q->file->id;
+	m = (struct msg_store_file_fd){ .file = q->file->id, .margin = q->s->be->margin_octets };
 	if (q->peer != NULL && rc == STORE_OK) {
 		PT_ASSERT(msg_store_file_fd_encode(&m, q->id, &f) == 0);
 		peer_send(q->peer, &f, fd);

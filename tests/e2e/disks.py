@@ -97,6 +97,31 @@ def files(site):
         more_room(server, f'nr_inodes={MARGIN_FILES + 2000}', accepted)
 
 
+def half(site):
+    """Large messages of which nobody has seen the end: they do not take what is left alone."""
+    with on_a_disk(site, 'size=100M') as server:
+        clients, answers = [client_of(server) for _ in range(3)], []
+        with client_of(server) as client:
+            code, whole = deliver(client, 'whole', 16 << 20)
+            h.equal(code, 250, 'the first')
+        sent = m.stuffed(m.letter('half', octets=16 << 20))
+        for client in clients:
+            client.expect('MAIL FROM:<alice@example.test>', 250)
+            client.expect('RCPT TO:<bob@example.test>', 250)
+            client.expect('DATA', 354)
+            client.send(sent[:-3])
+        free = lambda: (lambda v: v.f_bavail * v.f_frsize)(os.statvfs(server.mail))
+        h.within(h.TIMEOUT, lambda: free() <= MARGIN_OCTETS + (4 << 20), 'the disk to fill')
+        h.check(free() >= MARGIN_OCTETS - (1 << 20), f'{free()} octets are left')
+        for client in clients:
+            client.send(sent[-3:])
+            answers.append(client.reply()[0])
+            client.close()
+        h.check(452 in answers, f'the answers: {answers}')
+        all_there(server, [whole] + [m.letter('half', octets=16 << 20)] * answers.count(250))
+        h.check(free() >= MARGIN_OCTETS - (1 << 20), f'{free()} octets are left at the end')
+
+
 def immutable(site):
     """As an administrator makes it: chattr +i. The store's process is ended meanwhile, too."""
     h.need('chattr', 'e2fsprogs')
@@ -135,6 +160,7 @@ def main():
     topic = h.Topic()
     site = h.Site(topic)
     topic.case('a disk without room', octets, site)
+    topic.case('half messages', half, site)
     topic.case('a disk without files', files, site)
     topic.case('a mailbox that cannot be written', immutable, site)
     topic.done()
