@@ -215,7 +215,8 @@ struct store_backend {
 struct local_conf {
 	int journal_fd, kv_fd, mail_fd; /* folders, borrowed */
 	int queue_fd;                   /* as well; only with a queue */
-	struct queue *queue;            /* borrowed: gets what is queued. NULL: such records are skipped */
+	struct queue *queue;            /* borrowed: gets what is queued. NULL: a journal with such records is not
+	                                 * opened, because they would be lost with it */
 	const char *host;               /* for names of files */
 	uint64_t segment_octets;        /* 0: 64 MiB */
 	unsigned segments;              /* 0: 4 */

@@ -830,6 +830,10 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 	int rc;
 
 	while (record_next(&text, &line, &bad)) {
+		if (r->l->be.queue == NULL && (line.kind == 'Q' || line.kind == 'q')) {
+			log_msg(LOG_L_ERROR, "the journal has queued messages, and whoever opens it here would lose them");
+			return PT_EINVAL;
+		}
 		if (line.kind == 'C') { /* alone in its record */
 			if (record_number(line.word[0], &lsn) && lsn <= rec->lsn && lsn > r->mark)
 				r->mark = lsn;

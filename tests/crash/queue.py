@@ -68,7 +68,7 @@ def rounds(site, n):
     if site.said() is None:
         return False
     for number in range(1, n + 1):
-        time.sleep(site.rng.uniform(0.0, 0.15))
+        time.sleep(site.rng.uniform(0.0, 0.5))
         if site.process.poll() is not None:
             print('round %d: %s' % (number, site.process.stdout.read().decode().strip() or 'WRONG it ended by itself'))
             return False

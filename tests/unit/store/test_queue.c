@@ -766,6 +766,29 @@ test_files_tidy(void)
 	rig_close(&r);
 }
 
+/* Who has no place for what is queued does not get the journal: it would be forgotten with it. */
+static void
+test_no_queue(void)
+{
+	struct rig r;
+	struct store_backend *be;
+	struct diag diag = { "" };
+	uint64_t a;
+
+	begin(&r);
+	a = queue_one(&r, 1, "one\r\n");
+	rig_stop(&r);
+	{
+		struct local_conf lc = { .journal_fd = r.journal_fd, .kv_fd = r.kv_fd, .mail_fd = r.mail_fd,
+			.host = "test.example", .segments = 4, .segment_octets = 256 * 1024 };
+
+		CU_ASSERT_EQUAL(local_open(&lc, NULL, NULL, NULL, &be, &diag), PT_EINVAL);
+	}
+	rig_start(&r);
+	CU_ASSERT_PTR_NOT_NULL(queue_find(r.queue, a));
+	rig_close(&r);
+}
+
 /* Beyond what the journal has: what is lost is lost, is said, and takes nobody else with it. Nothing is removed that somebody might
  * still want. */
 static void
@@ -869,6 +892,7 @@ static const struct test_row rows[] = {
 	{ "files that are lost", test_files_lost },
 	{ "files that are removed", test_files_removed },
 	{ "files at an end in good order", test_files_tidy },
+	{ "no place for the queue", test_no_queue },
 	{ "files that are damaged", test_files_damaged },
 	{ "files that cannot be", test_files_refused },
 	{ "torn records", test_torn },
