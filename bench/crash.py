@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """bench/crash.py - the crash tests in their long form: parts of 50 rounds, each with a store or server of its own.
 
-    crash.py store|server BUILD [--rounds N] [--seed N] [--first PART] [--jobs N]
+    crash.py store|queue|server BUILD [--rounds N] [--seed N] [--first PART] [--jobs N]
 
-`store` runs tests/crash/crash.py, `server` tests/e2e/mailkills.py. Part n has the seed SEED + n, so that --first goes on
+`store` runs tests/crash/crash.py, `queue` tests/crash/queue.py, `server` tests/e2e/mailkills.py. Part n has the seed SEED + n, so that --first goes on
 where a run was ended, and runs with other parts may be on their way beside it. Each part says what it did; the last line is
 the sum, with the command that does the same again. Exit status: 0 when nothing was lost, doubled or half done."""
 
@@ -21,28 +21,30 @@ PART = 50
 TESTS = pathlib.Path(__file__).resolve().parent.parent / 'tests'
 COUNTS = {
     'store': (r'(\d+) with loss', r'(\d+) requests acknowledged', r'(\d+) repeated', r'(\d+) changes by another program'),
+    'queue': (r'(\d+) with loss', r'(\d+) changes acknowledged'),
     'server': (r'(\d+) of them with loss', r'(\d+) replies 250', r'(\d+) deliveries acknowledged'),
 }
 WORDS = {
     'store': ('with loss of what was not flushed', 'requests acknowledged', 'repeated', 'changes by another program'),
+    'queue': ('with loss of what was not flushed', 'changes acknowledged'),
     'server': ('with loss of what was not flushed', 'replies 250', 'deliveries acknowledged'),
 }
 
 
 def run(what, build, rounds, seed):
     """The line of one part, and whether it passed."""
-    if what == 'store':
-        argv, env = [TESTS / 'crash' / 'crash.py', build / 'tests' / 'crash', str(rounds), str(seed)], {}
+    if what != 'server':
+        argv, env = [TESTS / 'crash' / {'store': 'crash.py', 'queue': 'queue.py'}[what], build / 'tests' / 'crash', str(rounds), str(seed)], {}
     else:
         argv = [TESTS / 'e2e' / 'mailkills.py']
         env = {'top_builddir': str(build), 'ROUNDS': str(rounds), 'SEED': str(seed)}
     done = subprocess.run([sys.executable, '-B'] + [str(a) for a in argv], env={**os.environ, **env}, text=True,
-                          errors='replace', stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                          errors='replace', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     lines = [line.strip() for line in done.stdout.splitlines()]
-    good = [line for line in lines if line.startswith('seed ') and line.endswith('half done') or line.endswith(' 0 half')]
+    good = [line for line in lines if line.endswith(('0 half done', ' 0 half'))]
     if done.returncode == 0 and good:
         return good[-1], True
-    return f'seed {seed}: FAILED\n' + done.stdout, False
+    return f'seed {seed}: FAILED\n{done.stdout}{done.stderr[-2000:]}', False
 
 
 def main():

@@ -26,6 +26,7 @@ struct scan_job {
 	struct store_scan *s; /* NULL: no difference */
 	uint32_t uidnext;     /* of the index */
 	size_t found_cap, flagged_cap, gone_cap;
+	struct names *again; /* a second reading, if one was needed */
 };
 
 void
@@ -191,6 +192,17 @@ sort_found(struct store_scan *s)
 
 /* --- against the index ------------------------------------------------------------------------------------ */
 
+/* A name that was given while the folder was read may be in no place that was looked at: before a message counts as gone, all is
+ * looked through once more. */
+static int
+look_again(struct scan_job *j, struct span base, struct name **out)
+{
+	int rc = j->again == NULL ? names_read(j->b->dir_fd, &j->again) : 0;
+
+	*out = rc == 0 ? names_find(j->again, base) : NULL;
+	return rc;
+}
+
 static int
 compare_one(struct scan_job *j, struct names *n, const struct store_msg *m, struct span base)
 {
@@ -198,6 +210,8 @@ compare_one(struct scan_job *j, struct names *n, const struct store_msg *m, stru
 	struct store_scan *s = j->s;
 	int rc;
 
+	if (e == NULL && (rc = look_again(j, base, &e)) != 0)
+		return rc;
 	if (e == NULL) {
 		if ((rc = room(&s->gone, s->ngone, &j->gone_cap, sizeof *s->gone)) == 0)
 			s->gone[s->ngone++] = m->uid;
@@ -359,6 +373,7 @@ scan_run(struct crew_job *pj)
 	b->seen_cur = t_cur;
 out:
 	names_free(&n);
+	names_free(&j->again);
 	if (j->rc != 0 || (!j->s->fresh && j->s->nfound + j->s->nflagged + j->s->ngone == 0))
 		store_scan_free(&j->s);
 }

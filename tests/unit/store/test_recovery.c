@@ -3,12 +3,30 @@
 
 #include "test.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define USER "alice@example.test"
 #define MAILDIR "mail/" USER "/Maildir"
+
+static const char *hidden; /* what a name has in it that is not read the next time */
+
+struct dirent *__real_readdir(DIR *d);
+struct dirent *__wrap_readdir(DIR *d);
+
+struct dirent *
+__wrap_readdir(DIR *d)
+{
+	struct dirent *e = __real_readdir(d);
+
+	if (e != NULL && hidden != NULL && strstr(e->d_name, hidden) != NULL) {
+		hidden = NULL;
+		e = __real_readdir(d);
+	}
+	return e;
+}
 
 static void
 is(struct rig *r, const char *key, const char *want)
@@ -241,6 +259,23 @@ test_deleted_again(void)
 	rig_close(&r);
 }
 
+/* A name that was changed while the folder was read, and seen under neither. */
+static void
+test_missed(void)
+{
+	struct rig r = { .segments = 0 };
+
+	rig_open(&r, RIG_LOCAL);
+	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	must(&r, rig_add(NULL, USER, "INBOX", "two"));
+	rig_shell(&r, "rm " MAILDIR "/new/*U=2");
+	hidden = "U=1";
+	rig_scan(&r, USER, "INBOX");
+	CU_ASSERT_PTR_NULL(hidden);
+	is(&r, "INBOX", "1 N:one");
+	rig_close(&r);
+}
+
 static void
 on_fetched(void *arg, enum store_rc rc, int fd, uint64_t octets)
 {
@@ -290,6 +325,7 @@ static const struct test_row tests[] = {
 	{ "found by two looks", test_found_twice },
 	{ "made again under its old name", test_made_again },
 	{ "deleted again", test_deleted_again },
+	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
 };
 
