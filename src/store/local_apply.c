@@ -902,6 +902,9 @@ rename_box(struct run *r, const struct record_line *line)
 	maildir_folder(to->key, b);
 	if (renameat(user_fd, a, user_fd, b) != 0 && errno != ENOENT)
 		rc = maildir_error(errno);
+	/* the note must never be there without the name: it says that all was done */
+	if (rc == 0 && fsync(user_fd) != 0)
+		rc = PT_EIO;
 	close(user_fd);
 	return rc != 0 ? rc : note_move(r, to, modseq);
 }

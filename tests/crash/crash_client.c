@@ -576,6 +576,9 @@ verify(struct user *u)
 		}
 		want = &with;
 	}
+	if (want->op.kind != NOTHING && getenv("VERBOSE") != NULL)
+		fprintf(stderr, "crash_client: %s: request %d, not answered, was %sdone\n", u->name, want->op.kind,
+			want == &with ? "" : "not ");
 	s = draft(u);
 	adopt(s, &is, want);
 	keep(u);
