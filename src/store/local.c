@@ -690,7 +690,7 @@ wait_for_flight(struct local *l)
 {
 	struct pollfd p = { .fd = crew_fd(l->crew), .events = POLLIN };
 
-	while (l->flushing) {
+	while (l->flushing || l->checkpointing || l->making_spare) {
 		(void)poll(&p, 1, -1);
 		crew_dispatch(l->crew);
 	}
