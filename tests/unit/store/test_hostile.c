@@ -5,6 +5,7 @@
 #include "ipc/chan.h"
 #include "ipc/msg.h"
 #include "test.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -506,6 +508,172 @@ test_list(void)
 	raw_close(&w);
 }
 
+/* --- anything -------------------------------------------------------------------------------------------------------- */
+
+static uint32_t seed;
+
+static uint32_t
+rnd(uint32_t n)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return seed % n;
+}
+
+/* What a client could send, with numbers that may mean something by now. */
+static int
+any_frame(struct frame *f)
+{
+	static const char *const boxes[] = { "INBOX", "a", "a.b", "", "x/y", "..", "inbox" };
+	static const char *const users[] = { "mallory@example.test", "m", "", "../x", "." };
+	static const char *const sets[] = { "1", "1:4", "4294967295", "0", "2:1", "" };
+	static const char *const spaces[] = { "greylist", "sieve", "registry", "" };
+	static uint8_t octets[16000];
+	struct span user = span_str(users[rnd(8) < 6 ? 0 : rnd(5)]), box = span_str(boxes[rnd(7)]);
+	struct span set = span_str(sets[rnd(6)]), space = span_str(spaces[rnd(8) < 6 ? 0 : rnd(4)]);
+	struct span some = { octets, rnd(4) == 0 ? rnd(sizeof octets) : rnd(64) };
+	uint32_t id = rnd(4), k = rnd(4);
+
+	switch (rnd(18)) {
+	case 0:
+		return msg_store_body_encode(&(struct msg_store_body){ .more = rnd(8) == 0, .octets = some }, id, f);
+	case 1:
+		return msg_store_file_encode(&(struct msg_store_file){ .file = k }, id, f);
+	case 2:
+		return msg_store_drop_encode(&(struct msg_store_drop){ .file = k }, id, f);
+	case 3:
+	case 4:
+		return msg_store_add_encode(&(struct msg_store_add){ .user = user, .box = box, .in_file = rnd(2) == 0,
+			.body = k, .date = rnd(8) == 0 ? UINT64_MAX : 0, .has_flags = rnd(2) == 0, .flags = rnd(256),
+			.quota = rnd(8) == 0 }, id, f);
+	case 5:
+		return msg_store_copy_encode(&(struct msg_store_copy){ .view = k, .uids = set, .box = box,
+			.move = rnd(2) == 0 }, id, f);
+	case 6:
+		return msg_store_flags_encode(&(struct msg_store_flags){ .view = k, .uids = set, .op = (uint8_t)rnd(4),
+			.flags = rnd(256), .unchangedsince = rnd(2) == 0 ? UINT64_MAX : 1 }, id, f);
+	case 7:
+		return msg_store_expunge_encode(&(struct msg_store_expunge){ .view = k, .uids = set }, id, f);
+	case 8:
+		return msg_store_box_encode(&(struct msg_store_box){ .user = user, .op = (uint8_t)rnd(6), .box = box,
+			.to = span_str(boxes[rnd(7)]) }, id, f);
+	case 9:
+		return msg_store_put_encode(&(struct msg_store_put){ .space = space, .key = box, .has_value = rnd(2) == 0,
+			.value = some, .expect = rnd(3) }, id, f);
+	case 10:
+	case 11:
+	case 12:
+		octets[0]++;
+		return msg_store_commit_encode(&(struct msg_store_commit){ .transaction = { octets, rnd(16) == 0 ? 15 : 16 } },
+			id, f);
+	case 13:
+		return msg_store_view_open_encode(&(struct msg_store_view_open){ .view = k, .user = user, .box = box }, id, f);
+	case 14:
+		return msg_store_view_close_encode(&(struct msg_store_view_close){ .view = k }, id, f);
+	case 15:
+		return msg_store_fetch_encode(&(struct msg_store_fetch){ .view = k, .uid = rnd(4) }, id, f);
+	case 16:
+		return msg_store_boxes_encode(&(struct msg_store_boxes){ .user = user }, id, f);
+	default:
+		return msg_store_get_encode(&(struct msg_store_get){ .space = space, .key = box }, id, f);
+	}
+}
+
+/* One packet as it comes: changed here and there, with descriptors of any kind and number. */
+static void
+send_anything(struct chan *c, struct frame *f, const int *fds, unsigned nfds)
+{
+	struct iovec iov = { f->octets, FRAME_HEADER + f->len };
+	union { struct cmsghdr h; char room[CMSG_SPACE(8 * sizeof(int))]; } u;
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	unsigned i, n;
+
+	frame_seal(f);
+	for (n = rnd(3) == 0 ? rnd(4) : 0; n > 0; n--)
+		f->octets[rnd(rnd(2) == 0 ? FRAME_HEADER : (uint32_t)iov.iov_len)] ^= (uint8_t)(1u << rnd(8));
+	if (rnd(16) == 0)
+		iov.iov_len = rnd((uint32_t)iov.iov_len + 1);
+	n = rnd(6) == 0 ? 1 + rnd(rnd(4) == 0 ? 8 : 1) : 0;
+	if (n > 0) {
+		m.msg_control = &u;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		u.h.cmsg_level = SOL_SOCKET;
+		u.h.cmsg_type = SCM_RIGHTS;
+		u.h.cmsg_len = CMSG_LEN(n * sizeof(int));
+		for (i = 0; i < n; i++)
+			memcpy(CMSG_DATA(&u.h) + i * sizeof(int), &fds[rnd(nfds)], sizeof(int));
+	}
+	(void)!sendmsg(chan_fd(c), &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void
+no_log(void *arg, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	(void)arg;
+	(void)level;
+	(void)text;
+	(void)fields;
+	(void)n;
+}
+
+/* A worker that does anything at all: it is ended whenever that is called for, and nothing of anybody else changes. */
+static void
+do_anything(enum rig_kind kind)
+{
+	struct raw w;
+	struct frame f;
+	int fds[8], pair[2], i, k, rc;
+
+	raw_open(&w, kind);
+	log_set_sink(no_log, NULL); /* thousands of times the same */
+	CU_ASSERT_EQUAL(rig_commit(&w.r, rig_add(NULL, USER, "INBOX", "mine")).rc, STORE_OK);
+	CU_ASSERT_EQUAL_FATAL(pipe(pair), 0);
+	fds[0] = pair[0];
+	fds[1] = pair[1];
+	CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	fds[2] = pair[0];
+	fds[3] = pair[1];
+	fds[4] = open("/", O_RDONLY | O_DIRECTORY);
+	fds[5] = open("/etc/passwd", O_PATH);
+	fds[6] = memfd_create("anything", MFD_CLOEXEC);
+	fds[7] = open("/dev/null", O_WRONLY);
+	for (i = 0; i < 20000; i++) {
+		CU_ASSERT_EQUAL_FATAL(any_frame(&f), 0);
+		send_anything(w.c, &f, fds, PT_COUNT(fds));
+		if (rnd(8) != 0)
+			continue;
+		raw_turn(&w);
+		while ((rc = chan_recv(w.c, &w.f)) == 0)
+			frame_fini(&w.f);
+		if (rc != PT_EAGAIN)
+			raw_attach(&w);
+		if (i % 1000 == 0)
+			others_go_on(&w);
+	}
+	CU_ASSERT(server_count(w.server).condemned > 100);
+	for (k = 0; k < 8; k++)
+		close(fds[k]);
+	chan_free(&w.c);
+	for (k = 0; k < 100 && server_count(w.server).requests > 0; k++)
+		raw_turn(&w);
+	CU_ASSERT_EQUAL(server_count(w.server).requests, 0);
+	CU_ASSERT_STRING_EQUAL(rig_dump(&w.r, USER, "INBOX"), "1 N:mine");
+	raw_close(&w);
+	log_set_sink(NULL, NULL);
+}
+
+static void
+test_anything(void)
+{
+	const char *from = getenv("HOSTILE_SEED");
+	int kind;
+
+	seed = from != NULL ? (uint32_t)strtoul(from, NULL, 10) | 1 : 4711;
+	for (kind = 0; kind < RIG_KINDS; kind++)
+		do_anything((enum rig_kind)kind);
+}
+
 static const struct test_row rows[] = {
 	{ "a body that can still be written", test_still_written },
 	{ "a file system without leases", test_without_leases },
@@ -515,6 +683,7 @@ static const struct test_row rows[] = {
 	{ "files and views", test_files_and_views },
 	{ "files that were refused", test_files_refused },
 	{ "a list that is long", test_list },
+	{ "anything at all", test_anything },
 };
 
 TEST_MAIN("store/hostile", rows)
