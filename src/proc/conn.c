@@ -136,6 +136,7 @@ conn_new_engine(struct conn *c, enum engine_start start, enum engine_offer offer
 	PT_ASSERT(c->engine == NULL); /* one for each session */
 	c->engine = svc->protocol->new(&svc->engine_conf, start, offer, peer, ev_now_ms());
 	c->inside = c->secure != NULL;
+	c->leaving = false;
 	if (c->engine != NULL)
 		return true;
 	conn_fault(c, REC_CAUSE_NO_MEMORY);
@@ -219,11 +220,15 @@ conn_events(struct conn *c)
 			conn_program_end_input(c);
 			break;
 		case ENGINE_EV_CLOSE:
-			asked.close = true;
-			asked.why = ev.why;
+			c->leaving = true;
+			c->leave_why = (uint8_t)ev.why;
+			c->leave_ms = ev_now_ms() + c->worker->conf->linger_ms;
 			if (ev.needed_tls)
 				c->rec.flags |= REC_F_NEEDS_TLS;
 			engine_closed(c, ev.why);
+			/* it takes no answer any more, and nothing from a program */
+			conn_mail_forget(c);
+			conn_program_free(&c->program);
 			break;
 		case ENGINE_EV_ASK:
 			conn_mail_ask(c, ev.ask);
@@ -233,6 +238,8 @@ conn_events(struct conn *c)
 			break;
 		}
 	}
+	asked.close = c->leaving;
+	asked.why = (enum engine_close)c->leave_why;
 	return asked;
 }
 
@@ -274,6 +281,14 @@ tick(struct conn *c, uint64_t now_ms)
 {
 	switch (conn_state_clock(c->at.state)) {
 	case CONN_CLOCK_ENGINE:
+		if (c->leaving) {
+			c->deadline_ms = c->leave_ms;
+			if (now_ms >= c->leave_ms) {
+				conn_fault(c, REC_CAUSE_NOT_READING);
+				conn_give_up(c);
+			}
+			break;
+		}
 		c->deadline_ms = engine_tick(c->engine, now_ms);
 		if (c->deadline_ms == UINT64_MAX) /* it waits for an answer, which is sure to come */
 			c->deadline_ms = now_ms + CONN_PARKED_MS;
@@ -370,7 +385,9 @@ run(struct conn *c, bool readable)
 	}
 	if (conn_state_clock(c->at.state) == CONN_CLOCK_LINGER && c->stream.octets_out > sent)
 		c->deadline_ms = now + c->worker->conf->linger_ms; /* it does read */
-	if (stream_unsent(&c->stream) > 0)
+	if (c->leaving && c->stream.octets_out > sent)
+		c->leave_ms = now + c->worker->conf->linger_ms;
+	if (stream_unsent(&c->stream) > 0 || (c->leaving && c->engine != NULL && engine_output(c->engine).n > 0))
 		want |= EV_IO_WRITE;
 	if (may_read(c))
 		want |= EV_IO_READ;

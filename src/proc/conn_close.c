@@ -62,8 +62,8 @@ conn_step_ending(struct conn *c)
 {
 	struct conn_asked asked = conn_events(c);
 
-	if (!(c->tls != NULL ? conn_pump_secure(c, asked.close) : conn_pump_plain(c, asked.close)) &&
-	    !conn_reads_on(c))
+	if (!(c->tls != NULL ? conn_pump_secure(c) : conn_pump_plain(c, false)) &&
+	    (asked.close || !conn_reads_on(c)))
 		return c->at.state == CONN_ENDED;
 	if (!asked.close)
 		return conn_program_step(c);

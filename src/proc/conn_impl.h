@@ -38,6 +38,8 @@ struct conn {
 	struct conn_at at;
 	bool shut;          /* our side of the socket is closed */
 	bool inside;        /* the engine is one of the TLS session */
+	bool leaving;       /* the engine has closed, and what it said last is still on its way to the stream */
+	uint8_t leave_why;  /* enum engine_close */
 	uint8_t ousted;     /* enum conn_ousted: it ends when its renegotiation has */
 	bool refused;       /* the session was judged anew before it began, and must not */
 	bool watched;       /* counted in tls_sessions */
@@ -45,6 +47,7 @@ struct conn {
 	uint64_t key;
 	uint64_t since_ms;    /* of this state */
 	uint64_t handshake_us; /* when the handshake began */
+	uint64_t leave_ms;    /* leaving: the peer must have read some of it by then */
 	uint64_t deadline_ms; /* of this state, or the engine's */
 	uint64_t timer_ms;    /* when the timer fires; 0: not set */
 	size_t discarded;
@@ -109,10 +112,11 @@ bool conn_step_secure(struct conn *c);
 bool conn_step_ending(struct conn *c);
 bool conn_step_closing(struct conn *c);
 
-/* Move the engine's output on its way; true when all of it has gone. last: nothing follows it in this state, so it
- * goes whatever the peer has not read yet. */
+/* Move the engine's output on its way; true when all of it has gone. last: a go-ahead for TLS, which nothing follows, so it
+ * goes whatever the peer has not read yet. What an engine says when it closes waits like all else: the replies for a
+ * thousand recipients are more than a stream holds. */
 bool conn_pump_plain(struct conn *c, bool last);
-bool conn_pump_secure(struct conn *c, bool last);
+bool conn_pump_secure(struct conn *c);
 
 /* conn_handshake.c */
 void conn_open_session(struct conn *c);

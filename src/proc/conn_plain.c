@@ -29,7 +29,7 @@ conn_step_plain(struct conn *c)
 	size_t n;
 	int rc;
 
-	if (!conn_pump_plain(c, asked.close || asked.go_tls) && !conn_reads_on(c))
+	if (!conn_pump_plain(c, asked.go_tls) && (asked.close || !conn_reads_on(c)))
 		return c->at.state == CONN_ENDED;
 	if (asked.close) {
 		conn_begin_close(c);

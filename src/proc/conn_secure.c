@@ -20,25 +20,21 @@ send_secure(struct conn *c, struct span out, size_t *n_out)
 	return status == TLS_OK ? tls_session_send(c->tls, out, n_out) : status;
 }
 
-/* The engine's output into the session; true when all of it has gone. last: as in conn_pump_plain(). */
+/* The engine's output into the session; true when all of it has gone. */
 bool
-conn_pump_secure(struct conn *c, bool last)
+conn_pump_secure(struct conn *c)
 {
 	struct span out;
 	size_t n;
 
 	while ((out = engine_output(c->engine)).n > 0) {
-		if (!last && stream_unsent(&c->stream) > STREAM_OUT_HIGH)
+		if (stream_unsent(&c->stream) > STREAM_OUT_HIGH)
 			return false;
 		switch (send_secure(c, out, &n)) {
 		case TLS_OK:
 			engine_output_done(c->engine, n);
 			break;
 		case TLS_WANT_WRITE:
-			if (!last)
-				return false;
-			conn_fault(c, REC_CAUSE_NOT_READING);
-			conn_give_up(c);
 			return false;
 		default:
 			conn_fault(c, REC_CAUSE_TLS);
@@ -177,7 +173,7 @@ conn_step_secure(struct conn *c)
 	/* replies to commands that came together go into one record */
 	if (!asked.close && engine_output(c->engine).n < CONN_TOGETHER && feed_kept(c))
 		return true;
-	if (!conn_pump_secure(c, asked.close) && !conn_reads_on(c))
+	if (!conn_pump_secure(c) && (asked.close || !conn_reads_on(c)))
 		return c->at.state == CONN_ENDED;
 	if (asked.close) {
 		conn_begin_close(c);
