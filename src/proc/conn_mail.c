@@ -40,7 +40,7 @@ mail_recipients_cut(struct mail *m, size_t n)
 static bool
 recipient_add(struct mail *m, const struct auth_recipient *users, size_t n)
 {
-	size_t room = m->room > 0 ? 2 * m->room : 4;
+	size_t room = m->room > 0 ? 2 * m->room : 4, i;
 	struct mail_rcpt *r;
 
 	if (m->nrcpts == m->room) {
@@ -54,6 +54,9 @@ recipient_add(struct mail *m, const struct auth_recipient *users, size_t n)
 		return false;
 	memcpy(r->users, users, n * sizeof *r->users);
 	r->n = n;
+	/* somebody must be reached who can mend what is broken (RFC 5321 §4.5.1), a full mailbox perhaps */
+	for (i = 0; m->postmaster && i < n; i++)
+		r->users[i].quota = STORE_NO_QUOTA;
 	m->nrcpts++;
 	return true;
 }
@@ -193,6 +196,15 @@ ask_sasl(struct mail *m, const struct ask *ask)
 	explicit_bzero(binding, sizeof binding);
 }
 
+static bool
+is_postmaster(struct span address)
+{
+	static const char name[] = "postmaster";
+	const uint8_t *at = address.n > 0 ? memchr(address.p, '@', address.n) : NULL;
+
+	return span_is_nocase((struct span){ address.p, at != NULL ? (size_t)(at - address.p) : address.n }, name);
+}
+
 static void
 ask_recipient(struct mail *m, const struct ask *ask)
 {
@@ -202,6 +214,7 @@ ask_recipient(struct mail *m, const struct ask *ask)
 
 	mail_recipients_cut(m, ask->envelope->nrecipients);
 	m->declared = ask->envelope->declared;
+	m->postmaster = is_postmaster(ask->address);
 	if (!auth_client_knows_recipient(m->conn->worker->auth, ask->address, &users, &n)) {
 		auth_client_recipient(m->conn->worker->auth, &m->auth, ask->address, answered, m);
 		return;

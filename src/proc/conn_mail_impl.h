@@ -23,6 +23,7 @@ struct mail {
 	enum ask_kind asked;      /* the question that is open */
 	struct mail_rcpt *rcpts;  /* owned; of the transaction, in order */
 	size_t nrcpts, room;
+	bool postmaster;          /* the last of them was asked for by that name */
 	uint64_t declared;        /* octets of the message, as its client said; 0: it did not */
 	struct mail_room *asking_room; /* of the last of them; NULL: not */
 	struct store_blob *body;  /* the message that is coming; NULL: none */

@@ -7,11 +7,11 @@
 #include <string.h>
 
 #define NAME_MAX_SHOWN 330  /* octets of one address */
-#define LIST_MAX 1200       /* of all recipients; more are counted */
+#define LIST_MAX 1200       /* of the recipients in one line; more of them have more lines */
 
-/* The recipients, each with what became of it where that differs from being accepted. */
+/* As many recipients as fit, from *at on, each with what became of it where that differs from being accepted. */
 static const char *
-recipients(const struct note *n, char out[LIST_MAX])
+recipients(const struct note *n, size_t *at, char out[LIST_MAX])
 {
 	const struct ask_envelope *env = n->envelope;
 	char name[NAME_MAX_SHOWN];
@@ -19,16 +19,13 @@ recipients(const struct note *n, char out[LIST_MAX])
 	bool told;
 
 	out[0] = '\0';
-	for (i = 0; i < env->nrecipients; i++) {
-		if (len + NAME_MAX_SHOWN + 40 > LIST_MAX) {
-			snprintf(out + len, LIST_MAX - len, " and %zu more", env->nrecipients - i);
-			break;
-		}
+	for (i = *at; i < env->nrecipients && len + NAME_MAX_SHOWN + 40 <= LIST_MAX; i++) {
 		told = n->results != NULL && n->results[i] != ASK_OK;
-		len += (size_t)snprintf(out + len, LIST_MAX - len, "%s<%s>%s%s%s", i > 0 ? " " : "",
+		len += (size_t)snprintf(out + len, LIST_MAX - len, "%s<%s>%s%s%s", i > *at ? " " : "",
 			span_print(env->recipients[i], name, sizeof name), told ? " (" : "",
 			told ? ask_result_name(n->results[i]) : "", told ? ")" : "");
 	}
+	*at = i;
 	return out;
 }
 
@@ -65,14 +62,23 @@ line(const struct conn *c, enum log_level level, const struct note *n, const cha
 static void
 message(const struct conn *c, const struct note *n)
 {
-	char from[NAME_MAX_SHOWN], to[LIST_MAX], text[LOG_LINE_MAX];
+	const char *id = n->id != NULL && n->id[0] != '\0' ? n->id : "without id";
+	enum log_level level = n->kind == NOTE_MESSAGE ? LOG_L_INFO : LOG_L_NOTICE;
+	char from[NAME_MAX_SHOWN], to[LIST_MAX], more[32] = "", text[LOG_LINE_MAX];
+	size_t at = 0;
 
-	snprintf(text, sizeof text, "message %s: %s from <%s> to %s, %" PRIu64 " octets%s",
-		n->id != NULL && n->id[0] != '\0' ? n->id : "without id",
+	(void)recipients(n, &at, to);
+	if (at < n->envelope->nrecipients)
+		snprintf(more, sizeof more, " and %zu more", n->envelope->nrecipients - at);
+	snprintf(text, sizeof text, "message %s: %s from <%s> to %s%s, %" PRIu64 " octets%s", id,
 		n->kind == NOTE_MESSAGE ? "accepted" : "not accepted",
-		span_print(n->envelope->sender, from, sizeof from), recipients(n, to), n->octets,
+		span_print(n->envelope->sender, from, sizeof from), to, more, n->octets,
 		n->kind == NOTE_DISCARDED && n->reply.n == 0 ? "; the connection ended first" : "");
-	line(c, n->kind == NOTE_MESSAGE ? LOG_L_INFO : LOG_L_NOTICE, n, text);
+	line(c, level, n, text);
+	while (at < n->envelope->nrecipients) {
+		snprintf(text, sizeof text, "message %s: also to %s", id, recipients(n, &at, to));
+		line(c, level, n, text);
+	}
 }
 
 static void

@@ -65,7 +65,7 @@ go_on(struct mail_room *room)
 
 	for (; !room->full && room->at < rcpt->n; room->at++) {
 		user = &rcpt->users[room->at];
-		if (user->quota == 0 || is_far(room->worker, user, room->need))
+		if (user->quota == 0 || user->quota == STORE_NO_QUOTA || is_far(room->worker, user, room->need))
 			continue;
 		room->inside = true;
 		room->answered = false;

@@ -20,7 +20,8 @@
 
 #define RATE_PER_SECOND 100 /* messages of one sender in the long run */
 #define RATE_BURST 1000
-/* Of accepted messages each must have its line, and who sends them pays with what they take in a mailbox. */
+/* Of accepted messages and of logins each must have its line: who sends them pays with what they take in a mailbox, who logs in
+ * is somebody whom we know. */
 #define ACCOUNT_PER_SECOND 20000
 #define ACCOUNT_BURST 40000
 #define STOP_WAIT_MS 1500 /* for senders to go over to the next control */
@@ -262,7 +263,8 @@ has_field(struct span fields, const char *name, const char *value)
 static bool
 may_say(struct log_sender *s, const struct msg_log *l)
 {
-	if (s->role == ROLE_WORKER && l->level == LOG_L_INFO && has_field(l->fields, "code", "message"))
+	if (s->role == ROLE_WORKER && l->level == LOG_L_INFO &&
+	    (has_field(l->fields, "code", "message") || has_field(l->fields, "code", "login")))
 		return take_token(&s->accounts, ACCOUNT_PER_SECOND, ACCOUNT_BURST);
 	return take_token(&s->all, RATE_PER_SECOND, RATE_BURST);
 }

@@ -131,6 +131,8 @@ mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t
 	uint64_t max_octets = 0, max_messages = 0;
 
 	*rc = STORE_OK;
+	if (limit == STORE_NO_QUOTA)
+		return true;
 	if (mbs->conf.quota != NULL)
 		mbs->conf.quota(mbs->conf.quota_arg, user, &max_octets, &max_messages);
 	if (limit == 0 && q != NULL)

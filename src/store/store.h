@@ -128,7 +128,7 @@ struct store_txn *store_txn_new(struct store *s); /* NULL when out of memory */
 /* A message for a mailbox; once for each recipient. user: an address in lower case. box NULL: INBOX, which is
  * made when the user has none yet; another box must exist. flags NULL: none (a message nobody has
  * seen). date: internal date, seconds since 1970, 0: now. quota: octets that the user's mailboxes may have in all, 0: no
- * limit; the store remembers it for copies. */
+ * limit; the store remembers it for copies. STORE_NO_QUOTA: this message is taken whatever there is. */
 int store_txn_add(struct store_txn *t, const char *user, const char *box, struct store_blob *b,
 		  const struct store_flags *flags, int64_t date, uint64_t quota);
 

@@ -33,6 +33,7 @@ const char *store_rc_text(unsigned rc);
 #define STORE_BODY_MAX (32 * 1024)          /* octets of a body that goes through the journal */
 #define STORE_MESSAGE_MAX (1024ull << 20)   /* octets of a message; services have lower limits */
 #define STORE_USER_MAX 254                  /* octets of a user's name: an address (RFC 5321 §4.5.3.1.3) */
+#define STORE_NO_QUOTA UINT64_MAX           /* of one message: it is taken whatever the mailbox holds, and changes no limit */
 #define STORE_BOX_MAX 240                   /* octets of a mailbox's name on disk, in modified UTF-7 */
 #define STORE_KEYWORD_MAX 64                /* octets of a keyword */
 #define STORE_KEYWORDS_MAX 26               /* keywords of a mailbox: Maildir has the letters a to z */

@@ -32,6 +32,7 @@ def by_certificate(site):
         h.check(re.fullmatch(want, trace), f'Received is {trace!r}')
         server.wait_log(f'message {mid}: accepted from <alice@example.test> to <bob@example.test>')
         h.equal(m.box(server, 'alice@example.test'), [], 'messages of somebody else')
+        server.wait_log('alice@example.test logged in by certificate service=submission .*code=login')
 
 
 def by_password(site):
@@ -128,6 +129,56 @@ def lmtp(site):
         h.equal(m.box(server, 'carol@example.test'), [], 'messages beyond a quota')
 
 
+class Slow(m.Client):
+    """Says all that it has to say before it reads anything, with as little room for replies as there can be."""
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+
+    def pour(self, octets):
+        """Until the server takes no more without being read, which is up to the kernel's buffers."""
+        self.sock.settimeout(h.TIMEOUT)
+        self.sock.sendall(octets)
+
+
+def thousand(site):
+    """A reply for each of a thousand recipients, to one who reads late, and whatever ends the session behind them."""
+    services = m.SERVICES.replace('protocol lmtp', 'protocol lmtp\n    max-recipients 1000').replace(
+        '    listen 127.0.0.1:@lmtp plain', '    listen 127.0.0.1:@lmtp plain\n    listen 127.0.0.1:@lmtps tls\n    tls main')
+    n = 1000
+    envelope = b'LHLO x\r\nMAIL FROM:<x@elsewhere.example>\r\n' + b'RCPT TO:<bob@example.test>\r\n' * n + b'DATA\r\n'
+    message = m.stuffed(m.letter('thousand'))
+    with m.server(site, services) as server:
+        for address in (server.address('lmtp'), server.folder / 'run' / 'lmtp'):
+            for what, last, code in (('QUIT', message + b'QUIT\r\n', 250), ('its end', message, 250),
+                                     ('an ambiguous end', b'x\n.\r\n' + b'x' * 4000, 554)):
+                with Slow(address) as client:
+                    client.pour(envelope + last)
+                    if what == 'its end':
+                        client.sock.shutdown(socket.SHUT_WR)
+                    time.sleep(0.5)
+                    codes = [client.reply()[0] for _ in range(3 + n + 1 + n)]
+                    h.equal(codes[:3], [220, 250, 250], 'before the recipients')
+                    h.equal(codes[3:3 + n], [250] * n, 'the recipients')
+                    h.equal(codes[3 + n:], [354] + [code] * n, f'the replies before {what}')
+                    if what == 'QUIT':
+                        h.equal(client.reply()[0], 221, 'goodbye')
+                    client.expect_end()
+        # and within TLS, while the server stops
+        client = Slow(server.address('lmtps'))
+        client.wrap(server.site.certs.context())
+        client.pour(envelope + b'x\n.\r\n')
+        time.sleep(0.5)
+        codes = [client.reply()[0] for _ in range(4 + n + n)]
+        h.equal(codes[-n:], [554] * n, 'the replies within TLS')
+        client.close()
+        # every recipient is in the log, in as many lines as it takes
+        server.wait_log(r'message \S+: accepted from <x@elsewhere.example> to <bob@example.test> .* and \d+ more, \d+ octets')
+        server.wait_log(r'message \S+: also to <bob@example.test>.*code=message', 10)
+        h.check(len(m.box(server, 'bob@example.test')) <= 4, 'one message for a recipient that was named a thousand times')
+
+
 def quota(site):
     """A full mailbox refuses itself, and nobody else; when it becomes full in between nothing is lost and nothing doubled."""
     team = 'alice.alias@example.test,team@example.test'
@@ -177,6 +228,18 @@ def quota(site):
         m.delivered(server, bob, 3)
         m.delivered(server, carol, 2)
         h.equal(m.box(server, 'alice@example.test'), [], 'what went to the team')
+    # but who can mend it is always reached, and that does not lift the limit
+    users = m.users_text().replace('100M bob.alias', '1K bob.alias')
+    with m.server(site, users=users) as server, m.connect(server, 'mx') as one:
+        one.hello()
+        transaction(one, [(bob, 552), ('Postmaster@example.org', 250)], 8000)
+        transaction(one, [(bob, 552), ('postmaster', 250)], 8000)
+        transaction(one, [(bob, 552), (carol, 250)], 8000)
+        m.delivered(server, bob, 2)
+    users = m.users_text().replace('100M carol.alias@example.test', '40K team@example.test')
+    with m.server(site, users=users) as server, m.connect(server, 'mx') as one:
+        one.hello()
+        transaction(one, [(carol, 552), (bob, 250)], 60000)
         server.wait_log('recipient <carol@example.test> refused.*552 5.2.2')
 
 
@@ -449,6 +512,7 @@ CASES = (
     ('sender and From are the user\'s', senders),
     ('mail from outside', mx),
     ('LMTP, on a port and a unix socket', lmtp),
+    ('a thousand recipients, each with a reply', thousand),
     ('a full mailbox refuses itself alone', quota),
     ('large messages, in one piece and in chunks', large),
     ('messages that are too large', sizes),

@@ -520,6 +520,8 @@ identity_reply(struct smtp_engine *e, const struct ask_reply *reply)
 	e->mechanism = "certificate";
 	if ((e->user = strdup(reply->user)) == NULL)
 		smtp_finish(e, ENGINE_CLOSE_NO_MEMORY);
+	else
+		smtp_note(e, NOTE_LOGIN, SMTP_TX_NONE)->mechanism = e->mechanism;
 }
 
 static void
