@@ -4,6 +4,7 @@
 #include "store/local.h"
 
 #include "store/maildir.h"
+#include "util/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct scan_job {
 	int rc;
 	struct store_scan *s; /* NULL: no difference */
 	uint32_t uidnext;     /* of the index */
+	uint32_t unreadable;  /* files that are not ours to read */
 	size_t found_cap, flagged_cap, gone_cap;
 	struct names *again; /* a second reading, if one was needed */
 };
@@ -119,7 +121,7 @@ found_look(int dir_fd, const struct name *e, struct store_found *f)
 	*f = (struct store_found){ .flags = e->flags, .where = e->where };
 	box_path(span_str(e->base), e->flags, e->where, path);
 	if ((fd = maildir_open(dir_fd, path, O_RDONLY)) < 0)
-		return fd;
+		return fd == PT_EIO && (errno == EACCES || errno == EPERM) ? PT_EPERM : fd;
 	rc = fstat(fd, &st) == 0 ? 0 : PT_EIO;
 	f->date = date_of(e, &st);
 	f->size = (uint64_t)st.st_size;
@@ -146,11 +148,15 @@ found_add(struct scan_job *j, const struct name *e)
 
 	if (rc == PT_ENOENT)
 		return 0; /* gone again, or no file */
+	if (rc == PT_EPERM) { /* one file must not hide all others */
+		j->unreadable++;
+		return 0;
+	}
 	if (rc != 0 || (rc = room(&s->found, s->nfound, &j->found_cap, sizeof *s->found)) != 0)
 		return rc;
 	/* a name of ours, and a UID that the index has not come to: its line was lost. Below, it is another mailbox's, or a message that was
 	 * removed and came back */
-	if (s->fresh || (is_ours(e) && e->uid >= j->uidnext && e->uid <= BOX_UID_TRUST_MAX))
+	if ((s->fresh || (is_ours(e) && e->uid >= j->uidnext)) && e->uid <= BOX_UID_TRUST_MAX)
 		f.uid = e->uid;
 	if ((f.base = strdup(e->base)) == NULL)
 		return PT_ENOMEM;
@@ -383,6 +389,9 @@ scan_done(struct crew_job *pj)
 {
 	struct scan_job *j = (struct scan_job *)pj;
 
+	if (j->unreadable > 0)
+		log_msg(LOG_L_WARNING, "mailbox %s of %s: %u files of other programs may not be read; left out",
+			j->b->key, j->b->user, j->unreadable);
 	j->cb(j->arg, local_rc(j->rc), j->s);
 	local_box_left(j->l, j->b);
 	free(j);

@@ -160,6 +160,10 @@ loaded(void *arg, enum store_rc rc, struct index *x)
 			load(mb);
 		return;
 	}
+	if (mb->not_merged) { /* once is enough: the next who asks tries again */
+		mb->not_merged = false;
+		rc = STORE_TEMP;
+	}
 	if (rc != STORE_OK) {
 		index_fini(&mb->x);
 		if (rc != STORE_NOTFOUND && !is_stuck(mb)) /* that was said */
@@ -195,6 +199,7 @@ load(struct mailbox *mb)
 void
 mailbox_reload(struct mailbox *mb)
 {
+	mb->reloads++;
 	mb->stale = true;
 	mb->state = MB_LOADING;
 	if (mb->unapplied == 0)

@@ -54,7 +54,9 @@ struct mailbox {
 	bool unborn;          /* made by a commit that is not yet applied: there is no log to be opened */
 	bool stale;           /* a commit failed: read again when nothing is under way */
 	bool scanning, scan_again, scanned;
-	bool merging;         /* what a scan found is not yet in the log: another one would find it again */
+	unsigned merging;     /* records of what a scan found, not yet in the log: another one would find it again */
+	bool not_merged;      /* what was found could not be written: the next load says so */
+	unsigned reloads;
 	bool watched;
 	uint32_t compact_at;  /* lines: not before, the last try failed */
 	void (*quiet)(void *arg); /* called once when nothing that was committed is unapplied; NULL: nobody waits */

@@ -9,6 +9,7 @@
 
 #define COMPACT_SLACK 1000        /* lines more than twice the messages */
 #define COMPACT_OCTETS (64u << 10)
+#define MERGE_MAX 8000            /* messages of one record: a journal of the smallest size has room for it */
 
 /* --- lines ------------------------------------------------------------------------------------------------- */
 
@@ -47,11 +48,11 @@ merge_next(struct writing *w, uint32_t uidnext)
 }
 
 static void
-merge_found(struct writing *w, const struct store_scan *s)
+merge_found(struct writing *w, const struct store_scan *s, size_t from, size_t to)
 {
 	size_t i;
 
-	for (i = 0; i < s->nfound && w->rc == 0; i++) {
+	for (i = from; i < to && w->rc == 0; i++) {
 		struct index_add a = { .uid = s->found[i].uid, .flags = s->found[i].flags,
 			.where = s->found[i].where, .size = s->found[i].size, .date = s->found[i].date,
 			.base = span_str(s->found[i].base) };
@@ -105,30 +106,49 @@ merge_changes(struct writing *w, struct store_scan *s)
 		writing_gone(w, s->gone, ng);
 }
 
+/* What comes before the messages that were found. */
 static void
-merge(struct mailbox *mb, struct store_scan *s)
+merge_first(struct writing *w, struct mailbox *mb, struct store_scan *s)
 {
-	struct mb_txn *t = mb_txn_new();
-	struct writing w;
-
-	if (t == NULL)
-		return; /* the next scan says the same */
-	t->mbs = mb->mbs;
-	t->merges = mb;
-	mb->merging = true;
-	writing_begin(&w, mb->mbs, t);
 	if (s->fresh) {
-		writing_rebuild(&w, mb, s->uidvalidity);
+		writing_rebuild(w, mb, s->uidvalidity);
 		log_msg(LOG_L_NOTICE, "mailbox %s of %s has no index: made from the names of %zu messages", mb->key,
 			mb->user, s->nfound);
 	}
-	(void)writing_box(&w, mb);
-	merge_keywords(&w, s);
-	merge_changes(&w, s);
-	merge_found(&w, s);
-	if (s->fresh)
-		merge_next(&w, s->uidnext);
-	txn_finish(t, w.rc);
+	(void)writing_box(w, mb);
+	merge_keywords(w, s);
+	merge_changes(w, s);
+}
+
+/* One record for each MERGE_MAX messages. false: one of them failed, and the mailbox is read again. */
+static bool
+merge(struct mailbox *mb, struct store_scan *s)
+{
+	unsigned reloads = mb->reloads;
+	size_t at = 0, to;
+	struct mb_txn *t;
+	struct writing w;
+
+	do {
+		if ((t = mb_txn_new()) == NULL)
+			return at == 0; /* the next scan says the same */
+		t->mbs = mb->mbs;
+		t->merges = mb;
+		mb->merging++;
+		mailbox_pin(mb);
+		writing_begin(&w, mb->mbs, t);
+		if (at == 0)
+			merge_first(&w, mb, s);
+		else
+			(void)writing_box(&w, mb);
+		to = s->nfound - at > MERGE_MAX ? at + MERGE_MAX : s->nfound;
+		merge_found(&w, s, at, to);
+		if (to == s->nfound && s->fresh)
+			merge_next(&w, s->uidnext);
+		txn_finish(t, w.rc);
+		at = to;
+	} while (at < s->nfound && mb->reloads == reloads);
+	return mb->reloads == reloads;
 }
 
 /* --- scans ------------------------------------------------------------------------------------------------- */
@@ -151,7 +171,7 @@ static void
 scanned(void *arg, enum store_rc rc, struct store_scan *s)
 {
 	struct mailbox *mb = arg;
-	bool fresh = mb->state == MB_LOADING && !mb->stale && mb->x.uidvalidity == 0;
+	bool fresh = mb->state == MB_LOADING && !mb->stale && mb->x.uidvalidity == 0, merged = true;
 
 	mb->scanning = false;
 	if (mb->mbs->closing) {
@@ -161,18 +181,19 @@ scanned(void *arg, enum store_rc rc, struct store_scan *s)
 	}
 	if (fresh && rc == STORE_OK && (s == NULL || !s->fresh))
 		rc = STORE_TEMP; /* an index came meanwhile: read it */
-	if (fresh && rc == STORE_OK)
-		merge(mb, s);
-	else if (rc == STORE_OK && s != NULL && mb->state == MB_READY && !s->fresh)
-		merge(mb, s);
+	if (rc == STORE_OK && s != NULL && (fresh || (mb->state == MB_READY && !s->fresh)))
+		merged = merge(mb, s);
 	else if (s != NULL)
 		mb->scan_again = true;
-	mb->scanned = rc == STORE_OK;
+	mb->scanned = rc == STORE_OK && merged;
 	store_scan_free(&s);
-	if (fresh && rc != STORE_OK)
-		mb->failed = rc;
-	if (fresh)
+	if (fresh && !merged) {
+		mb->not_merged = true; /* it is being read again, and that is told */
+	} else if (fresh) {
+		if (rc != STORE_OK)
+			mb->failed = rc;
 		mailbox_settled(mb, rc == STORE_OK ? MB_READY : MB_NONE, rc);
+	}
 	if (mb->scan_again && mb->state == MB_READY) {
 		mb->scan_again = false;
 		mailbox_scan(mb, true);
@@ -185,8 +206,10 @@ scanned(void *arg, enum store_rc rc, struct store_scan *s)
 void
 mailbox_merged(struct mailbox *mb)
 {
-	mb->merging = false;
-	if (!mb->scan_again || mb->scanning || mb->state == MB_BUSY)
+	PT_ASSERT(mb->merging > 0);
+	mb->merging--;
+	mailbox_unpin(mb);
+	if (mb->merging > 0 || !mb->scan_again || mb->scanning || mb->state == MB_BUSY)
 		return; /* who is at it goes on */
 	if (mb->state != MB_READY) {
 		tell_scanned(mb, STORE_TEMP);
@@ -199,7 +222,7 @@ mailbox_merged(struct mailbox *mb)
 void
 mailbox_scan(struct mailbox *mb, bool all)
 {
-	if (mb->scanning || mb->merging) {
+	if (mb->scanning || mb->merging > 0) {
 		mb->scan_again = true;
 		return;
 	}

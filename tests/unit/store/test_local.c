@@ -299,6 +299,39 @@ test_lost_index(void)
 	rig_close(&r);
 }
 
+/* UIDs in names are believed within reason: the last one there is would be the mailbox's end. */
+static void
+test_highest_uid(void)
+{
+	struct rig r;
+
+	memset(&r, 0, sizeof r);
+	rig_open(&r, RIG_LOCAL);
+	rig_shell(&r, "mkdir -p " INBOX "/cur " INBOX "/new " INBOX "/tmp && cd " INBOX "/cur && printf a > "
+		"1.M1P1.h,S=1,U=4294967294:2, && printf b > 2.M1P1.h,S=1,U=7:2,");
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).uids, "9");
+	is(&r, "INBOX", "7 :b 8 :a 9 N:x");
+	rig_close(&r);
+}
+
+/* More messages than one record of the journal can name. */
+static void
+test_large_import(void)
+{
+	struct index x;
+	struct rig r = { .segment_octets = 4u << 20 };
+
+	rig_open(&r, RIG_LOCAL);
+	rig_shell(&r, "mkdir -p " INBOX "/cur " INBOX "/new " INBOX "/tmp && cd " INBOX "/cur && seq 1 20000 | "
+		"sed 's/.*/1700000000.M&P&.a.host.with.quite.a.long.name.so.that.a.line.of.the.index.is.long.as.well.and.two.hundred."
+		"octets.are.had.soon.example.com:2,S/' | xargs touch");
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).uids, "20001");
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT_EQUAL(x.n, 20001);
+	index_fini(&x);
+	rig_close(&r);
+}
+
 /* A Maildir of Dovecot's moves in place: UIDs, UIDVALIDITY, keywords. */
 static void
 test_dovecot(void)
@@ -653,6 +686,8 @@ static const struct test_row rows[] = {
 	{ "names that others give", test_other_names },
 	{ "watched", test_watched },
 	{ "a lost index", test_lost_index },
+	{ "the highest UID", test_highest_uid },
+	{ "a large import", test_large_import },
 	{ "a Maildir of Dovecot's", test_dovecot },
 	{ "strange files", test_strange_files },
 	{ "a flush that fails", test_flush_fails },
