@@ -734,6 +734,8 @@ local_close(struct store_backend *be)
 			local_flush(be);
 			if (TAILQ_EMPTY(&l->failing))
 				crew_drain(l->crew);
+			else /* what stands behind a mailbox that cannot be written never begins */
+				wait_for_flight(l);
 			if (i == 1 && l->conf.tidy && !l->failed && TAILQ_EMPTY(&l->applying))
 				tidy_up(l);
 		}

@@ -542,6 +542,7 @@ list_folders(struct read_job *r)
 	while (rc == 0 && (e = readdir(dir)) != NULL)
 		if (e->d_name[0] == '.' && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) &&
 		    strlen(e->d_name) <= STORE_BOX_MAX + 1 && strcmp(e->d_name, ".") != 0 &&
+		    strcasecmp(e->d_name + 1, "INBOX") != 0 && /* that one is the user's folder itself */
 		    maildir_key_name(e->d_name + 1, name))
 			rc = listed_add(r, e->d_name + 1, true);
 	closedir(dir);
@@ -571,6 +572,8 @@ list_subscriptions(struct read_job *r)
 			continue;
 		memcpy(key, s.p, n);
 		key[n] = '\0';
+		if (strcasecmp(key, "INBOX") == 0)
+			memcpy(key, "INBOX", 5);
 		if (maildir_key_name(key, name))
 			rc = listed_add(r, key, false);
 	}

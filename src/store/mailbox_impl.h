@@ -91,6 +91,7 @@ struct mailboxes {
 	void *changed_arg;
 	struct mb_ids *ids;
 	struct mb_quota *quotas[MB_QUOTA_HASH];
+	uint64_t look_pass;        /* goes up for each look at a transaction */
 	bool closing;
 };
 
@@ -183,7 +184,7 @@ void mailbox_maybe_compact(struct mailbox *mb);
 
 /* --- mailbox_quota.c ------------------------------------------------------------------------------------- */
 
-/* Room for that much more. limit: octets of this user, 0: what was said last, or what mailboxes_conf says. false with *rc_out STORE_OK: the user's mailboxes are being counted, and f is called
+/* Room for that much more, and for what the same look asked for before. limit: octets of this user, 0: what was said last, or what mailboxes_conf says. false with *rc_out STORE_OK: the user's mailboxes are being counted, and f is called
  * when they are. */
 bool mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t octets,
 		    uint64_t messages, void (*f)(void *arg), void *arg, enum store_rc *rc_out);

@@ -20,6 +20,7 @@ struct mb_quota {
 	bool failed; /* while those who asked are told so */
 	uint64_t limit; /* octets, as it was said last; 0: never */
 	int64_t octets, messages;
+	uint64_t pass, asked_octets, asked_messages; /* of one transaction, which may be more than one message */
 	struct asking *asking;
 	struct mailboxes *mbs;
 };
@@ -76,6 +77,7 @@ static void
 counted(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
 {
 	struct mb_quota *q = arg;
+	const struct mailbox *mb;
 	size_t i;
 
 	q->counting = false;
@@ -84,8 +86,12 @@ counted(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
 	q->octets = q->messages = 0;
 	for (i = 0; i < n; i++)
 		if (boxes[i].exists) {
-			q->octets += (int64_t)boxes[i].status.octets;
-			q->messages += boxes[i].status.messages;
+			/* as it is now: the first may have changed while the last was looked at */
+			mb = mailbox_find(q->mbs, q->user, boxes[i].key);
+			if (mb != NULL && mb->state != MB_READY)
+				mb = NULL;
+			q->octets += (int64_t)(mb != NULL ? mb->x.octets : boxes[i].status.octets);
+			q->messages += mb != NULL ? mb->x.n : boxes[i].status.messages;
 		}
 	if (!q->mbs->closing)
 		wake(q);
@@ -150,8 +156,14 @@ mb_quota_check(struct mailboxes *mbs, const char *user, uint64_t limit, uint64_t
 			*rc = STORE_TEMP;
 		return false;
 	}
-	if ((max_octets > 0 && (uint64_t)q->octets + octets > max_octets) ||
-	    (max_messages > 0 && (uint64_t)q->messages + messages > max_messages)) {
+	if (q->pass != mbs->look_pass) {
+		q->pass = mbs->look_pass;
+		q->asked_octets = q->asked_messages = 0;
+	}
+	q->asked_octets += octets;
+	q->asked_messages += messages;
+	if ((max_octets > 0 && (uint64_t)q->octets + q->asked_octets > max_octets) ||
+	    (max_messages > 0 && (uint64_t)q->messages + q->asked_messages > max_messages)) {
 		*rc = STORE_OVERQUOTA;
 		return false;
 	}
@@ -181,6 +193,8 @@ mb_quota_change(struct mailboxes *mbs, const char *user, int64_t octets, int64_t
 		return;
 	q->octets += octets;
 	q->messages += messages;
+	if (q->octets < 0 || q->messages < 0)
+		q->known = false; /* something was not seen: counted again at the next question */
 }
 
 void

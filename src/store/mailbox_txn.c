@@ -956,6 +956,7 @@ try(struct mb_txn *t)
 		t->mbs->be->ops->list(t->mbs->be, t->ops[0].user, listed, t);
 		return;
 	}
+	t->mbs->look_pass++;
 	for (i = 0; i < t->nops && l == LOOK_ON; i++) {
 		if ((l = look(t, &t->ops[i])) == LOOK_WAIT)
 			return; /* it may have come to its end already: an engine may answer at once */

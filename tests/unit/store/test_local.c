@@ -680,6 +680,70 @@ test_rename_meets_folder(void)
 	rig_close(&r);
 }
 
+/* Killed while a deleted mailbox was being removed: it is gone, and so is what was left of it. */
+static void
+test_half_removed(void)
+{
+	struct rig r;
+
+	begin(&r);
+	r.no_checkpoints = true;
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "x")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL)).rc, STORE_OK);
+	is(&r, "A", "none");
+	rig_stop(&r);
+	rig_shell(&r, "mkdir -p mail/.tmp/deleted-0000000000000005-0/cur mail/.tmp/deleted-0000000000000001-0/new && "
+		"touch mail/.tmp/deleted-0000000000000005-0/cur/1.x.h");
+	rig_start(&r);
+	is(&r, "A", "none");
+	rig_checkpoint(&r);
+	rig_shell(&r, "! ls mail/.tmp | grep deleted");
+	rig_close(&r);
+}
+
+struct listing {
+	bool done;
+	unsigned n, inboxes;
+	bool subscribed;
+};
+
+static void
+on_boxes(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
+{
+	struct listing *l = arg;
+	size_t i;
+
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	l->done = true;
+	l->n = (unsigned)n;
+	for (i = 0; i < n; i++)
+		if (strcmp(boxes[i].key, "INBOX") == 0) {
+			l->inboxes++;
+			l->subscribed = boxes[i].subscribed;
+		}
+}
+
+/* There is one INBOX, whatever folders and subscriptions are called. */
+static void
+test_one_inbox(void)
+{
+	struct listing l = { .done = false };
+	struct rig r;
+	int i;
+
+	begin(&r);
+	rig_shell(&r, "cd " INBOX " && mkdir -p .INBOX/cur .inbox/new .Inbox.x/cur .x./cur ..y/cur .z..z/cur '.&bad/cur' && "
+		"printf 'inbox\nGone\n' > subscriptions");
+	mb_boxes(r.mbs, USER, on_boxes, &l);
+	for (i = 0; i < 5000 && !l.done; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(l.n, 3); /* INBOX, Inbox.x, Gone */
+	CU_ASSERT_EQUAL(l.inboxes, 1);
+	CU_ASSERT_TRUE(l.subscribed);
+	rig_close(&r);
+}
+
 static const struct test_row rows[] = {
 	{ "python's mailbox", test_python },
 	{ "renamed under us", test_renamed_under_us },
@@ -695,6 +759,8 @@ static const struct test_row rows[] = {
 	{ "a mailbox that cannot be written", test_apply_fails },
 	{ "what was done by hand", test_done_by_hand },
 	{ "numbers go on", test_numbers_go_on },
+	{ "half removed", test_half_removed },
+	{ "one INBOX", test_one_inbox },
 	{ "renamed to where others made a folder", test_rename_meets_folder },
 	{ "a mailbox that can never be written", test_stuck },
 	{ "a mailbox that is half deleted", test_half_deleted },

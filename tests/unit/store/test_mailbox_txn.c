@@ -184,6 +184,30 @@ test_alone(void)
 	each(do_alone);
 }
 
+/* --- quota ------------------------------------------------------------------------------------------------------ */
+
+/* All parts of a transaction together, and of each user. */
+static void
+do_quota(struct rig *r)
+{
+	struct mb_txn *t = rig_add(NULL, USER, "INBOX", "12345");
+
+	r->quota_octets = 15;
+	t = rig_add(rig_add(rig_add(t, "bob@example.test", "INBOX", "1234567890"), USER, "INBOX", "12345"), USER, "INBOX", "12345");
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK); /* at the limit */
+	t = rig_add(rig_add(NULL, "carol@example.test", "INBOX", "1234567890"), "carol@example.test", "INBOX", "123456");
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OVERQUOTA);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, "carol@example.test", "INBOX", "1234567890")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, "carol@example.test", "INBOX", "12345")).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, "carol@example.test", "INBOX", "1")).rc, STORE_OVERQUOTA);
+}
+
+static void
+test_quota(void)
+{
+	each(do_quota);
+}
+
 /* --- sent again ------------------------------------------------------------------------------------------------- */
 
 struct answers {
@@ -312,6 +336,7 @@ static const struct test_row rows[] = {
 	{ "renamed to a name that is too long", test_rename_long },
 	{ "renamed and made at once", test_rename_race },
 	{ "parts that are in each other's way", test_alone },
+	{ "a quota over all parts", test_quota },
 	{ "sent again while it is under way", test_under_way },
 	{ "the same answer after a restart", test_same_answer },
 };
