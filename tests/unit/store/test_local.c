@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 
 /* --- faults ---------------------------------------------------------------------------------------------------- */
 
-static int fail_flush, fail_rename; /* errno for the next */
+static _Atomic int fail_flush, fail_rename; /* errno for the next, of whichever thread; a rename of mail */
 static bool full, read_only;
 static _Atomic bool immutable; /* STUCK's mailboxes */
 static _Atomic bool hold; /* flushes do not end */
@@ -49,7 +50,7 @@ __wrap_fdatasync(int fd)
 int
 __wrap_renameat(int a, const char *from, int b, const char *to)
 {
-	int e = strstr(to, ".pj") != NULL ? 0 : fail_rename; /* a thread makes segments whenever it likes */
+	int e = strstr(to, ".pj") != NULL ? 0 : atomic_exchange(&fail_rename, 0); /* a thread makes segments whenever it likes */
 	char link[32], path[256];
 	ssize_t n;
 
@@ -62,8 +63,6 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 			return -1;
 		}
 	}
-	if (e != 0)
-		fail_rename = 0;
 	if (e != 0)
 		errno = e;
 	return e != 0 ? -1 : __real_renameat(a, from, b, to);
