@@ -197,6 +197,31 @@ test_renamed_under_us(void)
 	rig_close(&r);
 }
 
+/* Looked at again while what was found is on its way to the log: found once. */
+static void
+test_found_once(void)
+{
+	struct rescan s[3] = { { false, STORE_OK } };
+	struct index x;
+	struct rig r;
+	unsigned k;
+	int i;
+
+	begin(&r);
+	rescan(&r);
+	rig_shell(&r, "printf 'new\\r\\n' > " INBOX "/new/123.x.host");
+	for (k = 0; k < 3; k++)
+		mb_rescan(r.mbs, USER, "INBOX", on_rescan, &s[k]);
+	for (i = 0; i < 5000 && !(s[0].done && s[1].done && s[2].done); i++)
+		rig_settle(&r);
+	CU_ASSERT_TRUE(s[0].done && s[1].done && s[2].done);
+	rig_settle(&r);
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT_EQUAL(x.n, 3);
+	index_fini(&x);
+	rig_close(&r);
+}
+
 /* Letters in another order, none at all, some that nobody knows; flags in new/, which mutt writes. */
 static void
 test_other_names(void)
@@ -747,6 +772,7 @@ static const struct test_row rows[] = {
 	{ "python's mailbox", test_python },
 	{ "renamed under us", test_renamed_under_us },
 	{ "names that others give", test_other_names },
+	{ "found once", test_found_once },
 	{ "watched", test_watched },
 	{ "a lost index", test_lost_index },
 	{ "the highest UID", test_highest_uid },
