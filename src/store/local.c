@@ -621,6 +621,19 @@ watched(struct local *l, int wd)
 	return NULL;
 }
 
+/* Some of what happened is lost (the kernel keeps so many events): anything may have changed. */
+static void
+touch_all(struct local *l)
+{
+	struct box *b;
+	size_t i;
+
+	for (i = 0; i < l->nhash; i++)
+		for (b = l->hash[i]; b != NULL; b = b->hash_next)
+			if (b->wd_new >= 0 || b->wd_cur >= 0)
+				l->be.touched(l->be.touched_arg, b->user, b->key, span_str(""), false, false);
+}
+
 static void
 read_events(struct local *l)
 {
@@ -633,9 +646,15 @@ read_events(struct local *l)
 	while ((n = read(l->inotify_fd, events, sizeof events)) > 0)
 		for (at = 0; at < n; at += (ssize_t)(sizeof *e + e->len)) {
 			e = (const struct inotify_event *)(const void *)(events + at);
+			if (l->be.touched == NULL)
+				continue;
+			if (e->mask & IN_Q_OVERFLOW) {
+				touch_all(l);
+				continue;
+			}
 			if (b == NULL || e->wd != wd)
 				b = watched(l, wd = e->wd);
-			if (b != NULL && l->be.touched != NULL && !(e->mask & IN_IGNORED))
+			if (b != NULL && !(e->mask & IN_IGNORED))
 				l->be.touched(l->be.touched_arg, b->user, b->key,
 					span_str(e->len > 0 ? e->name : ""), e->wd == b->wd_new,
 					(e->mask & (IN_MOVED_FROM | IN_DELETE)) != 0);

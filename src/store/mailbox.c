@@ -184,6 +184,10 @@ loaded(void *arg, enum store_rc rc, struct index *x)
 	if (!TAILQ_EMPTY(&mb->views)) /* read again: it may have been found damaged, and be another file */
 		mailbox_tell(mb, MB_REPLACED, mb->x.end);
 	mailbox_settled(mb, MB_READY, STORE_OK);
+	if (mb->scan_again && mb->state == MB_READY && !mb->scanning) {
+		mb->scan_again = false;
+		mailbox_scan(mb, true);
+	}
 }
 
 static void

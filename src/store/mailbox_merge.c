@@ -260,7 +260,11 @@ mailbox_touched(void *arg, const char *user, const char *key, struct span name, 
 {
 	struct mailbox *mb = mailbox_find(arg, user, key);
 
-	if (mb != NULL && mb->state == MB_READY && !is_known(mb, name, in_new, went))
+	if (mb == NULL || mb->state == MB_NONE)
+		return;
+	if (mb->state != MB_READY) /* when it is there again */
+		mb->scan_again = true;
+	else if (!is_known(mb, name, in_new, went))
 		mailbox_scan(mb, true);
 }
 

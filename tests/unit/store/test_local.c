@@ -300,6 +300,35 @@ test_watched(void)
 	rig_close(&r);
 }
 
+/* More changes than the kernel keeps: then everything is looked at. */
+static void
+test_overflow(void)
+{
+	struct watching w = { NULL, 0 };
+	struct index x;
+	struct rig r;
+	int i;
+
+	begin(&r);
+	mb_view_open(r.mbs, USER, "INBOX", on_event, &w, on_view, &w);
+	for (i = 0; i < 5000 && w.v == NULL; i++)
+		rig_settle(&r);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(w.v);
+	rig_settle(&r);
+	rig_shell(&r, "max=$(cat /proc/sys/fs/inotify/max_queued_events) && cd " INBOX "/new && "
+		"seq 1 $((max > 65536 ? 1 : max / 2 + 100)) | sed 's/.*/.x&/' | xargs touch && ls -A | grep '^.x' | xargs rm && printf late > 123.late.h");
+	for (i = 0; i < 200; i++) {
+		rig_settle(&r);
+		CU_ASSERT_TRUE_FATAL(rig_index(&r, USER, "INBOX", &x));
+		if (x.n == 3)
+			i = 200;
+		index_fini(&x);
+	}
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:late");
+	mb_view_close(&w.v);
+	rig_close(&r);
+}
+
 /* UIDs survive the loss of the index; UIDVALIDITY is another. */
 static void
 test_lost_index(void)
@@ -774,6 +803,7 @@ static const struct test_row rows[] = {
 	{ "names that others give", test_other_names },
 	{ "found once", test_found_once },
 	{ "watched", test_watched },
+	{ "more changes than the kernel keeps", test_overflow },
 	{ "a lost index", test_lost_index },
 	{ "the highest UID", test_highest_uid },
 	{ "a large import", test_large_import },
