@@ -69,7 +69,7 @@ class Store:
         for clients in (1, 10, 100):
             rates, ratios, flushed, cpu, client_cpu, applied_cpu, p99 = [], [], [], [], [], [], []
             for n in range(self.o.store_rounds):
-                a, b = self.pair(n, clients, "--count", HALF_JOURNAL, "--seconds", 1.2 if clients < 100 else 60,
+                a, b = self.pair(n, clients, "--count", HALF_JOURNAL, "--seconds", 1.2 if clients < 100 else 10,
                                  *more)
                 rates.append(a["rate"])
                 ratios.append(a["rate"] / b["rate"])
