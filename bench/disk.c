@@ -2,8 +2,9 @@
  *
  *   disk DIR OCTETS SECONDS
  *
- * Appends so many octets to a file of 64 MiB that is there already, as a journal is, flushes with fdatasync(2), and so on. Prints one
- * JSON object: how often, and percentiles of the time of one append and flush. */
+ * Writes so many octets behind the last ones into a file of 64 MiB that is there already, as a journal is, flushes with
+ * fdatasync(2), and so on. The file is made by the first call, DIR/disk.tmp; the others find it. Prints one JSON object: how often, and
+ * percentiles of the time of one such write and flush. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdint.h>
@@ -42,7 +43,7 @@ compare(const void *a, const void *b)
 
 /* Written, not only allocated: a flush must not have to note which blocks are used. */
 static int
-make_file(const char *dir)
+open_file(const char *dir)
 {
 	static const char zeros[1 << 20];
 	char path[4096];
@@ -50,10 +51,12 @@ make_file(const char *dir)
 	int fd;
 
 	snprintf(path, sizeof path, "%s/disk.tmp", dir);
-	if ((fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0 || unlink(path) != 0)
+	if ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
 		fail(path);
+	if (lseek(fd, 0, SEEK_END) == (off_t)FILE_OCTETS)
+		return fd;
 	for (i = 0; i < FILE_OCTETS / sizeof zeros; i++)
-		if (write(fd, zeros, sizeof zeros) != (ssize_t)sizeof zeros)
+		if (pwrite(fd, zeros, sizeof zeros, (off_t)i * (off_t)sizeof zeros) != (ssize_t)sizeof zeros)
 			fail(path);
 	if (fsync(fd) != 0)
 		fail(path);
@@ -77,7 +80,7 @@ main(int argc, char **argv)
 	if ((p = malloc(octets)) == NULL)
 		fail("memory");
 	memset(p, 'x', octets);
-	fd = make_file(argv[1]);
+	fd = open_file(argv[1]);
 	for (until = now_ns() + (uint64_t)(strtod(argv[3], NULL) * 1e9); now_ns() < until && n < SAMPLES_MAX;) {
 		if (off + (off_t)octets > (off_t)FILE_OCTETS)
 			off = 0;
