@@ -53,6 +53,7 @@ struct cli {
 	struct cli_user user; /* its three about passwords are of setup, too */
 	struct cli_setup setup;
 	bool follow; /* --follow, of trace */
+	bool repair; /* --repair, of store check */
 };
 
 /* Tells that the command failed: "postern: text" on stderr, or {"ok":false,"error":"text"} on
@@ -89,6 +90,7 @@ enum cli_exit cli_why(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_metrics(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reload(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_user(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_store(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reindex(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_config(const struct cli *cli, int argc, char **argv);
 

@@ -25,6 +25,7 @@ static const struct command {
 	{ "reload", "", "let the running server read its configuration again", cli_reload },
 	{ "user", "add | list | passwd | set | del", "who has a mailbox and may log in", cli_user },
 	{ "reindex", "[ADDRESS [MAILBOX]]", "make mailboxes' indexes anew, or take Maildirs over from Dovecot", cli_reindex },
+	{ "store", "check [ADDRESS [MAILBOX]]", "whether mailboxes, journal and keys are as they should be", cli_store },
 	{ "help", "", "this text", cmd_help },
 };
 
@@ -131,7 +132,8 @@ enum {
 	OPT_DOMAIN,
 	OPT_POSTMASTER,
 	OPT_CLIENT_CA,
-	OPT_END
+	OPT_END,
+	OPT_REPAIR, /* of "postern store" alone */
 };
 
 enum { FOR_USER = 1, FOR_SETUP = 2 };
@@ -174,6 +176,8 @@ run(const struct cli *cli, int argc, char **argv, unsigned given)
 			if ((given & 1u << k) != 0 && (own_options[k].whose & whose(commands[i].run)) == 0)
 				return cli_fail(cli, CLI_USAGE, "option %s is for %s; try: postern help", own_options[k].name,
 						own_options[k].words);
+		if (cli->repair && commands[i].run != cli_store)
+			return cli_fail(cli, CLI_USAGE, "--repair is for \"postern store check\"; try: postern help");
 		if (cli->follow && commands[i].run != cli_trace)
 			return cli_fail(cli, CLI_USAGE, "--follow is for \"postern trace\"; try: postern help");
 		return commands[i].run(cli, argc - 1, argv + 1);
@@ -239,6 +243,7 @@ main(int argc, char **argv)
 		{ "quota", required_argument, NULL, OPT_QUOTA },
 		{ "alias", required_argument, NULL, OPT_ALIAS },
 		{ "no-alias", required_argument, NULL, OPT_NO_ALIAS },
+		{ "repair", no_argument, NULL, OPT_REPAIR },
 		{ "hostname", required_argument, NULL, OPT_HOSTNAME },
 		{ "domain", required_argument, NULL, OPT_DOMAIN },
 		{ "postmaster", required_argument, NULL, OPT_POSTMASTER },
@@ -273,6 +278,9 @@ main(int argc, char **argv)
 			break;
 		case 'h':
 			help = true;
+			break;
+		case OPT_REPAIR:
+			cli.repair = true;
 			break;
 		default:
 			if (opt >= OPT_STDIN) {

@@ -122,6 +122,133 @@ reindexed(void *arg, enum store_rc rc, const struct store_status *st, const stru
 	finish(a, tell(a, &row, out), "");
 }
 
+/* --- a check ------------------------------------------------------------------------------------------------- */
+
+struct check {
+	struct asked *a;
+	struct store_checked c; /* with a copy of the list */
+};
+
+static const char *
+fix_text(const struct store_finding *f)
+{
+	switch (f->fix) {
+	case STORE_FIX_SCAN:
+		return "the index takes it in at the next look at the mailbox";
+	case STORE_FIX_REINDEX:
+		return "the index is made anew";
+	case STORE_FIX_TIDY:
+		return "it is removed";
+	case STORE_FIX_NONE:
+		break;
+	}
+	return "";
+}
+
+static int
+put_finding(struct buf *row, const struct asked *a, const struct store_finding *f, bool mended)
+{
+	int rc = a->q.user[0] != '\0' ? put_box(row, a->q.user, a->q.key) : 0;
+
+	if (rc == 0)
+		rc = row_text(row, "kind", f->kind);
+	if (rc == 0)
+		rc = row_text(row, "text", f->text);
+	if (rc == 0)
+		rc = row_text(row, "repair", fix_text(f));
+	return rc != 0 ? rc : row_truth(row, "repaired", f->fix == STORE_FIX_TIDY ? f->mended : mended && f->fix != STORE_FIX_NONE);
+}
+
+static int
+put_sum(struct buf *row, const struct store_checked *c)
+{
+	int rc = row_number(row, "found", c->found);
+
+	if (rc == 0)
+		rc = row_number(row, "files", c->files);
+	if (rc == 0)
+		rc = row_number(row, "octets", c->octets);
+	return rc != 0 ? rc : row_number(row, "young", c->young);
+}
+
+static void
+tell_check(struct check *k, bool mended)
+{
+	struct asked *a = k->a;
+	enum store_rc rc = STORE_OK;
+	struct buf row;
+	size_t i;
+
+	for (i = 0; i < k->c.n && rc == STORE_OK; i++) {
+		buf_init(&row, ROW_MAX);
+		rc = tell(a, &row, put_finding(&row, a, &k->c.list[i], mended));
+	}
+	buf_init(&row, ROW_MAX);
+	if (rc == STORE_OK)
+		rc = tell(a, &row, put_sum(&row, &k->c));
+	free(k->c.list);
+	free(k);
+	finish(a, rc, "");
+}
+
+static void
+check_reindexed(void *arg, enum store_rc rc, const struct store_status *st, const struct store_rebuilt *r)
+{
+	(void)st;
+	(void)r;
+	tell_check(arg, rc == STORE_OK);
+}
+
+static void
+check_scanned(void *arg, enum store_rc rc)
+{
+	tell_check(arg, rc == STORE_OK);
+}
+
+static void
+repair(struct check *k)
+{
+	struct asked *a = k->a;
+	struct mailbox *mb;
+
+	if (k->c.fixes & 1u << STORE_FIX_REINDEX) {
+		mb_reindex(a->mbs, a->q.user, a->q.key, check_reindexed, k);
+		return;
+	}
+	if ((mb = mailbox_find(a->mbs, a->q.user, a->q.key)) != NULL)
+		mb->scanned = false; /* all of it, whatever the folders' times say */
+	mb_rescan(a->mbs, a->q.user, a->q.key, check_scanned, k);
+}
+
+static void
+checked(void *arg, enum store_rc rc, const struct store_checked *c)
+{
+	struct asked *a = arg;
+	struct check *k = rc == STORE_OK ? calloc(1, sizeof *k) : NULL;
+
+	if (k != NULL && c->n > 0 && (k->c.list = calloc(c->n, sizeof *c->list)) == NULL) {
+		free(k);
+		k = NULL;
+	}
+	if (k == NULL) {
+		finish(a, rc == STORE_OK ? STORE_TEMP : rc, rc == STORE_NOTFOUND ? "there is no such mailbox" : "");
+		return;
+	}
+	k->a = a;
+	if (c->n > 0)
+		memcpy(k->c.list, c->list, c->n * sizeof *c->list);
+	k->c.n = c->n;
+	k->c.found = c->found;
+	k->c.fixes = c->fixes;
+	k->c.files = c->files;
+	k->c.octets = c->octets;
+	k->c.young = c->young;
+	if (a->q.repair && (c->fixes & (1u << STORE_FIX_REINDEX | 1u << STORE_FIX_SCAN)))
+		repair(k);
+	else
+		tell_check(k, false);
+}
+
 /* --- questions ----------------------------------------------------------------------------------------------- */
 
 void
@@ -135,6 +262,10 @@ admin_ask(struct mailboxes *mbs, const struct admin_question *q, admin_row_f *ro
 		return;
 	}
 	*a = (struct asked){ .mbs = mbs, .q = *q, .row = row, .end = end, .arg = arg };
+	if (q->key[0] != '\0' && q->what != ADMIN_BOXES && ops->stuck != NULL && ops->stuck(mbs->be, q->user, q->key)) {
+		finish(a, STORE_TEMP, "what was accepted for this mailbox cannot be written at present, and the journal keeps it: the log says why");
+		return;
+	}
 	switch (q->what) {
 	case ADMIN_USERS:
 		if (ops->users == NULL)
@@ -146,6 +277,14 @@ admin_ask(struct mailboxes *mbs, const struct admin_question *q, admin_row_f *ro
 		return;
 	case ADMIN_REINDEX:
 		mb_reindex(mbs, a->q.user, a->q.key, reindexed, a);
+		return;
+	case ADMIN_CHECK:
+	case ADMIN_CHECK_STORE:
+		if (ops->check == NULL)
+			break;
+		if (q->what == ADMIN_CHECK_STORE)
+			a->q.user[0] = a->q.key[0] = '\0';
+		ops->check(mbs->be, a->q.user, a->q.key, a->q.repair, checked, a);
 		return;
 	case ADMIN_WHATS:
 		break;

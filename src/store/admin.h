@@ -12,6 +12,8 @@ enum admin_what {
 	ADMIN_USERS,   /* of the mail folder, in order, behind `user`: rows of "user"; ADMIN_PAGE at most */
 	ADMIN_BOXES,   /* of a user, in order, behind `key`: rows of "mailbox"; ADMIN_PAGE at most */
 	ADMIN_REINDEX, /* of a mailbox: one row */
+	ADMIN_CHECK,   /* of a mailbox: a row for each finding ("kind"), and one at the end ("found") */
+	ADMIN_CHECK_STORE, /* the same of what belongs to no mailbox */
 	ADMIN_WHATS
 };
 

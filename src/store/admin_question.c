@@ -13,6 +13,8 @@ static const struct {
 	[ADMIN_USERS] = { "users", false, false, false },
 	[ADMIN_BOXES] = { "mailboxes", false, true, false },
 	[ADMIN_REINDEX] = { "reindex", true, true, true },
+	[ADMIN_CHECK] = { "check", false, true, true },
+	[ADMIN_CHECK_STORE] = { "check-store", false, false, false },
 };
 
 bool

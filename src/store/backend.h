@@ -101,6 +101,32 @@ struct store_rebuilt {
 	uint64_t damaged;  /* lines of the old log, or what was between whole ones, that could not be read */
 };
 
+/* What a check found wrong, in plain words. */
+enum store_fix {
+	STORE_FIX_NONE,    /* nothing can, or need, be done */
+	STORE_FIX_SCAN,    /* the next look at the mailbox takes it in */
+	STORE_FIX_REINDEX, /* a new index mends it */
+	STORE_FIX_TIDY     /* mended by the check itself, if it was asked to */
+};
+
+#define STORE_FINDINGS_MAX 200 /* of one check; more are counted */
+
+struct store_finding {
+	const char *kind;  /* static: "missing", "size", ... */
+	char text[640];
+	enum store_fix fix;
+	bool mended;       /* of STORE_FIX_TIDY */
+};
+
+struct store_checked {
+	struct store_finding *list; /* owned by the check */
+	size_t n;
+	uint64_t found;    /* all, those that are not in the list as well */
+	unsigned fixes;    /* bit set of the enum's, of all */
+	uint64_t files, octets;
+	uint64_t young;    /* files that have come within the last minute and nobody has looked at: no finding */
+};
+
 struct store_listed {
 	char key[STORE_BOX_MAX + 1];
 	bool exists, subscribed;
@@ -110,6 +136,7 @@ typedef void store_load_cb(void *arg, enum store_rc rc, struct index *x); /* x i
 typedef void store_fd_cb(void *arg, enum store_rc rc, int fd, uint64_t octets); /* fd is taken */
 typedef void store_scan_cb(void *arg, enum store_rc rc, struct store_scan *s); /* s is taken */
 typedef void store_rebuild_cb(void *arg, enum store_rc rc, struct index *x, const struct store_rebuilt *r); /* x is moved from */
+typedef void store_check_cb(void *arg, enum store_rc rc, const struct store_checked *c);
 typedef void store_list_cb(void *arg, enum store_rc rc, struct store_listed *list, size_t n); /* freed after */
 typedef void store_users_cb(void *arg, enum store_rc rc, const char *const *names, size_t n); /* freed after */
 typedef void store_done_cb(void *arg, enum store_rc rc);
@@ -187,6 +214,11 @@ struct store_backend_ops {
 	 * ever told. */
 	void (*rebuild)(struct store_backend *be, const char *user, const char *key, const struct store_header *h,
 			store_rebuild_cb *cb, void *arg);
+
+	/* Looks whether log and blobs of a mailbox agree and can be read; user "": what belongs to no mailbox. tidy: what STORE_FIX_TIDY
+	 * says is mended, nothing else. NULL: cannot tell. */
+	void (*check)(struct store_backend *be, const char *user, const char *key, bool tidy, store_check_cb *cb,
+		      void *arg);
 
 	/* What was committed there cannot be carried out at present, and what is asked of it would wait: refuse it instead.
 	 * key "": something of the user; user "": a key space. NULL: it never happens. */

@@ -992,6 +992,7 @@ static const struct store_backend_ops local_ops = {
 	.users = local_users,
 	.scan = local_scan,
 	.rebuild = local_rebuild,
+	.check = local_check,
 	.watch = local_watch,
 	.stuck = local_stuck,
 	.room = local_room,

@@ -9,6 +9,7 @@
  * local_file.c   in threads: large bodies
  * local_scan.c   in threads: what others changed, and other programs' indexes
  * local_admin.c  in threads: what an operator asks
+ * local_check.c, local_check_store.c  in threads: whether all is as it should be
  * local_rebuild.c  in threads: an index made anew of what is left of it and of the names
  * local_queue.c  files of what is queued
  *
@@ -267,6 +268,31 @@ void box_keywords(int dir_fd, char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_MA
 /* --- local_admin.c ----------------------------------------------------------------------------------------- */
 
 void local_users(struct store_backend *, const char *, size_t, store_users_cb *, void *);
+
+/* --- local_check.c: mailboxes; local_check_store.c: what belongs to none ----------------------------------- */
+
+struct checking {
+	struct store_checked out;
+	size_t cap;
+	bool tidy;
+	int rc;
+};
+
+/* Adds a finding. Out of memory it is only counted. */
+struct store_finding *check_found(struct checking *c, const char *kind, enum store_fix fix, const char *fmt, ...)
+	PT_PRINTF(4, 5);
+
+/* In a thread. tidy: names of left-overs are given to drop (main thread: local_file_drop()). */
+struct check_drops {
+	char (*names)[64];
+	size_t n;
+};
+void check_store(struct local *l, struct checking *c, struct check_drops *drops);
+
+void local_check(struct store_backend *, const char *, const char *, bool, store_check_cb *, void *);
+
+/* A file of .tmp that may be left behind by a process that was killed. */
+bool local_is_leftover(const char *name);
 
 /* --- local_rebuild.c --------------------------------------------------------------------------------------- */
 

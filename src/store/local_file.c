@@ -232,8 +232,8 @@ local_file_drop(struct store_backend *be, const char *name)
 	snprintf(l->drops[l->ndrops++].name, sizeof l->drops->name, "%s", name);
 }
 
-static bool
-is_leftover(const char *name)
+bool
+local_is_leftover(const char *name)
 {
 	static const char *const prefixes[] = { "body-", "new-", "copy-", "crlf-" };
 	size_t i;
@@ -261,7 +261,7 @@ local_sweep(struct local *l)
 	/* what the journal names is applied again in a moment, and the file is a link by then or soon: only those that
 	 * have been linked already or were never finished may be gone, and those are old */
 	while ((e = readdir(dir)) != NULL)
-		if (is_leftover(e->d_name) &&
+		if (local_is_leftover(e->d_name) &&
 		    fstatat(l->tmp_fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_mtime < old)
 			local_file_drop(&l->be, e->d_name);
 	closedir(dir);
