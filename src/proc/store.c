@@ -26,6 +26,7 @@
 #define TICK_BUSY_MS 10
 #define MARGIN_OCTETS (64ull << 20) /* free space that is left alone: what is accepted must be able to be written */
 #define MARGIN_INODES 1000
+#define EARLY_MAX 64 /* processes that the parent has connected while the last store still ends */
 #define WAITING_MAX 64 /* generations that live at a time */
 
 /* An id of the replay, until there are mailboxes to remember it. */
@@ -40,6 +41,11 @@ struct store_proc {
 	struct conf *conf;        /* the first; NULL: none yet */
 	uint64_t waiting[WAITING_MAX]; /* generations that wait for the store to be open, in their order */
 	size_t nwaiting;
+	struct {
+		int fd;
+		enum role role;
+	} early[EARLY_MAX]; /* channels that came before it was open */
+	size_t nearly;
 	struct store_backend *be; /* NULL: not open */
 	struct kv *kv;
 	struct queue *queue;
@@ -184,11 +190,21 @@ agree(struct store_proc *s, bool ok, const char *text)
 }
 
 static void
+take_channel(struct store_proc *s, int fd, enum role role)
+{
+	if (s->stopping)
+		close(fd);
+	else if (server_peer(s->server, fd, role == ROLE_WORKER ? STORE_CLASS_WORKER : STORE_CLASS_CONTROL) != 0)
+		log_msg(LOG_L_ERROR, "no memory for a channel");
+}
+
+static void
 open_store(void *arg)
 {
 	struct store_proc *s = arg;
 	struct diag diag = { "" };
 	int rc = open_engine(s, &diag);
+	size_t i;
 
 	if (rc == PT_EBUSY) { /* the one before us is about to end */
 		ev_timer_set(&s->retry, LOCK_RETRY_MS);
@@ -204,6 +220,9 @@ open_store(void *arg)
 	ev_timer_set(&s->tick, 1);
 	s->child.state = PROC_SERVING;
 	setproctitle("store: %s", proc_state_name(PROC_SERVING));
+	for (i = 0; i < s->nearly; i++)
+		take_channel(s, s->early[i].fd, s->early[i].role);
+	s->nearly = 0;
 	agree(s, true, "");
 }
 
@@ -276,11 +295,16 @@ on_channel(void *self, void *peer, struct frame *f)
 	struct msg_channel m;
 
 	(void)peer;
-	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_WORKER && m.role != ROLE_CONTROL) || s->server == NULL)
+	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_WORKER && m.role != ROLE_CONTROL))
 		return PT_EPROTO;
-	if (!s->stopping && server_peer(s->server, frame_take_fd(f), m.role == ROLE_WORKER ? STORE_CLASS_WORKER
-		    : STORE_CLASS_CONTROL) != 0)
-		log_msg(LOG_L_ERROR, "no memory for a channel");
+	if (s->server != NULL) {
+		take_channel(s, frame_take_fd(f), (enum role)m.role);
+		return 0;
+	}
+	if (s->nearly == EARLY_MAX)
+		return PT_EPROTO;
+	s->early[s->nearly].fd = frame_take_fd(f);
+	s->early[s->nearly++].role = (enum role)m.role;
 	return 0;
 }
 

@@ -260,10 +260,28 @@ def kill_one(server, power, what):
             os.kill(power.rand.choice(pids), signal.SIGKILL)
 
 
+def ends_late(site):
+    """The parent is killed and its store still has the journal: the next one waits for it, whoever is connected meanwhile."""
+    with m.server(site, SERVICES, allowed='signal 9|Killed') as server:
+        store, = server.pids('store')
+        os.kill(store, signal.SIGSTOP)
+        os.kill(server.pid, signal.SIGKILL)
+        server.wait()
+        end = threading.Timer(1.5, os.kill, (store, signal.SIGKILL))
+        end.start()
+        server.start()
+        end.join()
+        client, sender = by_mx(server)
+        with client:
+            h.equal(client.message(m.letter('late'), sender)[0], 250, 'the reply')
+        m.delivered(server, 'bob@example.test')
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
     signal.alarm(h.TOPIC_TIMEOUT + 10 * ROUNDS)
+    topic.case('a store that ends late', ends_late, site)
     for done in range(0, ROUNDS, SEGMENT):
         rounds = min(SEGMENT, ROUNDS - done)
         topic.case(f'{rounds} kills under load' + (f', after {done}' if done else ''), kills, site, rounds, done // SEGMENT)
