@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define USER "alice@example.test"
@@ -23,6 +24,7 @@
 
 static _Atomic int fail_flush, fail_rename; /* errno for the next, of whichever thread; a rename of mail */
 static bool full, read_only;
+static _Atomic long set_back_s; /* the clock */
 static _Atomic bool immutable; /* STUCK's mailboxes */
 static _Atomic bool hold; /* flushes do not end */
 static _Atomic unsigned held;
@@ -31,6 +33,10 @@ int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 int __real_renameat(int a, const char *from, int b, const char *to);
 int __wrap_renameat(int a, const char *from, int b, const char *to);
+int __real_clock_gettime(clockid_t clock, struct timespec *t);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *t);
+time_t __real_time(time_t *t);
+time_t __wrap_time(time_t *t);
 int __real_fstatvfs(int fd, struct statvfs *v);
 int __wrap_fstatvfs(int fd, struct statvfs *v);
 
@@ -66,6 +72,26 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 	if (e != 0)
 		errno = e;
 	return e != 0 ? -1 : __real_renameat(a, from, b, to);
+}
+
+int
+__wrap_clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int rc = __real_clock_gettime(clock, t);
+
+	if (clock == CLOCK_REALTIME)
+		t->tv_sec -= set_back_s;
+	return rc;
+}
+
+time_t
+__wrap_time(time_t *t)
+{
+	time_t now = __real_time(NULL) - set_back_s;
+
+	if (t != NULL)
+		*t = now;
+	return now;
 }
 
 int
@@ -581,6 +607,41 @@ test_half_deleted(void)
 	rig_close(&r);
 }
 
+/* The clock is set back by a day, also while the store is not there: numbers go on, names are unique. */
+static void
+test_clock(void)
+{
+	struct rig_reply a, b, c;
+	struct index x;
+	struct rig r;
+	uint32_t i;
+
+	begin(&r);
+	a = rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN));
+	set_back_s = 86400;
+	b = rig_commit(&r, rig_add(NULL, USER, "INBOX", "three"));
+	CU_ASSERT_STRING_EQUAL(b.uids, "3");
+	CU_ASSERT(b.modseq > a.modseq);
+	rig_checkpoint(&r); /* or the journal would make the index as it was */
+	rig_checkpoint(&r);
+	rig_stop(&r);
+	set_back_s = 2 * 86400;
+	rig_shell(&r, "rm " INBOX "/postern-index");
+	rig_start(&r);
+	c = rig_commit(&r, rig_add(NULL, USER, "INBOX", "four"));
+	CU_ASSERT_STRING_EQUAL(c.uids, "4");
+	CU_ASSERT(c.modseq > b.modseq);
+	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
+	CU_ASSERT(c.uidvalidity > b.uidvalidity);
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	for (i = 0; i < x.n; i++)
+		CU_ASSERT_EQUAL(x.msgs[i].uid, i + 1);
+	index_fini(&x);
+	rig_shell(&r, "test $(ls " INBOX "/new " INBOX "/cur | grep ,S= | sed 's/:2.*//' | sort -u | wc -l) = 4");
+	set_back_s = 0;
+	rig_close(&r);
+}
+
 static void
 test_full(void)
 {
@@ -819,6 +880,7 @@ static const struct test_row rows[] = {
 	{ "renamed to where others made a folder", test_rename_meets_folder },
 	{ "a mailbox that can never be written", test_stuck },
 	{ "a mailbox that is half deleted", test_half_deleted },
+	{ "a clock that is set back", test_clock },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },
 	{ "a log is written anew", test_compaction },
