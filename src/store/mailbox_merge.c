@@ -183,6 +183,8 @@ scanned(void *arg, enum store_rc rc, struct store_scan *s)
 		rc = STORE_TEMP; /* an index came meanwhile: read it */
 	if (rc == STORE_OK && s != NULL && (fresh || (mb->state == MB_READY && !s->fresh)))
 		merged = merge(mb, s);
+	else if (rc == STORE_OK && s != NULL && mb->state == MB_READY)
+		mailbox_reload(mb); /* its index was taken away: made again when it is read */
 	else if (s != NULL)
 		mb->scan_again = true;
 	mb->scanned = rc == STORE_OK && merged;

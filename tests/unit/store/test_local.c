@@ -378,6 +378,34 @@ test_lost_index(void)
 	rig_close(&r);
 }
 
+/* Taken away while the mailbox is in memory, and nobody has the file open any more: made again, and not looked for without end. */
+static void
+test_index_taken_away(void)
+{
+	struct rescan s = { false, STORE_OK };
+	char user[64];
+	struct index x;
+	struct rig r;
+	int i;
+
+	begin(&r);
+	rig_scan(&r, USER, "INBOX");
+	for (i = 0; i < 1100; i++) { /* more than are kept open */
+		snprintf(user, sizeof user, "user%d@example.test", i);
+		CU_ASSERT_FALSE(rig_index(&r, user, "INBOX", &x));
+	}
+	rig_shell(&r, "rm " INBOX "/postern-index");
+	mb_rescan(r.mbs, USER, "INBOX", on_rescan, &s);
+	for (i = 0; i < 1000 && !s.done; i++)
+		rig_settle(&r);
+	CU_ASSERT_TRUE(s.done);
+	for (i = 0; i < 3; i++)
+		rig_settle(&r);
+	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
+	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three");
+	rig_close(&r);
+}
+
 /* UIDs in names are believed within reason: the last one there is would be the mailbox's end. */
 static void
 test_highest_uid(void)
@@ -866,6 +894,7 @@ static const struct test_row rows[] = {
 	{ "watched", test_watched },
 	{ "more changes than the kernel keeps", test_overflow },
 	{ "a lost index", test_lost_index },
+	{ "an index is taken away", test_index_taken_away },
 	{ "the highest UID", test_highest_uid },
 	{ "a large import", test_large_import },
 	{ "a Maildir of Dovecot's", test_dovecot },
