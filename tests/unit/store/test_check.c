@@ -157,13 +157,15 @@ static void
 test_young(void)
 {
 	struct admin_question q;
-	struct told t = { .done = false };
+	struct told t;
 	struct rig r;
 
 	begin(&r);
 	rig_shell(&r, "printf x > " INBOX "/new/1.other");
-	CU_ASSERT_EQUAL(ask(&r, ADMIN_CHECK, false).young, 1);
-	CU_ASSERT_STRING_EQUAL(ask(&r, ADMIN_CHECK, false).kinds, "");
+	t = ask(&r, ADMIN_CHECK, false);
+	CU_ASSERT_EQUAL(t.young + t.found, 1); /* a slow machine may take its minute for this */
+	CU_ASSERT_STRING_EQUAL(t.kinds, t.young == 1 ? "" : "not-indexed ");
+	memset(&t, 0, sizeof t);
 	CU_ASSERT_PTR_NULL_FATAL(admin_question_make(&q, ADMIN_CHECK, false, span_str(USER), span_str("Nowhere")));
 	admin_ask(r.mbs, &q, on_row, on_end, &t);
 	rig_wait(&r, &t.done);
