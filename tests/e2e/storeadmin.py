@@ -439,8 +439,9 @@ def check_served(site):
         h.check('nothing is wrong' in command(server, 'store', 'check').stdout, 'the text says so')
         folder = maildir(server, ALICE)
         before = index(folder)
-        files(folder)[1].unlink()
-        with open(files(folder)[0], 'ab') as f:
+        by_uid = {re.search(r',U=(\d+)', p.name).group(1): p for p in files(folder)}
+        by_uid['2'].unlink()
+        with open(by_uid['1'], 'ab') as f:
             f.write(b'more')
         got, kinds = checked(server, ALICE, code=1)
         h.equal(kinds, ['missing', 'size'], 'findings')
