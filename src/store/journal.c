@@ -453,15 +453,16 @@ segment_load(const struct segment *s, struct scan *scan, size_t *len_out)
 }
 
 /* The LSN of the first record, by content; 0: none. Only the header and that record are looked at. */
-static uint64_t
-segment_first(const struct segment *s, struct scan *scan)
+static int
+segment_first(const struct segment *s, struct scan *scan, uint64_t *first_out)
 {
 	struct journal_record r;
 	size_t len;
+	int rc = segment_load(s, scan, &len);
 
-	if (segment_load(s, scan, &len) != 0)
-		return 0;
-	return journal_record_decode((struct span){ scan->buf, len }, &r) == 0 ? 0 : r.lsn;
+	if (rc == 0)
+		*first_out = journal_record_decode((struct span){ scan->buf, len }, &r) == 0 ? 0 : r.lsn;
+	return rc;
 }
 
 static int
@@ -492,15 +493,18 @@ segment_records(struct journal *j, uint32_t i, struct scan *scan)
 }
 
 /* Names may lie (a copy that was put back, two files exchanged): the first record says which segment it is,
- * if some segment has that name. An older one is what a recycled segment held before. */
-static void
+ * if some segment has that name. An older one is what a recycled segment held before. One
+ * that cannot be read now may be one of two that were exchanged: under its name it would look empty, and be recycled. */
+static int
 names_by_content(struct journal *j, struct scan *scan)
 {
-	uint64_t content[JOURNAL_SEGMENTS_MAX];
+	uint64_t content[JOURNAL_SEGMENTS_MAX] = { 0 };
 	unsigned i, k;
+	int rc;
 
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
-		content[i] = j->seg[i].fd >= 0 && j->seg[i].used ? segment_first(&j->seg[i], scan) : 0;
+		if (j->seg[i].fd >= 0 && j->seg[i].used && (rc = segment_first(&j->seg[i], scan, &content[i])) != 0)
+			return rc;
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++) {
 		if (content[i] == 0 || content[i] == j->seg[i].first)
 			continue;
@@ -513,6 +517,7 @@ names_by_content(struct journal *j, struct scan *scan)
 				break;
 			}
 	}
+	return 0;
 }
 
 static int
@@ -618,7 +623,8 @@ journal_replay(struct journal *j, journal_record_f *f, void *arg, uint64_t *gaps
 	int rc = 0;
 
 	PT_ASSERT(!j->replayed);
-	names_by_content(j, &scan);
+	if ((rc = names_by_content(j, &scan)) != 0)
+		diag_set(diag, rc, "the journal's segments: %s", pt_strerror(rc));
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
 		if (j->seg[i].fd >= 0 && j->seg[i].used)
 			order[n++] = i;
