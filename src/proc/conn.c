@@ -185,7 +185,10 @@ engine_closed(struct conn *c, enum engine_close why)
 		conn_fault(c, REC_CAUSE_LOGIN);
 	if (why == ENGINE_CLOSE_IDLE)
 		conn_rec_step(c, REC_STEP_LATE, REC_WAY_NONE);
-	if (causes[why] != REC_CAUSE_NONE)
+	/* it may well have spoken: what we have answered already is in the way */
+	if (why == ENGINE_CLOSE_IDLE && stream_unsent(&c->stream) > 0)
+		conn_fault(c, REC_CAUSE_NOT_READING);
+	else if (causes[why] != REC_CAUSE_NONE)
 		conn_fault(c, causes[why]);
 }
 
@@ -387,7 +390,9 @@ run(struct conn *c, bool readable)
 		c->deadline_ms = now + c->worker->conf->linger_ms; /* it does read */
 	if (c->leaving && c->stream.octets_out > sent)
 		c->leave_ms = now + c->worker->conf->linger_ms;
-	if (stream_unsent(&c->stream) > 0 || (c->leaving && c->engine != NULL && engine_output(c->engine).n > 0))
+	/* what an engine says last waits for room in the stream, which may be there by now: nothing else wakes us then */
+	if (stream_unsent(&c->stream) > 0 ||
+	    ((c->leaving || c->at.state == CONN_ENDING) && c->engine != NULL && engine_output(c->engine).n > 0))
 		want |= EV_IO_WRITE;
 	if (may_read(c))
 		want |= EV_IO_READ;
