@@ -122,7 +122,8 @@ open_engine(struct own_store *s)
 {
 	struct local_conf lc = { .journal_fd = s->journal_fd, .kv_fd = s->kv_fd, .mail_fd = s->mail_fd, .queue_fd = s->queue_fd,
 		.host = s->conf->hostname, .segments = LOCAL_SEGMENTS,
-		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / LOCAL_SEGMENTS, .tidy = true, .failed = on_failed,
+		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / LOCAL_SEGMENTS,
+		.margin_octets = LOCAL_MARGIN_OCTETS, .margin_inodes = LOCAL_MARGIN_INODES, .tidy = true, .failed = on_failed,
 		.failed_arg = s };
 	struct mailboxes_conf mc = { .host = s->conf->hostname };
 	struct diag diag = { "" };

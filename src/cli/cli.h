@@ -91,6 +91,7 @@ enum cli_exit cli_metrics(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_reload(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_user(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_store(const struct cli *cli, int argc, char **argv);
+enum cli_exit cli_store_stat(const struct cli *cli, int argc, char **argv); /* behind "store stat" */
 enum cli_exit cli_reindex(const struct cli *cli, int argc, char **argv);
 enum cli_exit cli_config(const struct cli *cli, int argc, char **argv);
 

@@ -26,6 +26,7 @@ static const struct command {
 	{ "user", "add | list | passwd | set | del", "who has a mailbox and may log in", cli_user },
 	{ "reindex", "[ADDRESS [MAILBOX]]", "make mailboxes' indexes anew, or take Maildirs over from Dovecot", cli_reindex },
 	{ "store", "check [ADDRESS [MAILBOX]]", "whether mailboxes, journal and keys are as they should be", cli_store },
+	{ "store", "stat [ADDRESS]", "how the store stands, and who has how much mail", cli_store },
 	{ "help", "", "this text", cmd_help },
 };
 

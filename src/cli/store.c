@@ -190,8 +190,11 @@ cli_store(const struct cli *cli, int argc, char **argv)
 	char user[NORMAL_ADDRESS_MAX];
 	enum cli_exit code;
 
+	if (argc > 0 && strcmp(argv[0], "stat") == 0)
+		return cli_store_stat(cli, argc - 1, argv + 1);
 	if (argc == 0 || strcmp(argv[0], "check") != 0)
-		return cli_fail(cli, CLI_USAGE, "store does one thing: check, with an address and a mailbox or without; try: postern store check");
+		return cli_fail(cli, CLI_USAGE, "store does two things: check, with an address and a mailbox or without, and stat, with an "
+			"address or without; try: postern store stat");
 	if (argc > 3)
 		return cli_fail(cli, CLI_USAGE, "store check takes an address and the name of a mailbox, no more; a name with blanks goes in quotes");
 	if (argc > 1 && !normal_address(span_str(argv[1]), user))

@@ -24,8 +24,6 @@
 #define LOCK_RETRY_MS 20
 #define TICK_MAX_MS 1000
 #define TICK_BUSY_MS 10
-#define MARGIN_OCTETS (64ull << 20) /* free space that is left alone: what is accepted must be able to be written */
-#define MARGIN_INODES 1000
 #define EARLY_MAX 64 /* processes that the parent has connected while the last store still ends */
 #define WAITING_MAX 64 /* generations that live at a time */
 
@@ -162,7 +160,7 @@ open_engine(struct store_proc *s, struct diag *diag)
 		.queue_fd = ROLE_FD_FOLDER + STORAGE_QUEUE,
 		.host = s->conf->hostname, .segments = LOCAL_SEGMENTS,
 		.segment_octets = ((uint64_t)s->conf->journal_mib << 20) / LOCAL_SEGMENTS,
-		.margin_octets = MARGIN_OCTETS, .margin_inodes = MARGIN_INODES, .tidy = true,
+		.margin_octets = LOCAL_MARGIN_OCTETS, .margin_inodes = LOCAL_MARGIN_INODES, .tidy = true,
 		.failed = on_failed, .failed_arg = s };
 	struct mailboxes_conf mc = { .host = s->conf->hostname };
 	int rc;

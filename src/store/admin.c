@@ -85,7 +85,8 @@ boxes(void *arg, enum store_rc rc, struct store_listed *list, size_t n)
 		rc = tell(a, &row, put_box(&row, a->q.user, list[i].key));
 		told++;
 	}
-	finish(a, rc, rc == STORE_NOTFOUND ? "this user has no mailbox" : "");
+	finish(a, rc, rc == STORE_NOTFOUND ? "this user has no mailbox: nothing was ever delivered to that address; \"postern store stat\" "
+		"lists who has mail, and \"postern user list\" who may have" : "");
 }
 
 /* --- an index made anew ------------------------------------------------------------------------------------- */
@@ -249,6 +250,79 @@ checked(void *arg, enum store_rc rc, const struct store_checked *c)
 		tell_check(k, false);
 }
 
+/* --- how it stands ------------------------------------------------------------------------------------------- */
+
+struct figure {
+	const char *name;
+	uint64_t n;
+	bool unknown;
+};
+
+static int
+put_figures(struct buf *row, const struct figure *list, size_t n)
+{
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < n && rc == 0; i++)
+		if (!list[i].unknown)
+			rc = row_number(row, list[i].name, list[i].n);
+	return rc;
+}
+
+static void
+stated(void *arg, enum store_rc rc, const struct store_status *st)
+{
+	struct asked *a = arg;
+	uint64_t quota = mb_quota_limit(a->mbs, a->q.user);
+	struct buf row;
+	int out;
+
+	if (rc != STORE_OK) {
+		finish(a, rc, rc == STORE_NOTFOUND ? "there is no such mailbox" : "");
+		return;
+	}
+	buf_init(&row, ROW_MAX);
+	out = put_box(&row, a->q.user, a->q.key);
+	if (out == 0)
+		out = put_figures(&row, (struct figure[]){ { "messages", st->messages, false }, { "octets", st->octets, false },
+			{ "unseen", st->unseen, false }, { "uidnext", st->uidnext, false }, { "uidvalidity", st->uidvalidity, false },
+			{ "modseq", st->modseq, false }, { "quota", quota, quota == 0 } }, 7);
+	finish(a, tell(a, &row, out), "");
+}
+
+static void
+stat_store(struct asked *a)
+{
+	struct mailboxes *mbs = a->mbs;
+	struct store_standing s;
+	size_t memory, open;
+	struct buf row;
+
+	mbs->be->ops->stat(mbs->be, &s);
+	mailboxes_count(mbs, &memory, &open);
+	{
+		const struct figure list[] = {
+			{ "segments", s.segments, false }, { "spare", s.spare, false }, { "segments_max", s.segments_max, false },
+			{ "segment_octets", s.segment_octets, false }, { "newest", s.newest, false }, { "durable", s.durable, false },
+			{ "checkpointed", (uint64_t)s.checkpointed, s.checkpointed <= 0 }, { "unapplied", s.unapplied, false },
+			{ "stuck", s.stuck, false }, { "flushes", s.flushes.count, false },
+			{ "flush_mean_us", latency_mean(&s.flushes), false },
+			{ "flush_p50_us", latency_quantile(&s.flushes, 500), false },
+			{ "flush_p99_us", latency_quantile(&s.flushes, 990), false },
+			{ "flush_longest_us", s.flushes.longest_us, false }, { "free_octets", s.free_octets, !s.has_octets },
+			{ "margin_octets", s.margin_octets, false }, { "free_inodes", s.free_inodes, !s.has_inodes },
+			{ "margin_inodes", s.margin_inodes, false }, { "clients", a->q.clients, false },
+			{ "mailboxes_open", open, false }, { "mailboxes_in_memory", memory, false },
+			{ "queued", mbs->conf.queue == NULL ? 0 : queue_count(mbs->conf.queue), false },
+			{ "keys", kv_count(mbs->kv), false },
+		};
+
+		buf_init(&row, ROW_MAX);
+		finish(a, tell(a, &row, put_figures(&row, list, PT_COUNT(list))), "");
+	}
+}
+
 /* --- questions ----------------------------------------------------------------------------------------------- */
 
 void
@@ -285,6 +359,14 @@ admin_ask(struct mailboxes *mbs, const struct admin_question *q, admin_row_f *ro
 		if (q->what == ADMIN_CHECK_STORE)
 			a->q.user[0] = a->q.key[0] = '\0';
 		ops->check(mbs->be, a->q.user, a->q.key, a->q.repair, checked, a);
+		return;
+	case ADMIN_STAT:
+		mb_stat(mbs, a->q.user, a->q.key, stated, a);
+		return;
+	case ADMIN_STAT_STORE:
+		if (ops->stat == NULL)
+			break;
+		stat_store(a);
 		return;
 	case ADMIN_WHATS:
 		break;

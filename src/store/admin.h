@@ -14,6 +14,8 @@ enum admin_what {
 	ADMIN_REINDEX, /* of a mailbox: one row */
 	ADMIN_CHECK,   /* of a mailbox: a row for each finding ("kind"), and one at the end ("found") */
 	ADMIN_CHECK_STORE, /* the same of what belongs to no mailbox */
+	ADMIN_STAT,    /* of a mailbox: one row */
+	ADMIN_STAT_STORE, /* of the store: one row */
 	ADMIN_WHATS
 };
 
@@ -24,6 +26,7 @@ struct admin_question {
 	bool repair;
 	char user[STORE_USER_MAX + 1];
 	char key[STORE_BOX_MAX + 1];
+	uint64_t clients; /* ADMIN_STAT_STORE: that who answers has; the row says it */
 };
 
 /* text: for people, "" when there is nothing to add. Neither is kept. */

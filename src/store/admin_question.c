@@ -15,6 +15,8 @@ static const struct {
 	[ADMIN_REINDEX] = { "reindex", true, true, true },
 	[ADMIN_CHECK] = { "check", false, true, true },
 	[ADMIN_CHECK_STORE] = { "check-store", false, false, false },
+	[ADMIN_STAT] = { "stat", false, true, true },
+	[ADMIN_STAT_STORE] = { "stat-store", false, false, false },
 };
 
 bool

@@ -8,6 +8,7 @@
 #define STORE_BACKEND_H
 
 #include "store/index.h"
+#include "store/latency.h"
 #include "store/queue.h"
 #include "store/store_types.h"
 
@@ -127,6 +128,21 @@ struct store_checked {
 	uint64_t young;    /* files that have come within the last minute and nobody has looked at: no finding */
 };
 
+/* How an engine stands at this moment. */
+struct store_standing {
+	unsigned segments, spare, segments_max; /* of the journal: in use, waiting, at most */
+	uint64_t segment_octets;                /* of each */
+	uint64_t newest;      /* LSN of the last record; 0: there was none yet */
+	uint64_t durable;     /* LSN up to which a checkpoint has everything in the files for good; 0: nothing */
+	int64_t checkpointed; /* when the last checkpoint ended, seconds since 1970; 0: none since the start */
+	uint64_t unapplied;   /* transactions that are durable and not yet carried out */
+	uint64_t stuck;       /* mailboxes that cannot be written */
+	struct latency flushes; /* of the journal, since the start */
+	bool has_octets, has_inodes; /* the mail folder's file system has a limit, which is known */
+	uint64_t free_octets, free_inodes;
+	uint64_t margin_octets, margin_inodes; /* that are left alone */
+};
+
 struct store_listed {
 	char key[STORE_BOX_MAX + 1];
 	bool exists, subscribed;
@@ -220,6 +236,9 @@ struct store_backend_ops {
 	void (*check)(struct store_backend *be, const char *user, const char *key, bool tidy, store_check_cb *cb,
 		      void *arg);
 
+	/* How it stands; at once. NULL: cannot tell. */
+	void (*stat)(struct store_backend *be, struct store_standing *out);
+
 	/* What was committed there cannot be carried out at present, and what is asked of it would wait: refuse it instead.
 	 * key "": something of the user; user "": a key space. NULL: it never happens. */
 	bool (*stuck)(struct store_backend *be, const char *user, const char *key);
@@ -243,6 +262,8 @@ struct store_backend {
 
 /* What the store process opens it with; who opens it in its place must do the same. */
 #define LOCAL_SEGMENTS 4
+#define LOCAL_MARGIN_OCTETS (64ull << 20) /* free space that is left alone: what is accepted must be able to be written */
+#define LOCAL_MARGIN_INODES 1000
 
 struct local_conf {
 	int journal_fd, kv_fd, mail_fd; /* folders, borrowed */

@@ -133,6 +133,12 @@ find(const struct kv *kv, unsigned space, const char *key)
 	return at;
 }
 
+size_t
+kv_count(const struct kv *kv)
+{
+	return kv->n;
+}
+
 bool
 kv_get(const struct kv *kv, const char *space, const char *key, int64_t now, struct kv_entry *out)
 {

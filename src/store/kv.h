@@ -29,6 +29,9 @@ bool kv_space_ok(struct span space);
 bool kv_key_ok(struct span key);
 bool kv_value_ok(struct span value);
 
+/* All that are in the table: with those that have gone or expired and are not yet forgotten. */
+size_t kv_count(const struct kv *kv);
+
 /* False: not there, or expired at now. */
 bool kv_get(const struct kv *kv, const char *space, const char *key, int64_t now, struct kv_entry *out);
 

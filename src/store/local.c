@@ -468,6 +468,7 @@ checkpoint_end(struct local *l, uint64_t lsn, int error)
 		return;
 	}
 	l->synced = lsn;
+	l->checkpointed = time(NULL);
 	local_recycle(l);
 	drop_files(l, lsn);
 	mark(l);
@@ -931,6 +932,7 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 	n = replay_start(&r, rc == 0);
 	if (rc != 0)
 		return rc;
+	l->was_synced = r.mark;
 	local_queue_replayed(l);
 	if (gaps > 0)
 		log_msg(LOG_L_ERROR, "%llu records are missing in the journal: if the disk had failed before, nobody was "
@@ -993,6 +995,7 @@ static const struct store_backend_ops local_ops = {
 	.scan = local_scan,
 	.rebuild = local_rebuild,
 	.check = local_check,
+	.stat = local_stat,
 	.watch = local_watch,
 	.stuck = local_stuck,
 	.room = local_room,
@@ -1047,6 +1050,7 @@ local_open(const struct local_conf *conf, store_key_f *key_f, store_id_f *id_f, 
 		jc.segments = SEGMENTS;
 	if ((l = local_new(conf)) == NULL)
 		return diag_set(diag, PT_ENOMEM, "out of memory or threads");
+	l->segment_octets = jc.segment_octets;
 	if ((rc = open_descriptors(l, diag)) != 0 ||
 	    (rc = journal_open(conf->journal_fd, &jc, &l->journal, diag)) != 0 ||
 	    (rc = replay(l, key_f, id_f, arg, diag)) != 0) {

@@ -9,6 +9,7 @@
  * local_file.c   in threads: large bodies
  * local_scan.c   in threads: what others changed, and other programs' indexes
  * local_admin.c  in threads: what an operator asks
+ * local_stat.c   main thread: how it stands
  * local_check.c, local_check_store.c  in threads: whether all is as it should be
  * local_rebuild.c  in threads: an index made anew of what is left of it and of the names
  * local_queue.c  files of what is queued
@@ -101,6 +102,10 @@ struct local {
 	struct store_commit *flight;               /* being flushed */
 	struct crew_job flush_job;
 	uint64_t flight_us, flush_us; /* how long this flush took, and they do of late */
+	struct latency flushes;       /* all since the start */
+	uint64_t was_synced;          /* `synced` of earlier processes, as the journal says */
+	int64_t checkpointed;         /* when one last ended; 0: none since the start */
+	uint64_t segment_octets;      /* of the journal */
 	TAILQ_HEAD(, apply) applying;
 	TAILQ_HEAD(, apply_job) failing;
 	unsigned retrying, carrying; /* jobs that are tried again just now; transactions on their way back into the journal */
@@ -268,6 +273,10 @@ void box_keywords(int dir_fd, char keywords[STORE_KEYWORDS_MAX][STORE_KEYWORD_MA
 /* --- local_admin.c ----------------------------------------------------------------------------------------- */
 
 void local_users(struct store_backend *, const char *, size_t, store_users_cb *, void *);
+
+/* --- local_stat.c ------------------------------------------------------------------------------------------ */
+
+void local_stat(struct store_backend *, struct store_standing *);
 
 /* --- local_check.c: mailboxes; local_check_store.c: what belongs to none ----------------------------------- */
 

@@ -198,6 +198,8 @@ flight_take(struct local *l, int *rc_out)
 	if ((*rc_out = journal_flush_end(l->journal)) != 0)
 		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
 			strerror(errno));
+	else
+		latency_add(&l->flushes, l->flight_us);
 	l->flush_us = (7 * l->flush_us + l->flight_us) / 8;
 	l->flight = NULL;
 	l->flushing = false;

@@ -645,6 +645,68 @@ mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg)
 	mbs->be->ops->list(mbs->be, user, listed, l);
 }
 
+struct stating {
+	struct mailboxes *mbs;
+	char user[STORE_USER_MAX + 1];
+	char key[STORE_BOX_MAX + 1];
+	mb_stat_cb *cb;
+	void *arg;
+};
+
+static void
+stat_loaded(void *arg, enum store_rc rc, struct mailbox *mb)
+{
+	struct stating *s = arg;
+	struct store_status st;
+
+	if (rc == STORE_OK)
+		index_status(&mb->x, &st);
+	s->cb(s->arg, rc, rc == STORE_OK ? &st : NULL);
+	free(s);
+}
+
+static void
+stat_scanned(void *arg, enum store_rc rc)
+{
+	struct stating *s = arg;
+	struct mailbox *mb = s->mbs->closing ? NULL : mailbox_get(s->mbs, s->user, s->key);
+
+	(void)rc; /* what is known is better than nothing */
+	if (mb == NULL)
+		stat_loaded(s, STORE_TEMP, NULL);
+	else
+		mailbox_wait(mb, stat_loaded, s);
+}
+
+void
+mb_stat(struct mailboxes *mbs, const char *user, const char *key, mb_stat_cb *cb, void *arg)
+{
+	struct stating *s = calloc(1, sizeof *s);
+
+	if (s == NULL) {
+		cb(arg, STORE_TEMP, NULL);
+		return;
+	}
+	s->mbs = mbs;
+	s->cb = cb;
+	s->arg = arg;
+	snprintf(s->user, sizeof s->user, "%s", user);
+	snprintf(s->key, sizeof s->key, "%s", key);
+	mb_rescan(mbs, user, key, stat_scanned, s);
+}
+
+void
+mailboxes_count(const struct mailboxes *mbs, size_t *memory_out, size_t *open_out)
+{
+	const struct mailbox *mb;
+
+	*memory_out = *open_out = 0;
+	TAILQ_FOREACH(mb, &mbs->lru, lru) {
+		*memory_out += mb->state != MB_NONE;
+		*open_out += !TAILQ_EMPTY(&mb->views);
+	}
+}
+
 /* --- all of it -------------------------------------------------------------------------------------------- */
 
 struct mailboxes *

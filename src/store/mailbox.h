@@ -190,6 +190,16 @@ struct mb_status {
 typedef void mb_boxes_cb(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n);
 void mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg);
 
+/* Of one mailbox, with what others did there until now. NOTFOUND: there is no such. st is borrowed, and only of STORE_OK. */
+typedef void mb_stat_cb(void *arg, enum store_rc rc, const struct store_status *st);
+void mb_stat(struct mailboxes *mbs, const char *user, const char *key, mb_stat_cb *cb, void *arg);
+
+/* The user's limit, as it was said last or as mailboxes_conf says; 0: none, or nobody has said one since the start. */
+uint64_t mb_quota_limit(struct mailboxes *mbs, const char *user);
+
+/* Mailboxes that are in memory, and those of them that somebody has open. */
+void mailboxes_count(const struct mailboxes *mbs, size_t *memory_out, size_t *open_out);
+
 /* How many octets more the user may have, of `limit` (not 0): of a quota that is known at once, else when his mailboxes have
  * been counted. STORE_OK or STORE_TEMP. */
 typedef void mb_room_cb(void *arg, enum store_rc rc, uint64_t octets);

@@ -46,6 +46,19 @@ find(struct mailboxes *mbs, const char *user)
 	return NULL;
 }
 
+uint64_t
+mb_quota_limit(struct mailboxes *mbs, const char *user)
+{
+	const struct mb_quota *q = find(mbs, user);
+	uint64_t octets = 0, messages = 0;
+
+	if (q != NULL && q->limit > 0)
+		return q->limit;
+	if (mbs->conf.quota != NULL)
+		mbs->conf.quota(mbs->conf.quota_arg, user, &octets, &messages);
+	return octets;
+}
+
 static void
 tell_room(const struct mb_quota *q, uint64_t limit, mb_room_cb *cb, void *arg)
 {

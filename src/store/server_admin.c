@@ -43,7 +43,9 @@ on_admin(void *self, void *peer, struct frame *f)
 		reply_rc(p, f->id, STORE_INVALID, wrong);
 	else if ((q = request_new(p, f->id)) == NULL)
 		reply_rc(p, f->id, STORE_TEMP, "");
-	else
+	else {
+		question.clients = s->npeers;
 		admin_ask(s->mbs, &question, send_row, send_end, q);
+	}
 	return 0;
 }

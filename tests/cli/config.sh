@@ -9,6 +9,14 @@ postern=${top_builddir:?}/src/postern
 check 'no command' exits 2 "$postern"
 check 'an unknown command' says 'there is no command "stat"' "$postern" stat
 check 'its exit code' exits 2 "$postern" stat
+check 'store without a word' says 'store does two things' "$postern" store
+check 'store stat of what is no address' says '"alice" is not an address' "$postern" store stat alice
+check 'its exit code' exits 2 "$postern" store stat alice
+check 'store stat of two' says 'takes one address, no more' "$postern" store stat a@example.org b@example.org
+check 'its exit code' exits 2 "$postern" store stat a@example.org b@example.org
+check 'store stat repairs nothing' says 'changes nothing' "$postern" store stat --repair
+check 'its exit code' exits 2 "$postern" store stat --repair
+check 'store stat in JSON' json 'j["ok"] is False and "no more" in j["error"]' "$postern" store stat a@example.org b@example.org --json
 check 'an unknown long option' says 'there is no option --frob' "$postern" --frob status
 check 'an unknown short option' says 'there is no option -q' "$postern" status -q
 check 'an option without its value' says 'option -f needs a value' "$postern" status -f

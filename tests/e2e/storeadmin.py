@@ -403,6 +403,9 @@ def authority(site):
                               str(server.control), 'reindex'], capture_output=True, text=True, check=False)
         h.equal(run.returncode, 1, f'{run.stdout}{run.stderr}')
         h.check('are for root or for the user who started posternd' in run.stderr, run.stderr)
+        run = subprocess.run(['setpriv', '--reuid', 'nobody', '--regid', 'nogroup', '--clear-groups', str(postern), '--json', '-s',
+                              str(server.control), 'store', 'stat'], capture_output=True, text=True, check=False)
+        h.equal((run.returncode, [u['messages'] for u in json.loads(run.stdout)['users']]), (0, [1]), 'what may be read')
 
 
 WRONG = (
@@ -415,8 +418,12 @@ WRONG = (
     (('reindex', ALICE, 'x' * 4000), 1, ''),
     (('reindex', '--quota', '1G'), 2, 'is for "postern user"'),
     (('reindex', '--repair'), 2, 'is for "postern store check"'),
-    (('store',), 2, 'store does one thing'),
-    (('store', 'stat'), 2, 'store does one thing'),
+    (('store',), 2, 'store does two things'),
+    (('store', 'start'), 2, 'store does two things'),
+    (('store', 'stat', 'alice'), 2, 'is not an address'),
+    (('store', 'stat', ALICE, 'INBOX'), 2, 'no more'),
+    (('store', 'stat', '--repair'), 2, 'is for "postern store check"'),
+    (('store', 'stat', 'nobody@example.test'), 2, 'this user has no mailbox: nothing was ever delivered to that address'),
     (('store', 'check', 'alice'), 2, 'is not an address'),
     (('store', 'check', ALICE, 'INBOX', 'more'), 2, 'no more'),
     (('store', 'check', 'nobody@example.test'), 2, 'this user has no mailbox'),
@@ -471,6 +478,103 @@ def check_alone(site):
     checked(server, '--repair', code=1)
     h.equal(checked(server)[1], [], 'findings behind a repair')
     h.equal(sorted(agrees(folder)), [1, 2, 3, 4], 'UIDs')
+
+
+def sizes(folder):
+    """Octets of a mailbox's messages with CRLF."""
+    return sum(len(re.sub(rb'\r?\n', b'\r\n', p.read_bytes())) for p in files(folder))
+
+
+def stat_agrees(server, mail, served):
+    """All figures against the files: mail has the number of messages of each user's mailboxes."""
+    got = answer(server, 'store', 'stat')
+    h.equal((got['ok'], got['server'], got['unreadable']), (True, served, []), 'the answer')
+    expected = [(user, len(boxes), sum(boxes.values()), sum(sizes(maildir(server, user, None if box == 'INBOX' else box)) for box in boxes))
+                for user, boxes in sorted(mail.items())]
+    h.equal([(u['user'], u['mailboxes'], u['messages'], u['octets']) for u in got['users']], expected, 'users')
+    h.equal([u['quota'] for u in got['users']], [100 << 20 if served else None] * len(mail), 'quotas')
+    for user, boxes in mail.items():
+        one = answer(server, 'store', 'stat', user)
+        h.equal((one['user'], {b['mailbox']: b['messages'] for b in one['mailboxes']}), (user, boxes), 'mailboxes')
+        for row in one['mailboxes']:
+            folder = maildir(server, user, None if row['mailbox'] == 'INBOX' else row['mailbox'])
+            validity, uids, _ = index(folder)
+            h.equal((row['uidvalidity'], row['uidnext'], row['octets']), (validity, max(uids, default=0) + 1, sizes(folder)), 'the row')
+            h.equal(row['unseen'], sum(1 for p in files(folder) if 'S' not in p.name.partition(':2,')[2]), 'unseen')
+            h.check(row['modseq'] > 0, row)
+    return got['store']
+
+
+def stat_served(site):
+    with m.server(site) as server:
+        h.equal(answer(server, 'store', 'stat')['users'], [], 'users of an empty store')
+        deliver(server, 5, (ALICE, BOB))
+        deliver(server, 2, (BOB,))
+        arrived(server, 5)
+        arrived(server, 7, BOB)
+        first = stat_agrees(server, {ALICE: {'INBOX': 5}, BOB: {'INBOX': 7}}, True)
+        h.check(first['segments'] > 0 and first['segments'] + first['spare'] <= first['segments_max'], first)
+        h.equal((first['segment_octets'], first['margin_octets'], first['stuck'], first['queued']), (1 << 20, 64 << 20, 0, 0), 'figures')
+        h.check(first['clients'] >= 2, first)  # a worker, and the control process that asks
+        h.check(0 < first['flushes'] and 0 < first['flush_mean_us'] <= first['flush_longest_us'] and
+                first['flush_p50_us'] <= first['flush_p99_us'] <= first['flush_longest_us'], first)
+        h.check(first['mailboxes_in_memory'] >= 2, first)
+        # a message read by another program
+        path = files(maildir(server, ALICE))[0]
+        path.rename(maildir(server, ALICE) / 'cur' / (path.name.partition(':2,')[0] + ':2,S'))
+        h.within(h.TIMEOUT, lambda: answer(server, 'store', 'stat', ALICE)['mailboxes'][0]['unseen'] == 4, 'one that is seen')
+        deliver(server, 1)
+        arrived(server, 6)
+        then = stat_agrees(server, {ALICE: {'INBOX': 6}, BOB: {'INBOX': 7}}, True)
+        h.check(then['newest'] > first['newest'] and then['flushes'] > first['flushes'], f'{first} {then}')
+        # every 30 s
+        h.within(120, lambda: answer(server, 'store', 'stat')['store']['durable'] >= then['newest'], 'a checkpoint')
+        h.check(answer(server, 'store', 'stat')['store']['checkpointed'] > time.time() - 600, 'when it was')
+        text = command(server, 'store', 'stat').stdout
+        h.check(re.search(r'(?m)^journal +\d+ segments in use', text) and re.search(r'(?m)^flushes +\d+ since the start', text) and
+                re.search(rf'(?m)^{ALICE} +1 +6 +\d+ +{100 << 20}$', text), text)
+        text = command(server, 'store', 'stat', BOB).stdout
+        h.check(re.search(r'(?m)^INBOX +7 +\d+ +7 +8 +\d+ +\d+$', text), text)
+
+
+def stat_alone(site):
+    server = m.server(site)
+    with server:
+        deliver(server, 5, (ALICE, BOB))
+        arrived(server, 5)
+        arrived(server, 5, BOB)
+    for part in ('cur', 'new', 'tmp'):
+        (maildir(server, ALICE, 'Work') / part).mkdir(parents=True)
+    (maildir(server, ALICE, 'Work') / 'new' / '1.brought.host').write_bytes(b'Subject: brought\n\nby hand\n')
+    if h.ROOT:
+        st = os.stat(server.mail)
+        subprocess.run(['chown', '-R', f'{st.st_uid}:{st.st_gid}', str(server.mail)], check=True)
+    answer(server, 'store', 'stat')  # takes in what was brought: its name and its UID
+    mail = {ALICE: {'INBOX': 5, 'Work': 1}, BOB: {'INBOX': 5}}
+    store = stat_agrees(server, mail, False)
+    h.equal((store['clients'], store['unapplied'], store['stuck']), (0, 0, 0), 'figures')
+    h.check(0 < store['durable'] <= store['newest'], store)  # every end in good order has a checkpoint
+    with server:
+        deliver(server, 1)
+        arrived(server, 6)
+
+
+def stat_while_delivering(site):
+    """Nothing that was acknowledged is missing in what is counted afterwards, and nothing waits."""
+    with m.server(site) as server:
+        folder = maildir(server, ALICE)
+        load = Deliveries(server)
+        h.within(h.TIMEOUT, lambda: len(files(folder)) > 10, 'some mail')
+        before = 0
+        for _ in range(ROUNDS * 2):
+            with load.lock:
+                least = len(load.acknowledged)
+            [row] = answer(server, 'store', 'stat', ALICE)['mailboxes']
+            h.check(row['messages'] >= max(least, before), f"{row['messages']} messages; {least} were acknowledged, {before} counted before")
+            before = row['messages']
+        load.stop()
+        load.settled(folder)
+        h.equal(answer(server, 'store', 'stat', ALICE)['mailboxes'][0]['messages'], len(files(maildir(server, ALICE))), 'messages')
 
 
 def check_while_delivering(site):
@@ -580,6 +684,6 @@ if __name__ == '__main__':
     topic = h.Topic()
     place = h.Site(topic)
     for test in (with_server, without_server, other_programs, dovecot_served, dovecot_alone, while_delivering, store_killed,
-                 command_killed, check_served, check_alone, check_while_delivering, repair_killed, never_two, authority, wrong, no_store, many_users, upgraded):
+                 command_killed, check_served, check_alone, check_while_delivering, repair_killed, stat_served, stat_alone, stat_while_delivering, never_two, authority, wrong, no_store, many_users, upgraded):
         topic.case(test.__name__, test, place)
     topic.done()

@@ -577,6 +577,7 @@ test_stuck(void)
 	enum store_rc listed = STORE_UNKNOWN;
 	struct index x;
 	struct rig r;
+	struct store_standing now;
 	unsigned round, i;
 
 	memset(&r, 0, sizeof r);
@@ -600,6 +601,10 @@ test_stuck(void)
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, STUCK, "INBOX", "no")).rc, STORE_TEMP);
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(STUCK, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, STORE_TEMP);
 		CU_ASSERT_FALSE(rig_index(&r, STUCK, "INBOX", &x));
+		r.be->ops->stat(r.be, &now);
+		CU_ASSERT_EQUAL(now.stuck, 1);
+		CU_ASSERT(now.unapplied >= 2);
+		CU_ASSERT(now.segments > 0 && now.newest > now.durable);
 		mb_boxes(r.mbs, STUCK, on_stuck_boxes, &listed);
 		while (listed == STORE_UNKNOWN)
 			rig_settle(&r);
@@ -611,6 +616,8 @@ test_stuck(void)
 	immutable = false;
 	while (r.be->ops->stuck(r.be, STUCK, "INBOX"))
 		rig_settle(&r);
+	r.be->ops->stat(r.be, &now);
+	CU_ASSERT_EQUAL(now.stuck, 0);
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, STUCK, "INBOX", "fourth")).uids, "4");
 	CU_ASSERT_STRING_EQUAL(rig_dump(&r, STUCK, "INBOX"), "1 N:first 2 N:second 3 N:third 4 N:fourth");
 	rig_restart(&r);
