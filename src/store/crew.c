@@ -267,6 +267,31 @@ crew_again(struct crew *p, struct crew_job *j)
 	wake(p, &w);
 }
 
+void
+crew_refuse(struct crew *p, struct crew_strand *s)
+{
+	struct wakes w = { .main = false };
+	struct crew_turn *t, *before;
+	struct crew_job *j;
+
+	pthread_mutex_lock(&p->lock);
+	for (before = s->head; before != NULL && (t = before->next) != NULL;) {
+		j = t->job;
+		if (j->refused == NULL || j->nturns > 1) {
+			before = t;
+			continue;
+		}
+		before->next = t->next;
+		if (s->tail == t)
+			s->tail = before;
+		j->refused(j);
+		w.main = w.main || p->finished.head == NULL;
+		push(&p->finished, j);
+	}
+	pthread_mutex_unlock(&p->lock);
+	wake(p, &w);
+}
+
 bool
 crew_strand_idle(struct crew *p, const struct crew_strand *s)
 {

@@ -41,6 +41,7 @@ struct crew_job {
 	void (*done)(struct crew_job *); /* afterwards, in crew_dispatch(); may free the job */
 	enum crew_lane lane;
 	bool again; /* set by run(): it keeps its turn, and runs again after crew_again() */
+	void (*refused)(struct crew_job *); /* instead of run(), by crew_refuse(); NULL: it waits for its turn whatever happens */
 	/* private */
 	struct crew_job *next;
 	struct crew_turn turn[CREW_STRANDS_INLINE];
@@ -62,6 +63,9 @@ void crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *
 
 /* Runs a job once more whose done() was called with `again` set. */
 void crew_again(struct crew *p, struct crew_job *j);
+
+/* Those who wait in that strand alone and may be refused are, and leave it; their done() is called in crew_dispatch(). */
+void crew_refuse(struct crew *p, struct crew_strand *s);
 
 /* Nothing is queued or running there. */
 bool crew_strand_idle(struct crew *p, const struct crew_strand *s);

@@ -135,16 +135,17 @@ local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsi
 	crew_submit(l->crew, j, strands, n);
 }
 
-bool
+void
 local_submit_read(struct local *l, struct crew_job *j, struct box *b)
 {
 	if (b != NULL && b->stuck) {
 		if (b->jobs++ == 0)
 			TAILQ_REMOVE(&l->lru, b, lru);
-		return false;
+		j->refused(j);
+		j->done(j);
+		return;
 	}
 	local_submit(l, j, &b, b == NULL ? 0 : 1);
-	return true;
 }
 
 void
@@ -207,8 +208,10 @@ apply_done(struct crew_job *j)
 				aj->box[0]->user, pt_strerror(aj->rc));
 			l->next_retry = 0; /* the first time soon: until then who asks waits */
 		} else {
-			for (i = 0; i < aj->nboxes; i++)
+			for (i = 0; i < aj->nboxes; i++) {
 				aj->box[i]->stuck = true;
+				crew_refuse(l->crew, &aj->box[i]->strand);
+			}
 		}
 		return;
 	}

@@ -134,8 +134,8 @@ struct box *local_box(struct local *l, const char *user, const char *key); /* NU
 
 /* Queues a job for a box; done must call local_box_left(). */
 void local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsigned n);
-/* The same for one that only reads. false: the box is stuck, done is for the caller to call, now. */
-bool local_submit_read(struct local *l, struct crew_job *j, struct box *b) PT_MUST_USE;
+/* The same for one that only reads: where the box is stuck, or comes to be while it waits, it is refused(), and done. */
+void local_submit_read(struct local *l, struct crew_job *j, struct box *b);
 void local_box_left(struct local *l, struct box *b);
 
 /* Cuts a transaction into jobs; started: after all that must come before applied(). */

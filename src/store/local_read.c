@@ -43,6 +43,12 @@ struct read_job {
 	size_t nlisted, capacity;
 };
 
+static void
+job_refused(struct crew_job *j)
+{
+	((struct read_job *)j)->rc = PT_EBUSY;
+}
+
 static struct read_job *
 job_new(struct local *l, const char *user, const char *key, void (*run)(struct crew_job *),
 	void (*done)(struct crew_job *), void *arg)
@@ -51,7 +57,7 @@ job_new(struct local *l, const char *user, const char *key, void (*run)(struct c
 
 	if (r == NULL)
 		return NULL;
-	r->job = (struct crew_job){ .run = run, .done = done, .lane = CREW_READ };
+	r->job = (struct crew_job){ .run = run, .done = done, .lane = CREW_READ, .refused = job_refused };
 	r->l = l;
 	r->arg = arg;
 	r->fd = -1;
@@ -65,10 +71,7 @@ job_new(struct local *l, const char *user, const char *key, void (*run)(struct c
 static void
 job_submit(struct read_job *r)
 {
-	if (!local_submit_read(r->l, &r->job, r->b)) {
-		r->rc = PT_EBUSY;
-		r->job.done(&r->job);
-	}
+	local_submit_read(r->l, &r->job, r->b);
 }
 
 static void

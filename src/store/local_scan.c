@@ -385,6 +385,12 @@ out:
 }
 
 static void
+scan_refused(struct crew_job *pj)
+{
+	((struct scan_job *)pj)->rc = PT_EBUSY;
+}
+
+static void
 scan_done(struct crew_job *pj)
 {
 	struct scan_job *j = (struct scan_job *)pj;
@@ -409,13 +415,10 @@ local_scan(struct store_backend *be, const char *user, const char *key, bool all
 		cb(arg, STORE_TEMP, NULL);
 		return;
 	}
-	j->job = (struct crew_job){ .run = scan_run, .done = scan_done, .lane = CREW_READ };
+	j->job = (struct crew_job){ .run = scan_run, .done = scan_done, .lane = CREW_READ, .refused = scan_refused };
 	j->l = l;
 	j->all = all;
 	j->cb = cb;
 	j->arg = arg;
-	if (!local_submit_read(l, &j->job, j->b)) {
-		j->rc = PT_EBUSY;
-		scan_done(&j->job);
-	}
+	local_submit_read(l, &j->job, j->b);
 }

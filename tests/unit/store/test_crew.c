@@ -1,4 +1,4 @@
-/* unit/store/test_crew.c - helper threads: order in a strand, none between strands, jobs of several strands, another try. */
+/* unit/store/test_crew.c - helper threads: order in a strand, none between strands, jobs of several strands, another try, refusals. */
 #include "store/crew.h"
 
 #include "test.h"
@@ -17,6 +17,7 @@ struct job {
 	unsigned number;
 	unsigned strands; /* bits */
 	unsigned runs, more; /* how often it ran, and is to run again */
+	unsigned refusals;
 	void (*hook)(struct job *);
 };
 
@@ -184,6 +185,44 @@ test_again(void)
 	crew_free(&crew);
 }
 
+static void
+refused(struct crew_job *j)
+{
+	((struct job *)j)->refusals++;
+}
+
+/* Who may be refused and waits in that strand alone never runs; all others have their turn, and who comes later, too. */
+static void
+test_refuse(void)
+{
+	unsigned i;
+
+	begin(2, 2);
+	submit(0, 1, CREW_APPLY, 0, wait_gate);
+	jobs[0].job.refused = refused; /* it has its turn */
+	for (i = 1; i < 8; i++) {
+		submit(i, i == 2 ? 1 | 2 : 1, CREW_READ, 0, NULL);
+		jobs[i].job.refused = i == 4 ? NULL : refused;
+	}
+	crew_refuse(crew, &strands[1]); /* nobody is there for whom it is the only one */
+	crew_refuse(crew, &strands[0]);
+	crew_refuse(crew, &strands[0]);
+	crew_refuse(crew, &strands[3]);
+	until(5);
+	submit(8, 1, CREW_READ, 0, NULL);
+	gate = true;
+	crew_drain(crew);
+	CU_ASSERT_EQUAL(done_count, 9);
+	CU_ASSERT_EQUAL(nran, 4);
+	for (i = 0; i < 9; i++) {
+		CU_ASSERT_EQUAL(jobs[i].runs, i == 0 || i == 2 || i == 4 || i == 8);
+		CU_ASSERT_EQUAL(jobs[i].refusals, !jobs[i].runs);
+	}
+	CU_ASSERT_TRUE(place(2) < place(4) && place(4) < place(8));
+	CU_ASSERT_TRUE(crew_strand_idle(crew, &strands[0]));
+	crew_free(&crew);
+}
+
 /* The end waits for what runs and drops the rest. */
 static void
 test_end(void)
@@ -204,6 +243,7 @@ static const struct test_row rows[] = {
 	{ "order", test_order },
 	{ "one that hangs", test_slow },
 	{ "another try", test_again },
+	{ "refused instead of waiting", test_refuse },
 	{ "the end", test_end },
 };
 
