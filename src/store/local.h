@@ -68,6 +68,7 @@ struct apply {
 	unsigned jobs;               /* that are not done */
 	TAILQ_HEAD(, apply_job) parts; /* the same */
 	bool carried;                /* is being written into the journal once more */
+	bool moved;                  /* has been: its LSN is younger than the files that it needs */
 };
 
 /* A part of it: lines of one box, or all lines where two boxes depend on each other. */

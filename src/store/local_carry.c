@@ -52,11 +52,10 @@ local_carries(const struct local *l, const char *file)
 	const struct apply *a;
 	const struct apply_job *aj;
 
-	if (TAILQ_EMPTY(&l->failing))
-		return false;
+	/* also while it is tried again, or waits for its turn; the LSN of all others is as old as what they need */
 	TAILQ_FOREACH(a, &l->applying, next)
 		TAILQ_FOREACH(aj, &a->parts, of)
-			if (memmem(aj->text.p, aj->text.n, file, strlen(file)) != NULL)
+			if (a->moved && memmem(aj->text.p, aj->text.n, file, strlen(file)) != NULL)
 				return true;
 	return false;
 }
@@ -72,6 +71,7 @@ carried(struct store_commit *c, enum store_rc rc)
 	l->carrying--;
 	if (rc == STORE_OK && !l->failed) {
 		k->a->lsn = again->lsn;
+		k->a->moved = true;
 		k->a->at = again->at;
 		TAILQ_REMOVE(&l->applying, k->a, next);
 		TAILQ_INSERT_TAIL(&l->applying, k->a, next);
