@@ -113,7 +113,9 @@ def certificate_refused(server):
 def outlive(server):
     """A reload and the end of a worker take nothing away."""
     before = samples(server)
+    old = set(server.pids('worker'))
     server.reload()
+    h.within(h.TIMEOUT, lambda: len(server.pids('worker')) == 2 and not old & set(server.pids('worker')), 'the old workers to end')
     pid = server.pids('worker')[0]
     h.os.kill(pid, h.signal.SIGKILL)
     h.within(h.TIMEOUT, lambda: pid not in server.pids('worker') and len(server.pids('worker')) == 2,
