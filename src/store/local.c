@@ -177,6 +177,7 @@ apply_over(struct local *l, struct apply *a)
 	bool replayed = a->commit == NULL;
 
 	TAILQ_REMOVE(&l->applying, a, next);
+	l->owed -= a->owed;
 	if (!replayed)
 		a->commit->applied(a->commit);
 	buf_fini(&a->text);
@@ -693,7 +694,7 @@ room_in(const struct local *l, int fd, uint64_t octets)
 	if (v.f_flag & ST_RDONLY)
 		return STORE_TEMP;
 	/* 0 blocks: a file system in memory without a limit */
-	if (v.f_blocks > 0 && (uint64_t)v.f_bavail * v.f_frsize < octets + l->conf.margin_octets)
+	if (v.f_blocks > 0 && (uint64_t)v.f_bavail * v.f_frsize < octets + l->owed + l->conf.margin_octets)
 		return STORE_FULL;
 	/* file systems that make inodes as they need them say 0 of 0 */
 	return v.f_files > 0 && v.f_favail < l->conf.margin_inodes ? STORE_FULL : STORE_OK;
@@ -911,6 +912,8 @@ replay_start(struct replay *r, bool all)
 			continue;
 		}
 		n++;
+		a->owed = a->at.body_len;
+		r->l->owed += a->owed;
 		replay_queue(r->l, a);
 		local_apply_start(r->l, a, buf_span(&a->text));
 		local_apply_started(r->l, a);

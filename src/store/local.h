@@ -68,6 +68,7 @@ struct apply {
 	unsigned jobs;               /* that are not done */
 	TAILQ_HEAD(, apply_job) parts; /* the same */
 	bool carried;                /* is being written into the journal once more */
+	uint32_t owed;               /* in local.owed */
 	bool moved;                  /* has been: its LSN is younger than the files that it needs */
 };
 
@@ -114,6 +115,7 @@ struct local {
 	size_t ndrops, drops_cap;
 	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
 	struct names *ended; /* replay: ids of mailboxes that are deleted or renamed further on */
+	uint64_t owed;     /* octets of bodies that are accepted and may not be in files yet: they take room, too */
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	struct store_commit mark; /* the record that says so */
 	bool marking;

@@ -109,6 +109,8 @@ local_append(struct local *l, struct store_commit *c)
 		return rc;
 	}
 	a->commit = c;
+	a->owed = c->carry ? 0 : a->at.body_len; /* carried: counted where it was first */
+	l->owed += a->owed;
 	a->hints = c->hints;
 	a->nhints = c->nhints;
 	buf_init(&a->text, 0);

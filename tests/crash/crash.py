@@ -26,7 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import outsider  # noqa: E402
 import powerloss  # noqa: E402
 
-START_S = 600  # a hang is longer: others may fill the disk with work, and a deletion waits for all of it
+START_S = 60
 CLIENTS = 3
 USERS = 8  # of each client
 

@@ -24,6 +24,7 @@
 
 static _Atomic int fail_flush, fail_rename; /* errno for the next, of whichever thread; a rename of mail */
 static bool full, read_only;
+static unsigned left; /* octets of the disk; 0: what there is */
 static _Atomic long set_back_s; /* the clock */
 static _Atomic bool immutable; /* STUCK's mailboxes */
 static _Atomic bool hold; /* flushes do not end */
@@ -101,6 +102,10 @@ __wrap_fstatvfs(int fd, struct statvfs *v)
 
 	if (full)
 		v->f_bavail = 0;
+	if (left > 0) {
+		v->f_frsize = 1;
+		v->f_bavail = left;
+	}
 	if (read_only)
 		v->f_flag |= ST_RDONLY;
 	return rc;
@@ -604,6 +609,9 @@ test_stuck(void)
 		r.be->ops->stat(r.be, &now);
 		CU_ASSERT_EQUAL(now.stuck, 1);
 		CU_ASSERT(now.unapplied >= 2);
+		left = 10; /* "second" and "third" have room to come */
+		CU_ASSERT_EQUAL(r.be->ops->room(r.be, 0), STORE_FULL);
+		left = 0;
 		CU_ASSERT(now.segments > 0 && now.newest > now.durable);
 		mb_boxes(r.mbs, STUCK, on_stuck_boxes, &listed);
 		while (listed == STORE_UNKNOWN)
@@ -620,6 +628,14 @@ test_stuck(void)
 		rig_settle(&r);
 	r.be->ops->stat(r.be, &now);
 	CU_ASSERT_EQUAL(now.stuck, 0);
+	while (now.unapplied > 0) {
+		rig_settle(&r);
+		r.be->ops->stat(r.be, &now);
+	}
+	left = 10;
+	CU_ASSERT_EQUAL(r.be->ops->room(r.be, 10), STORE_OK);
+	CU_ASSERT_EQUAL(r.be->ops->room(r.be, 11), STORE_FULL);
+	left = 0;
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, STUCK, "INBOX", "fourth")).uids, "4");
 	CU_ASSERT_STRING_EQUAL(rig_dump(&r, STUCK, "INBOX"), "1 N:first 2 N:second 3 N:third 4 N:fourth");
 	rig_restart(&r);
