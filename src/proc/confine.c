@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/fs.h>
 #include <linux/landlock.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -89,7 +90,7 @@ static const struct confinement {
 	const int *calls; /* all others fail with EPERM; execve kills */
 	size_t ncalls;
 	bool threads; /* starts threads of its own, never processes */
-	bool leases;  /* asks whether somebody else writes into a file */
+	bool files;   /* asks whether somebody else writes into a file; marks a folder of its own */
 	const unsigned *caps; /* kept as root */
 	size_t ncaps;
 } roles[ROLE_COUNT] = {
@@ -230,11 +231,15 @@ add_threads(scmp_filter_ctx ctx)
 }
 
 static int
-add_leases(scmp_filter_ctx ctx)
+add_files(scmp_filter_ctx ctx)
 {
 	const struct scmp_arg_cmp lease = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = F_SETLEASE };
+	const struct scmp_arg_cmp get = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = FS_IOC_GETFLAGS };
+	const struct scmp_arg_cmp set = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = FS_IOC_SETFLAGS };
 
-	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, &lease) == 0 ? 0 : PT_EPERM;
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, &lease) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, &get) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, &set) == 0 ? 0 : PT_EPERM;
 }
 
 static int
@@ -249,7 +254,7 @@ enter_seccomp(const struct confinement *c)
 	for (i = 0; i < c->ncalls; i++)
 		if (seccomp_rule_add(ctx, SCMP_ACT_ALLOW, c->calls[i], 0) != 0)
 			goto out;
-	if (add_limited(ctx) != 0 || (c->threads && add_threads(ctx) != 0) || (c->leases && add_leases(ctx) != 0))
+	if (add_limited(ctx) != 0 || (c->threads && add_threads(ctx) != 0) || (c->files && add_files(ctx) != 0))
 		goto out;
 	if (seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0) != 0 ||
 	    seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0) != 0)

@@ -780,6 +780,7 @@ local_close(struct store_backend *be)
 			names_free(&b->names);
 			free(b);
 		}
+	nursery_close(&l->nursery);
 	journal_close(&l->journal);
 	if (l->tmp_fd >= 0)
 		close(l->tmp_fd);
@@ -978,6 +979,14 @@ open_descriptors(struct local *l, struct diag *diag)
 	return open_tmp(l, diag);
 }
 
+/* Once the journal is ours alone. */
+static int
+open_nursery(struct local *l, struct diag *diag)
+{
+	l->nursery = nursery_open(l->tmp_fd, NULL);
+	return l->nursery != NULL ? 0 : diag_set(diag, PT_ENOMEM, "out of memory");
+}
+
 static const struct store_backend_ops local_ops = {
 	.name = "local",
 	.caps = STORE_CAP_MAILDIR | STORE_CAP_ATOMIC_MULTI | STORE_CAP_LINK_COPY | STORE_CAP_EXTERNAL,
@@ -1059,6 +1068,7 @@ local_open(const struct local_conf *conf, store_key_f *key_f, store_id_f *id_f, 
 	l->segment_octets = jc.segment_octets;
 	if ((rc = open_descriptors(l, diag)) != 0 ||
 	    (rc = journal_open(conf->journal_fd, &jc, &l->journal, diag)) != 0 ||
+	    (rc = open_nursery(l, diag)) != 0 ||
 	    (rc = replay(l, key_f, id_f, arg, diag)) != 0) {
 		l->failed = true; /* carries nothing out */
 		local_close(&l->be);

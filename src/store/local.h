@@ -22,6 +22,7 @@
 #include "store/backend.h"
 #include "store/journal.h"
 #include "store/crew.h"
+#include "store/nursery.h"
 #include "store/uidlist.h"
 
 #include <stdatomic.h>
@@ -95,6 +96,7 @@ struct local {
 	struct journal *journal;
 	struct crew *crew;
 	int tmp_fd;  /* <mail>/.tmp */
+	struct nursery *nursery; /* in it */
 	int inotify_fd, epoll_fd;
 	struct box **hash;
 	size_t nhash, nboxes;

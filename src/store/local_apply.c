@@ -154,9 +154,9 @@ flush_lines(struct run *r)
 }
 
 static int
-write_body(struct run *r, int dir_fd, const char *path, const uint8_t *body, bool over)
+write_again(struct run *r, const char *path, const uint8_t *body)
 {
-	int fd = maildir_open(dir_fd, path, O_WRONLY | O_TRUNC | (over ? 0 : O_CREAT)), rc;
+	int fd = maildir_open(r->box->dir_fd, path, O_WRONLY | O_TRUNC), rc;
 
 	if (fd < 0)
 		return fd;
@@ -180,7 +180,7 @@ has_body(struct run *r, const char *path, const uint8_t *body)
 	return same;
 }
 
-/* In the mail root's .tmp: where its line is in the transaction. */
+/* Before it is in its place: where its line is in the transaction. */
 static void
 new_name(const struct run *r, const struct index_line *x, char out[PATH_ROOM])
 {
@@ -188,27 +188,29 @@ new_name(const struct run *r, const struct index_line *x, char out[PATH_ROOM])
 		(size_t)(x->text.p - r->aj->a->whole));
 }
 
-/* First in the mail root's .tmp, then whole in its place. Not in the mailbox's own tmp/: a file system may look for the
- * file's inode near its first folder, and where many files have just been deleted ext4 looks for long (it avoids
- * what was deleted lately: 0.4 ms and more for each file). */
+/* Not in the mailbox's own folder: see nursery.h. There it is renamed to when it is whole. */
 static int
 write_new(struct run *r, const struct index_line *x, const char *path, const uint8_t *body)
 {
 	const struct name *e = r->box->names == NULL ? NULL : names_find(r->box->names, x->text);
 	char tmp[PATH_ROOM];
+	struct nursery_file f;
 	int rc;
 
 	if (e != NULL) { /* replay: perhaps with nothing in it; links to it get it, too */
 		box_path(x->text, e->flags, e->where, tmp);
 		if (has_body(r, tmp, body))
 			return 0;
-		if ((rc = write_body(r, r->box->dir_fd, tmp, body, true)) != PT_ENOENT)
+		if ((rc = write_again(r, tmp, body)) != PT_ENOENT)
 			return rc;
 	}
 	new_name(r, x, tmp);
-	if ((rc = write_body(r, r->l->tmp_fd, tmp, body, false)) != 0)
+	if ((rc = nursery_make(r->l->nursery, tmp, &f)) != 0)
 		return rc;
-	return maildir_rename(r->l->tmp_fd, tmp, r->box->dir_fd, path);
+	if ((rc = maildir_write(f.fd, body, r->octets)) == 0)
+		rc = maildir_rename(f.folder, tmp, r->box->dir_fd, path);
+	nursery_done(r->l->nursery, &f, rc == 0 ? NULL : tmp);
+	return rc;
 }
 
 static int

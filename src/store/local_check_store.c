@@ -66,7 +66,8 @@ look_tmp(struct local *l, struct checking *c, int dir_fd, const char *name, void
 	    time(NULL) - st.st_ctime < OLD_S)
 		return;
 	if (!local_is_leftover(name)) {
-		if (strncmp(name, "gone-", 5) != 0) /* those go with the checkpoint behind their journal */
+		/* these go with the checkpoint behind their journal, and those are made in just now, or swept at the next start */
+		if (strncmp(name, "gone-", 5) != 0 && strncmp(name, NURSERY_PREFIX, strlen(NURSERY_PREFIX)) != 0)
 			check_found(c, "stranger", STORE_FIX_NONE, ".tmp/%s in the mail folder is not of the store: somebody put it there", name);
 		return;
 	}
