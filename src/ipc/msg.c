@@ -1,6 +1,7 @@
 /* ipc/msg.c - encoders and decoders, made from the field lists of msg.h. */
 #include "ipc/msg.h"
 
+#include <limits.h>
 #include <string.h>
 
 struct cursor {
@@ -131,8 +132,56 @@ get_str(struct cursor *c)
 	return s;
 }
 
+bool
+msg_may_be_longer(unsigned type)
+{
+	switch (type) {
+	case MSG_T_SIGNED:
+	case MSG_T_PROGRAM_INPUT:
+	case MSG_T_PROGRAM_OUTPUT:
+	case MSG_T_PROGRAM_REFUSED:
+	case MSG_T_PROGRAM_ENDED:
+	case MSG_T_AUTH_IDENTITY:
+	case MSG_T_AUTH_RECIPIENTS:
+	case MSG_T_AUTH_SENDER_IS:
+	case MSG_T_AUTH_SASL_ANSWER:
+	case MSG_T_AUTH_CHANGED:
+	case MSG_T_AUTH_OUSTED:
+	case MSG_T_STORE_FILE_FD:
+	case MSG_T_STORE_REPLY:
+	case MSG_T_STORE_VIEW:
+	case MSG_T_STORE_EVENT:
+	case MSG_T_STORE_MESSAGE:
+	case MSG_T_STORE_BOX_STATUS:
+	case MSG_T_STORE_VALUE:
+	case MSG_T_STORE_ROOM_IS:
+	case MSG_T_STORE_WATCHED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+unsigned
+msg_fields_min(unsigned type)
+{
+	switch (type) {
+#define MSG_AT_FIRST(upper, fields)                                                                \
+	case MSG_T_##upper:                                                                        \
+		return fields;
+		MSG_GROWN(MSG_AT_FIRST)
+#undef MSG_AT_FIRST
+	default:
+		return UINT_MAX;
+	}
+}
+
 #define MSG_PUT(type, name) put_##type(&c, m->name);
-#define MSG_GET(type, name) m->name = get_##type(&c);
+#define MSG_GET(type, name)                                                                        \
+	if (fields++ < at_first || c.left > 0)                                                     \
+		m->name = get_##type(&c);                                                          \
+	else                                                                                       \
+		memset(&m->name, 0, sizeof m->name); /* from an older sender */
 #define MSG_DEFINE(number, upper, lower, with_fd)                                                  \
 	int msg_##lower##_encode(const struct msg_##lower *m, uint32_t id, struct frame *f)        \
 	{                                                                                          \
@@ -150,9 +199,10 @@ get_str(struct cursor *c)
 		/* the decoder only reads through the cursor */                                    \
 		struct cursor c = { (uint8_t *)(uintptr_t)(f->octets + FRAME_HEADER), f->len,      \
 			false };                                                                   \
+		unsigned fields = 0, at_first = msg_fields_min(number);                            \
                                                                                                    \
 		MSG_##upper(MSG_GET);                                                              \
-		if (c.bad || c.left > 0 || f->type != (number) || (f->fd >= 0) != (with_fd))       \
+		if (c.bad || (c.left > 0 && !msg_may_be_longer(number)) || f->type != (number) || (f->fd >= 0) != (with_fd))       \
 			return PT_EPROTO;                                                          \
 		return 0;                                                                          \
 	}

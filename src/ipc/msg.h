@@ -6,7 +6,11 @@
  *
  * Field types: u8 u32 u64, str (printable text, at most 64 KiB - 1 on the wire) and bytes. A decoded
  * str or bytes field borrows from the frame. A decoder refuses a payload with octets too few or too
- * many, and a descriptor that is missing or not expected. */
+ * many, and a descriptor that is missing or not expected.
+ *
+ * Workers outlive an upgrade, and have to do with helpers of another version. So a message between them keeps its number and its
+ * fields, and may only get more behind these (MSG_GROWN says how many it had at first): where the sender is older they
+ * are 0 or empty; where it is newer, and the receiver a worker, what follows the fields that are known is passed over. */
 #ifndef IPC_MSG_H
 #define IPC_MSG_H
 
@@ -220,7 +224,7 @@
 	F(u8, mechanism) F(u8, flags) F(u64, address_key) F(str, identity) F(bytes, binding) F(bytes, initial)
 #define MSG_AUTH_SASL_STEP(F) F(bytes, message)
 #define MSG_AUTH_SASL_ABORT(F) F(u8, unused)
-#define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(str, by) F(bytes, data)
+#define MSG_AUTH_SASL_ANSWER(F) F(u8, result) F(str, user) F(bytes, data) F(str, by)
 /* The users are others: what was answered before this may not hold any more. */
 #define MSG_AUTH_CHANGED(F) F(u8, unused)
 /* What has become (enum auth_change, proc/auth_wire.h) of these users, each with a NUL. */
@@ -292,6 +296,10 @@
 #define MSG_STORE_WATCHED(F) F(u32, watch) F(str, key) F(u64, version)
 #define MSG_STORE_WATCH_END(F) F(u32, watch)
 
+/* Messages that have more fields than they had at first, and how many that was. */
+#define MSG_GROWN(X)                                                                               \
+	X(AUTH_SASL_ANSWER, 3)
+
 enum msg_type {
 #define MSG_ENUM(number, upper, lower, fd) MSG_T_##upper = (number),
 	MSG_LIST(MSG_ENUM)
@@ -318,6 +326,12 @@ MSG_LIST(MSG_DECLARE)
 
 /* "CONFIG", or "unknown". Static storage. */
 const char *msg_name(unsigned type);
+
+/* What a worker is sent by those that an upgrade replaces: its payload may be longer than we know. */
+bool msg_may_be_longer(unsigned type);
+
+/* How many fields it has at least. */
+unsigned msg_fields_min(unsigned type);
 
 /* Whether the type exists, and whether it travels with a descriptor. */
 bool msg_known(unsigned type, bool *with_fd_out);
