@@ -44,6 +44,7 @@
 	X(34, CRED_CHAIN, cred_chain, 1)                                                           \
 	X(35, PROBE_RESULT, probe_result, 0)                                                       \
 	X(36, CRED_UNUSED, cred_unused, 0)                                                         \
+	X(40, STORE_CONDEMNED, store_condemned, 0)                                                 \
 	X(42, AUTH_LOADED, auth_loaded, 0)                                                         \
 	/* worker and keyholder */                                                                 \
 	X(48, SIGN, sign, 0)                                                                       \
@@ -170,6 +171,9 @@
 /* The last session of a credential generation that was replaced has ended. */
 #define MSG_CRED_UNUSED(F) F(u64, generation)
 #define MSG_PROBE_RESULT(F) F(u8, what) F(u32, error)
+
+/* That worker did on its channel to the store what no worker does, and must end. text: what it did. */
+#define MSG_STORE_CONDEMNED(F) F(u32, pid) F(str, text)
 
 /* Of files that changed while the configuration stayed: taken, or why not. Users they are now, or still. */
 #define MSG_AUTH_LOADED(F) F(u64, generation) F(u8, ok) F(u32, users) F(str, text)

@@ -230,7 +230,8 @@ connect_with(struct proc *helper, struct proc *other)
 			(int)other->pid, role_name(helper->role), strerror(errno));
 		return;
 	}
-	SEND(helper, channel, fds[0], .role = (uint8_t)other->role, .slot = worker ? other->slot : 0,
+	/* the id: by it the helper can say later which process it was, and one of an older version reads over it */
+	SEND_ID(helper, channel, (uint32_t)other->pid, fds[0], .role = (uint8_t)other->role, .slot = worker ? other->slot : 0,
 		.generation = worker ? other->generation : 0);
 	SEND(other, channel, fds[1], .role = (uint8_t)helper->role, .slot = 0);
 	close(fds[0]);

@@ -275,11 +275,12 @@ struct generation *parent_generation(const struct parent *p, uint64_t number);
 struct cred_set *parent_cred_set(struct parent *p, uint64_t number, struct generation **g_out);
 
 /* Sends one message to a child; the fields are given as designated initialisers. proc may be NULL. */
-#define SEND(proc, name, fd, ...)                                                                  \
+#define SEND(proc, name, fd, ...) SEND_ID(proc, name, 0, fd, __VA_ARGS__)
+#define SEND_ID(proc, name, id, fd, ...)                                                           \
 	do {                                                                                       \
 		struct msg_##name m_ = { __VA_ARGS__ };                                            \
 		struct frame f_;                                                                   \
-		PT_ASSERT(msg_##name##_encode(&m_, 0, &f_) == 0);                                  \
+		PT_ASSERT(msg_##name##_encode(&m_, (id), &f_) == 0);                               \
 		supervise_send(proc, &f_, fd);                                                     \
 	} while (0)
 

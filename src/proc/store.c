@@ -42,6 +42,7 @@ struct store_proc {
 	struct {
 		int fd;
 		enum role role;
+		uint32_t pid; /* a worker's */
 	} early[EARLY_MAX]; /* channels that came before it was open */
 	size_t nearly;
 	struct store_backend *be; /* NULL: not open */
@@ -152,6 +153,18 @@ remember(struct store_proc *s)
 	}
 }
 
+/* It has descriptors of files in .tmp, and may go on writing: who can end it must. */
+static void
+on_condemned(void *arg, uint32_t pid, const char *what)
+{
+	struct store_proc *s = arg;
+	struct msg_store_condemned m = { .pid = pid, .text = span_str(what) };
+	struct frame f;
+
+	PT_ASSERT(msg_store_condemned_encode(&m, 0, &f) == 0);
+	child_send(&s->child, &f, -1);
+}
+
 static int
 open_engine(struct store_proc *s, struct diag *diag)
 {
@@ -173,6 +186,7 @@ open_engine(struct store_proc *s, struct diag *diag)
 		return rc;
 	PT_ASSERT((s->mbs = mailboxes_new(s->be, s->kv, &mc)) != NULL);
 	PT_ASSERT((s->server = server_new(s->be, s->mbs, s->kv)) != NULL);
+	server_on_condemned(s->server, on_condemned, s);
 	remember(s);
 	return 0;
 }
@@ -188,11 +202,11 @@ agree(struct store_proc *s, bool ok, const char *text)
 }
 
 static void
-take_channel(struct store_proc *s, int fd, enum role role)
+take_channel(struct store_proc *s, int fd, enum role role, uint32_t pid)
 {
 	if (s->stopping)
 		close(fd);
-	else if (server_peer(s->server, fd, role == ROLE_WORKER ? STORE_CLASS_WORKER : STORE_CLASS_CONTROL) != 0)
+	else if (server_peer(s->server, fd, role == ROLE_WORKER ? STORE_CLASS_WORKER : STORE_CLASS_CONTROL, pid) != 0)
 		log_msg(LOG_L_ERROR, "no memory for a channel");
 }
 
@@ -219,7 +233,7 @@ open_store(void *arg)
 	s->child.state = PROC_SERVING;
 	setproctitle("store: %s", proc_state_name(PROC_SERVING));
 	for (i = 0; i < s->nearly; i++)
-		take_channel(s, s->early[i].fd, s->early[i].role);
+		take_channel(s, s->early[i].fd, s->early[i].role, s->early[i].pid);
 	s->nearly = 0;
 	agree(s, true, "");
 }
@@ -291,17 +305,20 @@ on_channel(void *self, void *peer, struct frame *f)
 {
 	struct store_proc *s = self;
 	struct msg_channel m;
+	uint32_t pid;
 
 	(void)peer;
 	if (msg_channel_decode(f, &m) != 0 || (m.role != ROLE_WORKER && m.role != ROLE_CONTROL))
 		return PT_EPROTO;
+	pid = m.role == ROLE_WORKER ? f->id : 0;
 	if (s->server != NULL) {
-		take_channel(s, frame_take_fd(f), (enum role)m.role);
+		take_channel(s, frame_take_fd(f), (enum role)m.role, pid);
 		return 0;
 	}
 	if (s->nearly == EARLY_MAX)
 		return PT_EPROTO;
 	s->early[s->nearly].fd = frame_take_fd(f);
+	s->early[s->nearly].pid = pid;
 	s->early[s->nearly++].role = (enum role)m.role;
 	return 0;
 }

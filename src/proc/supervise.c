@@ -280,6 +280,29 @@ on_cred_unused(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+/* A store that is not ours any more may say what it likes: it could as well refuse the worker all that it asks. */
+static int
+on_store_condemned(void *self, void *peer, struct frame *f)
+{
+	struct parent *p = self;
+	struct msg_store_condemned m;
+	struct proc *proc;
+
+	(void)peer;
+	if (msg_store_condemned_decode(f, &m) != 0)
+		return PT_EPROTO;
+	TAILQ_FOREACH(proc, &p->procs, next) {
+		if (proc->role != ROLE_WORKER || (uint32_t)proc->pid != m.pid || proc->ended)
+			continue;
+		log_msg(LOG_L_ERROR, "worker[%d] is killed and another one started: the store says that it %.*s, which no worker "
+			"of ours does; either it has a fault or one of its clients has broken into it; what was accepted is "
+			"safe; \"postern why\" shows its last connections, keep them and the log, and report both", (int)proc->pid,
+			(int)m.text.n, (const char *)m.text.p);
+		supervise_kill(proc);
+	}
+	return 0;
+}
+
 static int
 on_reload(void *self, void *peer, struct frame *f)
 {
@@ -340,6 +363,7 @@ static const struct ipc_rule rules[] = {
 	{ MSG_T_CRED_ACK, ~0u, IPC_ANY_STATE, on_cred_ack },
 	{ MSG_T_CRED_CHAIN, 1u << ROLE_KEYHOLDER, IPC_ANY_STATE, on_cred_chain },
 	{ MSG_T_CRED_UNUSED, 1u << ROLE_WORKER, IPC_ANY_STATE, on_cred_unused },
+	{ MSG_T_STORE_CONDEMNED, 1u << ROLE_STORE, IPC_ANY_STATE, on_store_condemned },
 	{ MSG_T_AUTH_LOADED, 1u << ROLE_AUTH, IPC_ANY_STATE, on_auth_loaded },
 	{ MSG_T_RELOAD, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_reload },
 	{ MSG_T_LOG_REOPEN, 1u << ROLE_CONTROL, IPC_ANY_STATE, on_log_reopen },

@@ -159,6 +159,8 @@ peer_condemn(struct peer *p, const char *what)
 	if (!p->dead) {
 		p->s->condemned++;
 		log_msg(LOG_L_ERROR, "a client %s: its channel is closed", what);
+		if (p->who != 0 && p->s->on_condemned != NULL)
+			p->s->on_condemned(p->s->on_condemned_arg, p->who, what);
 	}
 	p->dead = true;
 }
@@ -195,7 +197,7 @@ peer_turn_end(struct peer *p)
 }
 
 int
-server_peer(struct server *s, int fd, enum store_class class)
+server_peer(struct server *s, int fd, enum store_class class, uint32_t who)
 {
 	struct peer *p = calloc(1, sizeof *p);
 	struct epoll_event ev = { .events = EPOLLIN, .data = { .ptr = p } };
@@ -206,6 +208,7 @@ server_peer(struct server *s, int fd, enum store_class class)
 	}
 	p->s = s;
 	p->class = class;
+	p->who = who;
 	LIST_INIT(&p->requests);
 	SLIST_INIT(&p->watches);
 	STAILQ_INIT(&p->lists);
@@ -263,6 +266,13 @@ server_free(struct server **sp)
 	if (s->nrequests == 0)
 		free(s); /* otherwise the last of what is under way does it */
 	*sp = NULL;
+}
+
+void
+server_on_condemned(struct server *s, server_condemned_f *f, void *arg)
+{
+	s->on_condemned = f;
+	s->on_condemned_arg = arg;
 }
 
 int

@@ -26,8 +26,12 @@ struct server *server_new(struct store_backend *be, struct mailboxes *mbs, struc
 /* Closes all channels; what was asked and is not answered is not answered. Before the engine is closed. */
 void server_free(struct server **s);
 
-/* A channel (taken). 0, PT_ENOMEM. */
-int server_peer(struct server *s, int fd, enum store_class class) PT_MUST_USE;
+/* A channel (taken). who: whatever the caller knows the client by; 0: nothing. 0, PT_ENOMEM. */
+int server_peer(struct server *s, int fd, enum store_class class, uint32_t who) PT_MUST_USE;
+
+/* Whoever did what no client does, and whose channel is being closed, is told to f: as a process it goes on. who is not 0. */
+typedef void server_condemned_f(void *arg, uint32_t who, const char *what);
+void server_on_condemned(struct server *s, server_condemned_f *f, void *arg);
 
 int server_fd(const struct server *s);
 

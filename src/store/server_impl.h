@@ -82,6 +82,7 @@ struct peer {
 	TAILQ_ENTRY(peer) next;
 	struct chan *chan;
 	enum store_class class;
+	uint32_t who;
 	bool writing, full, quiet, dead; /* quiet: not read from */
 	bool claiming; /* one claim at a time */
 	size_t nrequests, nviews, nfiles, nwatches, nfds, octets;
@@ -109,6 +110,8 @@ struct server {
 	bool in_turn; /* answers gather until its end: one packet for each client */
 	TAILQ_HEAD(, peer) peers;
 	size_t npeers, nrequests, condemned;
+	server_condemned_f *on_condemned;
+	void *on_condemned_arg;
 	size_t waits, refused; /* how often a client had to wait, or was refused, for what it had already */
 };
 

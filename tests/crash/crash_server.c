@@ -123,7 +123,7 @@ serve(struct server *server, struct mailboxes *mbs, int listener)
 		wait = next <= now ? 0 : next - now > 1000 ? 1000 : (int)(next - now);
 		(void)poll(p, PT_COUNT(p), wait);
 		while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-			PT_ASSERT(server_peer(server, fd, STORE_CLASS_WORKER) == 0);
+			PT_ASSERT(server_peer(server, fd, STORE_CLASS_WORKER, 0) == 0);
 		server_dispatch(server);
 	}
 }

@@ -1,11 +1,15 @@
 """The store process: it starts with the folder of mailboxes, comes again, is replaced, and goes; what it holds is its own."""
+import ctypes
 import os
 import pathlib
 import pwd
 import signal
+import socket
 import subprocess
 
 import harness as h
+
+SYS_PIDFD_GETFD = 438
 
 
 def with_mail(site, **options):
@@ -50,6 +54,47 @@ def reloaded_and_upgraded(site):
                  not h.process_exists(pid), 'the next one, alone')
 
 
+def sockets(pid):
+    """Its sockets: descriptor by inode."""
+    found = {}
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        try:
+            name = os.readlink(f'/proc/{pid}/fd/{fd}')
+        except OSError:
+            continue
+        if name.startswith('socket:['):
+            found[int(name[8:-1])] = int(fd)
+    return found
+
+
+def channel_between(worker, store):
+    """A copy of the worker's end. The two ends of a pair have inodes one behind the other; the helper gets the first."""
+    theirs = sockets(store)
+    fds = [fd for inode, fd in sockets(worker).items() if inode - 1 in theirs]
+    h.equal(len(fds), 1, 'channels of the worker to the store')
+    pidfd = os.pidfd_open(worker)
+    fd = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, fds[0], 0)
+    os.close(pidfd)
+    h.check(fd >= 0, f'pidfd_getfd: {os.strerror(ctypes.get_errno())}')
+    return socket.socket(fileno=fd)
+
+
+def condemned(site):
+    if not h.ROOT:
+        raise h.Skip('only root can speak for a worker')
+    with with_mail(site, allowed=r'worker\[\d+\] (is killed|was ended by signal 9)|a client sent what it may not') as server:
+        [store] = server.pids('store')
+        workers = server.pids('worker')
+        with channel_between(workers[0], store) as channel:
+            channel.send(b'\1\0' + b'\377' * 10)
+            server.wait_log(rf'worker\[{workers[0]}\] is killed and another one started: the store says that it sent what it may not')
+            h.within(h.TIMEOUT, lambda: not h.process_exists(workers[0]), 'its end')
+        h.within(h.TIMEOUT, lambda: len(server.processes('worker', 'serving')) == len(workers), 'another one')
+        h.equal(server.pids('store'), [store], 'the store')
+        h.check(set(workers[1:]) <= set(server.pids('worker')), 'the others live on')
+        server.secure(cert='alice').close()
+
+
 def another_folder(site):
     with with_mail(site, allowed='reload failed') as server:
         top = server.top
@@ -92,6 +137,7 @@ def main():
     topic.case('folders are made, for it alone', folders, site)
     topic.case('one that was killed comes again', killed, site)
     topic.case('it stays at a reload, and is replaced at an upgrade', reloaded_and_upgraded, site)
+    topic.case('a worker that it condemns is ended', condemned, site)
     topic.case('another folder needs a restart', another_folder, site)
     topic.case('it comes and goes with its directive', comes_and_goes, site)
     topic.case('a folder that cannot be', does_not_start, site)

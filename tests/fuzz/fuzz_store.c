@@ -64,7 +64,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct chan *c;
 	int fds[2];
 
-	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], class) == 0);
+	PT_ASSERT(s != NULL && chan_pair(fds) == 0 && server_peer(s, fds[0], class, 0) == 0);
 	PT_ASSERT((c = chan_new(fds[1])) != NULL);
 	if (class != STORE_CLASS_CONTROL)
 		chan_bundle(c);

@@ -80,7 +80,7 @@ attach_as(struct both *b, struct store *c, enum store_class class)
 	int fds[2];
 
 	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
-	CU_ASSERT_EQUAL_FATAL(server_peer(b->server, fds[0], class), 0);
+	CU_ASSERT_EQUAL_FATAL(server_peer(b->server, fds[0], class, 0), 0);
 	store_attach(c, fds[1]);
 }
 
@@ -664,7 +664,7 @@ test_bodies(void)
 	for (i = 0; i < PT_COUNT(rows); i++) {
 		both_open(&b, RIG_MEMORY);
 		CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
-		CU_ASSERT_EQUAL_FATAL(server_peer(b.server, fds[0], STORE_CLASS_WORKER), 0);
+		CU_ASSERT_EQUAL_FATAL(server_peer(b.server, fds[0], STORE_CLASS_WORKER, 0), 0);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(c = chan_new(fds[1]));
 		for (k = 0; k < 3 && (k == 0 || rows[i].pieces[k - 1].more); k++)
 			send_body(c, rows[i].pieces[k].more, rows[i].pieces[k].n);

@@ -63,11 +63,14 @@ __wrap_fdatasync(int fd)
 
 /* --- helpers --------------------------------------------------------------------------------------------------- */
 
+#define WHO 7
+
 struct raw {
 	struct rig r;
 	struct server *server;
 	struct chan *c;
 	bool ended; /* the server has closed it */
+	size_t told; /* how often it said that it must end */
 	struct frame f; /* the last one that came */
 };
 
@@ -79,10 +82,20 @@ raw_attach(struct raw *w)
 	chan_free(&w->c);
 	frame_fini(&w->f);
 	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
-	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER), 0);
+	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER, WHO), 0);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(w->c = chan_new(fds[1]));
 	chan_bundle(w->c);
 	w->ended = false;
+}
+
+static void
+on_condemned(void *arg, uint32_t who, const char *what)
+{
+	struct raw *w = arg;
+
+	CU_ASSERT_EQUAL(who, WHO);
+	CU_ASSERT(strcmp(what, "sent what it may not") == 0 || strcmp(what, "still writes into a message that it has sent") == 0);
+	w->told++;
 }
 
 static void
@@ -94,6 +107,7 @@ raw_open(struct raw *w, enum rig_kind kind)
 	w->r.segment_octets = 8u << 20;
 	rig_open(&w->r, kind);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(w->server = server_new(w->r.be, w->r.mbs, w->r.kv));
+	server_on_condemned(w->server, on_condemned, w);
 	raw_attach(w);
 }
 
@@ -147,7 +161,8 @@ raw_send(struct raw *w, int rc, struct frame *f, int fd)
 static size_t
 condemned(struct raw *w)
 {
-	return server_count(w->server).condemned;
+	CU_ASSERT_EQUAL(server_count(w->server).condemned, w->told); /* who can end it is told each time */
+	return w->told;
 }
 
 /* A file for a large body; for writing. */
@@ -315,7 +330,7 @@ others_go_on(struct raw *w)
 	int fds[2], i;
 
 	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
-	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER), 0);
+	CU_ASSERT_EQUAL_FATAL(server_peer(w->server, fds[0], STORE_CLASS_WORKER, WHO), 0);
 	w->c = chan_new(fds[1]);
 	chan_bundle(w->c);
 	raw_get(w, 1);
