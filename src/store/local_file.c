@@ -56,7 +56,8 @@ local_tmp_open(struct local *l, const char *prefix, char name[LOCAL_TMP_NAME])
 {
 	uint64_t w[2];
 	size_t n = strlen(prefix);
-	int fd;
+	struct nursery_file f;
+	int rc, fd;
 
 	PT_ASSERT(n + 33 <= LOCAL_TMP_NAME);
 	if (getrandom(w, sizeof w, 0) != sizeof w)
@@ -65,8 +66,15 @@ local_tmp_open(struct local *l, const char *prefix, char name[LOCAL_TMP_NAME])
 	hex_put((uint8_t *)name + n, 16, w[0]);
 	hex_put((uint8_t *)name + n + 16, 16, w[1]);
 	name[n + 32] = '\0';
-	fd = openat(l->tmp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return fd < 0 ? maildir_error(errno) : fd;
+	if ((rc = nursery_make(l->nursery, name, &f)) != 0)
+		return rc;
+	if (renameat(f.folder, name, l->tmp_fd, name) != 0)
+		rc = maildir_error(errno);
+	fd = rc == 0 ? f.fd : -1;
+	if (rc == 0)
+		f.fd = -1; /* the caller's */
+	nursery_done(l->nursery, &f, rc == 0 ? NULL : name);
+	return rc == 0 ? fd : rc;
 }
 
 static void
