@@ -357,8 +357,10 @@ open_all(struct journal *j, struct diag *diag)
 		close(fd);
 		return PT_ENOMEM;
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
 		rc = open_one(j, e->d_name, diag);
+	if (rc == 0 && errno != 0) /* segments may be missing */
+		rc = diag_set(diag, PT_EIO, "cannot read the journal's folder: %s", strerror(errno));
 	closedir(dir);
 	return rc;
 }

@@ -412,16 +412,21 @@ graves_read(int tmp_fd)
 	DIR *dir;
 	int fd, rc = 0;
 
-	if (n == NULL || (fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-		return n;
-	if ((dir = fdopendir(fd)) == NULL) {
-		close(fd);
-		return n;
+	if (n == NULL)
+		return NULL;
+	fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
+		if (fd >= 0)
+			close(fd);
+		names_free(&n);
+		return NULL;
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
 		if ((what = grave_parse(e->d_name, &lsn)) != NULL &&
 		    (rc = names_add(n, span_str(what), 0, 0)) == 0)
 			names_find(n, span_str(what))->size = lsn;
+	if (rc == 0 && errno != 0)
+		rc = PT_EIO;
 	closedir(dir);
 	if (rc != 0)
 		names_free(&n);
@@ -514,10 +519,22 @@ place_copy_again(struct run *r, const struct index_line *x, const char *path)
 }
 
 static int
+copy_once(struct run *r, const struct index_line *x, const char *path)
+{
+	return r->replay ? place_copy_again(r, x, path) : link_source(r, r->box->dir_fd, path);
+}
+
+static int
 place_copy(struct run *r, const struct index_line *x, const char *path)
 {
-	int rc = r->replay ? place_copy_again(r, x, path) : link_source(r, r->box->dir_fd, path);
+	size_t hint = r->hint;
+	int rc = copy_once(r, x, path);
 
+	/* what is not there may be our cur/ or new/, which somebody took away */
+	if (rc == PT_ENOENT && (rc = maildir_box_mend(r->box->dir_fd)) == 0) {
+		r->hint = hint;
+		rc = copy_once(r, x, path);
+	}
 	/* others took it: the next scan says so; replay: done before, and the source has gone since */
 	return rc == PT_ENOENT ? 0 : rc;
 }

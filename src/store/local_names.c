@@ -239,11 +239,13 @@ names_read_part(struct names *n, int dir_fd, const char *part, uint8_t where)
 		close(fd);
 		return PT_ENOMEM;
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
 		if ((e->d_type == DT_REG || e->d_type == DT_UNKNOWN) &&
 		    maildir_name_parse(span_str(e->d_name), &m) &&
 		    mend_name(dir_fd, fd, e->d_name, &m, where))
 			rc = names_add(n, (struct span){ (const uint8_t *)e->d_name, m.base }, m.flags, where);
+	if (rc == 0 && errno != 0) /* what is not named here would be taken for removed */
+		rc = PT_EIO;
 	closedir(dir);
 	return rc;
 }

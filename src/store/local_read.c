@@ -542,12 +542,14 @@ list_folders(struct read_job *r)
 		return PT_EIO;
 	}
 	rc = listed_add(r, "INBOX", true);
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
 		if (e->d_name[0] == '.' && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN) &&
 		    strlen(e->d_name) <= STORE_BOX_MAX + 1 && strcmp(e->d_name, ".") != 0 &&
 		    strcasecmp(e->d_name + 1, "INBOX") != 0 && /* that one is the user's folder itself */
 		    maildir_key_name(e->d_name + 1, name))
 			rc = listed_add(r, e->d_name + 1, true);
+	if (rc == 0 && errno != 0)
+		rc = PT_EIO;
 	closedir(dir);
 	return rc;
 }
@@ -688,12 +690,14 @@ local_keys(struct local *l, store_key_f *f, void *arg, struct diag *diag)
 			close(fd);
 		return diag_set(diag, PT_EIO, "cannot read the folder of keys: %s", strerror(errno));
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL) {
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL) {
 		n = strlen(e->d_name);
 		if (f != NULL && n > 4 && n <= STORE_SPACE_MAX + 4 && strcmp(e->d_name + n - 4, ".log") == 0 &&
 		    (rc = read_keys(l, e->d_name, f, arg)) != 0)
 			diag_set(diag, rc, "cannot read the keys of %s: %s", e->d_name, pt_strerror(rc));
 	}
+	if (rc == 0 && errno != 0)
+		rc = diag_set(diag, PT_EIO, "cannot read the folder of keys: %s", strerror(errno));
 	closedir(dir);
 	return rc;
 }

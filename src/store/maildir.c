@@ -417,7 +417,11 @@ maildir_open(int dir_fd, const char *path, int flags)
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+	if (fstat(fd, &st) != 0) {
+		close(fd);
+		return PT_EIO;
+	}
+	if (!S_ISREG(st.st_mode)) {
 		close(fd);
 		return PT_ENOENT;
 	}
