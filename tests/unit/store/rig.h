@@ -2,7 +2,10 @@
 #ifndef UNIT_STORE_RIG_H
 #define UNIT_STORE_RIG_H
 
+#include "store/admin.h"
 #include "store/mailbox.h"
+
+#define RIG_USER "alice@example.test"
 
 enum rig_kind { RIG_MEMORY, RIG_LOCAL, RIG_KINDS };
 
@@ -16,6 +19,7 @@ struct rig {
 	struct mailboxes *mbs;
 	uint64_t quota_octets, quota_messages;
 	bool failed;        /* the engine said so */
+	char why[256];      /* it could not be opened */
 	unsigned segments;  /* 0: 4, of 256 KiB */
 	uint64_t segment_octets;
 	bool tidy;           /* ends with a checkpoint */
@@ -34,10 +38,17 @@ void rig_restart(struct rig *r);
 /* Ends; the folders stay for rig_start(). */
 void rig_stop(struct rig *r);
 void rig_start(struct rig *r);
+/* The same, and it may not be possible: false. */
+bool rig_try_start(struct rig *r);
+/* Opens each kind in turn, lets f do what it will, and ends. */
+void rig_each(void (*f)(struct rig *r));
 /* Ends and removes the folders. */
 void rig_close(struct rig *r);
 /* Carries out all that is under way. */
 void rig_settle(struct rig *r);
+
+/* What is ready, or comes within that time. */
+void rig_turn(struct rig *r, int timeout_ms);
 
 /* Until the flag is set by a callback. */
 void rig_wait(struct rig *r, const bool *flag);
@@ -61,6 +72,9 @@ struct rig_reply {
 /* Commits and waits for the answer. */
 struct rig_reply rig_commit(struct rig *r, struct mb_txn *t);
 
+/* The same, and it must have been done: the reply's id. */
+uint64_t rig_must(struct rig *r, struct mb_txn *t);
+
 /* Transactions of one part; the caller may add more parts. body: octets, NUL-ended. */
 struct mb_txn *rig_add(struct mb_txn *t, const char *user, const char *key, const char *body);
 struct mb_txn *rig_flags(const char *user, const char *key, const char *set, enum store_flag_op op,
@@ -81,8 +95,22 @@ unsigned rig_claim(struct rig *r, const void *holder, unsigned max, uint32_t lea
 
 /* The mailbox as its log says: "1 S:octets 3 -:octets ..." (uid, letters, body); "none" when there is none. Static. */
 const char *rig_dump(struct rig *r, const char *user, const char *key);
+/* RIG_USER's mailbox must be so. */
+void rig_is(struct rig *r, const char *key, const char *want);
 /* The index itself; owned. false: none. */
 bool rig_index(struct rig *r, const char *user, const char *key, struct index *x);
+
+/* What an operator's question was answered. */
+struct rig_told {
+	bool done;
+	enum store_rc rc;
+	char kinds[2048];   /* of what a check found: "missing size " */
+	unsigned repaired;
+	uint64_t found, files, young;
+};
+/* Asks about RIG_USER; box "INBOX" where one is meant. start: callbacks go into *t, which must stay. */
+void rig_ask_start(struct rig *r, enum admin_what what, bool repair, struct rig_told *t);
+struct rig_told rig_ask(struct rig *r, enum admin_what what, bool repair);
 
 /* A shell command in the rig's folder (local), for what other programs do. */
 void rig_shell(struct rig *r, const char *command);

@@ -378,47 +378,33 @@ do_again(struct rig *r)
 }
 
 static void
-each(void (*f)(struct rig *))
-{
-	struct rig r;
-	int kind;
-
-	for (kind = 0; kind < RIG_KINDS; kind++) {
-		memset(&r, 0, sizeof r);
-		rig_open(&r, (enum rig_kind)kind);
-		f(&r);
-		rig_close(&r);
-	}
-}
-
-static void
 test_cas(void)
 {
-	each(do_cas);
+	rig_each(do_cas);
 }
 
 static void
 test_refused(void)
 {
-	each(do_refused);
+	rig_each(do_refused);
 }
 
 static void
 test_part(void)
 {
-	each(do_part);
+	rig_each(do_part);
 }
 
 static void
 test_anew(void)
 {
-	each(do_anew);
+	rig_each(do_anew);
 }
 
 static void
 test_again(void)
 {
-	each(do_again);
+	rig_each(do_again);
 }
 
 static const struct test_row rows[] = {

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define USER "alice@example.test"
+#define USER RIG_USER
 #define INBOX "mail/" USER "/Maildir"
 #define STUCK "stuck@example.test"
 
@@ -111,18 +111,6 @@ __wrap_fstatvfs(int fd, struct statvfs *v)
 	return rc;
 }
 
-/* --- helpers --------------------------------------------------------------------------------------------------- */
-
-static void
-is(struct rig *r, const char *key, const char *want)
-{
-	const char *got = rig_dump(r, USER, key);
-
-	if (strcmp(got, want) != 0)
-		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
-	CU_ASSERT_STRING_EQUAL(got, want);
-}
-
 /* Reading comes behind what was committed: what others see is there. */
 static void
 applied(struct rig *r)
@@ -190,17 +178,17 @@ test_python(void)
 		"os.rename(\"" INBOX "/new/\" + k, \"" INBOX "/cur/\" + k + \":2,S\")\n"
 		"m.add(\"From: x\\n\\nthree\\n\")\n'");
 	rescan(&r);
-	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:From: x\r\n\r\nthree\r\n");
+	rig_is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:From: x\r\n\r\nthree\r\n");
 	rig_shell(&r, "python3 -B -c '\n"
 		"import mailbox\n"
 		"m = mailbox.Maildir(\"" INBOX "\", create=False)\n"
 		"m.remove([k for k in m.keys() if b\"two\" in m.get_bytes(k)][0])\n'");
 	rescan(&r);
-	is(&r, "INBOX", "1 S:one\r\n 3 N:From: x\r\n\r\nthree\r\n");
+	rig_is(&r, "INBOX", "1 S:one\r\n 3 N:From: x\r\n\r\nthree\r\n");
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "3", STORE_FLAGS_ADD, STORE_FLAGGED)).text, "");
-	is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
+	rig_is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
 	rig_restart(&r);
-	is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
+	rig_is(&r, "INBOX", "1 S:one\r\n 3 F:From: x\r\n\r\nthree\r\n");
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "4")).uids, "4");
 	rig_close(&r);
 }
@@ -214,17 +202,17 @@ test_renamed_under_us(void)
 	rig_settle(&r);
 	/* before it is noticed: found all the same */
 	rig_shell(&r, "cd " INBOX " && for f in new/*U=1; do mv $f cur/${f#new/}:2,F; done");
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN)).rc, STORE_OK);
 	applied(&r);
-	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n");
+	rig_is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n");
 	rig_shell(&r, "cd " INBOX " && ls cur | grep -q ':2,S$'");
 	/* and what is gone is no failure */
 	rig_shell(&r, "rm " INBOX "/cur/*U=1:2,S");
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_DELETED)).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "INBOX", "1")).rc, STORE_OK);
 	rescan(&r);
-	is(&r, "INBOX", "2 N:two\r\n");
+	rig_is(&r, "INBOX", "2 N:two\r\n");
 	rig_close(&r);
 }
 
@@ -265,12 +253,12 @@ test_other_names(void)
 		"printf d > new/4.d.h:2,F && printf e > new/5.e.h:2, && printf f > cur/6.f.h:2,SS && "
 		"for f in new/*U=1; do mv $f $f:2,F; done; for f in new/*U=2; do mv $f cur/${f#new/}:2,TS; done");
 	rescan(&r);
-	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FS:a 4 :b 5 RS:c 6 F:d 7 N:e 8 S:f");
+	rig_is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FS:a 4 :b 5 RS:c 6 F:d 7 N:e 8 S:f");
 	rig_shell(&r, "cd " INBOX " && mv cur/1.a.h:2,FS cur/1.a.h:2,SFT && mv new/5.e.h new/5.e.h:2,R");
 	rescan(&r);
-	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
+	rig_is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
 	rig_restart(&r);
-	is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
+	rig_is(&r, "INBOX", "1 F:one\r\n 2 ST:two\r\n 3 FST:a 4 :b 5 RS:c 6 F:d 7 R:e 8 S:f");
 	rig_close(&r);
 }
 
@@ -326,7 +314,7 @@ test_watched(void)
 	for (i = 0; i < 10; i++)
 		rig_settle(&r);
 	CU_ASSERT_EQUAL(w.events, before + 1);
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:new\r\n 4 N:ours");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:new\r\n 4 N:ours");
 	mb_view_close(&w.v);
 	rig_close(&r);
 }
@@ -355,7 +343,7 @@ test_overflow(void)
 			i = 200;
 		index_fini(&x);
 	}
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:late");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:late");
 	mb_view_close(&w.v);
 	rig_close(&r);
 }
@@ -379,7 +367,7 @@ test_lost_index(void)
 	CU_ASSERT_STRING_EQUAL(after.uids, "4");
 	CU_ASSERT(after.uidvalidity > before.uidvalidity);
 	CU_ASSERT(after.modseq > before.modseq + 1000000);
-	is(&r, "INBOX", "1 N:one\r\n 3 F:three 4 N:four");
+	rig_is(&r, "INBOX", "1 N:one\r\n 3 F:three 4 N:four");
 	rig_close(&r);
 }
 
@@ -407,7 +395,7 @@ test_index_taken_away(void)
 	for (i = 0; i < 3; i++)
 		rig_settle(&r);
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three");
 	rig_close(&r);
 }
 
@@ -422,7 +410,7 @@ test_highest_uid(void)
 	rig_shell(&r, "mkdir -p " INBOX "/cur " INBOX "/new " INBOX "/tmp && cd " INBOX "/cur && printf a > "
 		"1.M1P1.h,S=1,U=4294967294:2, && printf b > 2.M1P1.h,S=1,U=7:2,");
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).uids, "9");
-	is(&r, "INBOX", "7 :b 8 :a 9 N:x");
+	rig_is(&r, "INBOX", "7 :b 8 :a 9 N:x");
 	rig_close(&r);
 }
 
@@ -461,7 +449,7 @@ test_dovecot(void)
 		"printf '0 $Work\\n' > dovecot-keywords");
 	p = rig_commit(&r, rig_add(NULL, USER, "INBOX", "ours"));
 	CU_ASSERT_EQUAL(p.uidvalidity, 1234);
-	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 50 N:c\r\n 51 N:ours");
+	rig_is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 50 N:c\r\n 51 N:ours");
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
 	CU_ASSERT_STRING_EQUAL(x.keywords[0], "$Work");
 	CU_ASSERT_EQUAL(x.msgs[1].size, 3); /* with CRLF */
@@ -479,7 +467,7 @@ test_strange_files(void)
 	rig_shell(&r, "cd " INBOX " && mkdir new/folder && ln -s /etc/passwd new/link && mkfifo new/fifo && "
 		"ln -s /etc .Evil && touch \"new/a\nb\" && printf 'ok' > 'new/with space' && chmod 0 new/fifo");
 	rescan(&r);
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:ok");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:ok");
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "Evil", "x")).rc, STORE_NOTFOUND);
 	rig_close(&r);
 }
@@ -529,7 +517,7 @@ test_flush_is_slow(void)
 		while (i == 1 && held == 0)
 			rig_settle(&r);
 	}
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n");
 	rig_scan(&r, USER, "INBOX");
 	CU_ASSERT_EQUAL(held, 1); /* one at a time */
 	for (i = 0; i < PT_COUNT(rc); i++)
@@ -539,7 +527,7 @@ test_flush_is_slow(void)
 		rig_settle(&r);
 	for (i = 0; i < PT_COUNT(rc); i++)
 		CU_ASSERT_EQUAL(rc[i], STORE_OK);
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:more 4 N:more");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:more 4 N:more");
 	rig_close(&r);
 }
 
@@ -558,7 +546,7 @@ test_apply_fails(void)
 		rig_settle(&r);
 	usleep(1100000); /* the engine tries again after a second */
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "four")).rc, STORE_OK);
-	is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
 	rig_close(&r);
 }
 
@@ -684,7 +672,7 @@ test_clock(void)
 	c = rig_commit(&r, rig_add(NULL, USER, "INBOX", "four"));
 	CU_ASSERT_STRING_EQUAL(c.uids, "4");
 	CU_ASSERT(c.modseq > b.modseq);
-	is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
+	rig_is(&r, "INBOX", "1 S:one\r\n 2 N:two\r\n 3 N:three 4 N:four");
 	CU_ASSERT(c.uidvalidity > b.uidvalidity);
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
 	for (i = 0; i < x.n; i++)
@@ -711,7 +699,7 @@ test_full(void)
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_TEMP);
 	read_only = false;
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_OK);
-	is(&r, "INBOX", "2 N:two\r\n 3 N:three");
+	rig_is(&r, "INBOX", "2 N:two\r\n 3 N:three");
 	rig_close(&r);
 }
 
@@ -755,9 +743,9 @@ test_compaction(void)
 	CU_ASSERT_NOT_EQUAL(x.floor, 0);
 	index_fini(&x);
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
-	is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
+	rig_is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
 	rig_restart(&r);
-	is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
+	rig_is(&r, "INBOX", "1 FS:one\r\n 2 FS:two\r\n 3 N:three");
 	rig_close(&r);
 }
 
@@ -768,7 +756,7 @@ changed_by_hand(struct rig *r)
 	rig_shell(r, "cd " INBOX " && rm new/*U=1 && for f in new/*U=2; do mv $f cur/${f#new/}:2,SF; done");
 	rig_restart(r);
 	rig_scan(r, USER, "INBOX");
-	is(r, "INBOX", "2 FS:two\r\n");
+	rig_is(r, "INBOX", "2 FS:two\r\n");
 	rig_close(r);
 }
 
@@ -829,7 +817,7 @@ test_rename_meets_folder(void)
 	begin(&r);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "precious")).rc, STORE_OK);
-	is(&r, "A", "1 N:precious");
+	rig_is(&r, "A", "1 N:precious");
 	fail_rename = ENOTEMPTY; /* as it is with the folder there */
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_RENAME, "A", "B")).rc, STORE_OK);
 	rig_shell(&r, "mkdir -p " INBOX "/.B/cur " INBOX "/.B/new && printf 'theirs' > " INBOX "/.B/new/1.x.h");
@@ -838,12 +826,12 @@ test_rename_meets_folder(void)
 	usleep(1100000); /* the engine tries again after a second */
 	for (i = 0; i < 3; i++)
 		rig_settle(&r);
-	is(&r, "A", "1 N:precious");
+	rig_is(&r, "A", "1 N:precious");
 	rig_restart(&r);
 	rig_settle(&r);
-	is(&r, "A", "1 N:precious");
+	rig_is(&r, "A", "1 N:precious");
 	rig_scan(&r, USER, "B");
-	is(&r, "B", "1 N:theirs");
+	rig_is(&r, "B", "1 N:theirs");
 	rig_close(&r);
 }
 
@@ -858,12 +846,12 @@ test_half_removed(void)
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL)).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "x")).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL)).rc, STORE_OK);
-	is(&r, "A", "none");
+	rig_is(&r, "A", "none");
 	rig_stop(&r);
 	rig_shell(&r, "mkdir -p mail/.tmp/deleted-0000000000000005-0/cur mail/.tmp/deleted-0000000000000001-0/new && "
 		"touch mail/.tmp/deleted-0000000000000005-0/cur/1.x.h");
 	rig_start(&r);
-	is(&r, "A", "none");
+	rig_is(&r, "A", "none");
 	rig_checkpoint(&r);
 	rig_shell(&r, "! ls mail/.tmp | grep deleted");
 	rig_close(&r);

@@ -9,31 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define USER "alice@example.test"
-
-static void
-each(void (*f)(struct rig *))
-{
-	struct rig r;
-	int kind;
-
-	for (kind = 0; kind < RIG_KINDS; kind++) {
-		memset(&r, 0, sizeof r);
-		rig_open(&r, (enum rig_kind)kind);
-		f(&r);
-		rig_close(&r);
-	}
-}
-
-static void
-is(struct rig *r, const char *key, const char *want)
-{
-	const char *got = rig_dump(r, USER, key);
-
-	if (strcmp(got, want) != 0)
-		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
-	CU_ASSERT_STRING_EQUAL(got, want);
-}
+#define USER RIG_USER
 
 static void
 add_two(struct rig *r)
@@ -53,15 +29,15 @@ do_add(struct rig *r)
 {
 	struct rig_reply p;
 
-	is(r, "INBOX", "none");
+	rig_is(r, "INBOX", "none");
 	add_two(r);
-	is(r, "INBOX", "1 N:one 2 N:two");
+	rig_is(r, "INBOX", "1 N:one 2 N:two");
 	rig_restart(r);
-	is(r, "INBOX", "1 N:one 2 N:two");
+	rig_is(r, "INBOX", "1 N:one 2 N:two");
 	p = rig_commit(r, rig_add(rig_add(rig_add(NULL, USER, "INBOX", "3"), "bob@example.test", "INBOX", "4"),
 		USER, "INBOX", "5"));
 	CU_ASSERT_EQUAL(p.rc, STORE_OK);
-	is(r, "INBOX", "1 N:one 2 N:two 3 N:3 4 N:5");
+	rig_is(r, "INBOX", "1 N:one 2 N:two 3 N:3 4 N:5");
 	CU_ASSERT_STRING_EQUAL(rig_dump(r, "bob@example.test", "INBOX"), "1 N:4");
 	p = rig_commit(r, rig_add(NULL, USER, "Nowhere", "x"));
 	CU_ASSERT_EQUAL(p.rc, STORE_NOTFOUND);
@@ -70,7 +46,7 @@ do_add(struct rig *r)
 static void
 test_add(void)
 {
-	each(do_add);
+	rig_each(do_add);
 }
 
 static void
@@ -82,16 +58,16 @@ do_flags(struct rig *r)
 	add_two(r);
 	p = rig_commit(r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN | STORE_FLAGGED));
 	CU_ASSERT_EQUAL(p.rc, STORE_OK);
-	is(r, "INBOX", "1 FS:one 2 N:two");
+	rig_is(r, "INBOX", "1 FS:one 2 N:two");
 	p = rig_commit(r, rig_flags(USER, "INBOX", "1:5", STORE_FLAGS_REMOVE, STORE_FLAGGED));
-	is(r, "INBOX", "1 S:one 2 N:two");
+	rig_is(r, "INBOX", "1 S:one 2 N:two");
 	t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_DELETED);
 	t->ops[0].keywords = calloc(1, sizeof *t->ops[0].keywords);
 	strcpy(t->ops[0].keywords[0], "$Work");
 	t->ops[0].nkeywords = 1;
 	p = rig_commit(r, t);
 	CU_ASSERT_EQUAL(p.rc, STORE_OK);
-	is(r, "INBOX", "1 STa:one 2 Ta:two");
+	rig_is(r, "INBOX", "1 STa:one 2 Ta:two");
 	/* the second was changed since: only the first follows */
 	t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_SET, 0);
 	t->ops[0].unchangedsince = p.modseq - 1;
@@ -99,21 +75,21 @@ do_flags(struct rig *r)
 	CU_ASSERT_EQUAL(p.rc, STORE_CONFLICT);
 	CU_ASSERT_STRING_EQUAL(p.uids, "1:2");
 	rig_restart(r);
-	is(r, "INBOX", "1 STa:one 2 Ta:two");
+	rig_is(r, "INBOX", "1 STa:one 2 Ta:two");
 	p = rig_commit(r, rig_expunge(USER, "INBOX", "2:9"));
 	CU_ASSERT_STRING_EQUAL(p.uids, "2");
-	is(r, "INBOX", "1 STa:one");
+	rig_is(r, "INBOX", "1 STa:one");
 	rig_restart(r);
-	is(r, "INBOX", "1 STa:one");
+	rig_is(r, "INBOX", "1 STa:one");
 	p = rig_commit(r, rig_add(NULL, USER, "INBOX", "three"));
 	CU_ASSERT_STRING_EQUAL(p.uids, "3"); /* never 2 again */
-	is(r, "INBOX", "1 STa:one 3 N:three");
+	rig_is(r, "INBOX", "1 STa:one 3 N:three");
 }
 
 static void
 test_flags(void)
 {
-	each(do_flags);
+	rig_each(do_flags);
 }
 
 static void
@@ -131,23 +107,23 @@ do_copy(struct rig *r)
 	p = rig_commit(r, rig_copy(USER, "INBOX", "1:2", "Archive", false));
 	CU_ASSERT_STRING_EQUAL(p.uids, "1:2");
 	CU_ASSERT_STRING_EQUAL(p.sources, "1:2");
-	is(r, "Archive", "1 N:one 2 N:two");
-	is(r, "INBOX", "1 N:one 2 N:two");
+	rig_is(r, "Archive", "1 N:one 2 N:two");
+	rig_is(r, "INBOX", "1 N:one 2 N:two");
 	p = rig_commit(r, rig_copy(USER, "INBOX", "2", "Archive", true));
 	CU_ASSERT_STRING_EQUAL(p.uids, "3");
-	is(r, "Archive", "1 N:one 2 N:two 3 N:two");
-	is(r, "INBOX", "1 N:one");
+	rig_is(r, "Archive", "1 N:one 2 N:two 3 N:two");
+	rig_is(r, "INBOX", "1 N:one");
 	p = rig_commit(r, rig_copy(USER, "INBOX", "1:9", "INBOX", true));
-	is(r, "INBOX", "3 N:one");
+	rig_is(r, "INBOX", "3 N:one");
 	rig_restart(r);
-	is(r, "Archive", "1 N:one 2 N:two 3 N:two");
-	is(r, "INBOX", "3 N:one");
+	rig_is(r, "Archive", "1 N:one 2 N:two 3 N:two");
+	rig_is(r, "INBOX", "3 N:one");
 }
 
 static void
 test_copy(void)
 {
-	each(do_copy);
+	rig_each(do_copy);
 }
 
 static void
@@ -165,21 +141,21 @@ do_boxes(struct rig *r)
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "INBOX")).rc, STORE_EXISTS);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "INBOX", "X")).rc, STORE_DENIED);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "C")).rc, STORE_OK);
-	is(r, "A.B", "none");
-	is(r, "C.B", "1 N:deep");
+	rig_is(r, "A.B", "none");
+	rig_is(r, "C.B", "1 N:deep");
 	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "C.B", "more")).rc, STORE_OK);
-	is(r, "C.B", "1 N:deep 2 N:more");
+	rig_is(r, "C.B", "1 N:deep 2 N:more");
 	rig_restart(r);
-	is(r, "C.B", "1 N:deep 2 N:more");
-	is(r, "A", "none");
+	rig_is(r, "C.B", "1 N:deep 2 N:more");
+	rig_is(r, "A", "none");
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_DELETE, "C.B", NULL)).rc, STORE_OK);
-	is(r, "C.B", "none");
+	rig_is(r, "C.B", "none");
 	CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "C.B", "more")).rc, STORE_NOTFOUND);
 	p = rig_commit(r, rig_box(USER, STORE_BOX_CREATE, "C.B", NULL));
 	CU_ASSERT(p.uidvalidity > before);
-	is(r, "C.B", "");
+	rig_is(r, "C.B", "");
 	rig_restart(r);
-	is(r, "C.B", "");
+	rig_is(r, "C.B", "");
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_DELETE, "INBOX", NULL)).rc, STORE_DENIED);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_SUBSCRIBE, "C", NULL)).rc, STORE_OK);
 }
@@ -198,23 +174,23 @@ do_names(struct rig *r)
 	rig_commit(r, rig_add(NULL, USER, "A", "new"));
 	rig_commit(r, rig_add(NULL, USER, "C", "second"));
 	rig_restart(r);
-	is(r, "A", "1 N:new");
-	is(r, "C", "1 N:old 2 N:second");
+	rig_is(r, "A", "1 N:new");
+	rig_is(r, "C", "1 N:old 2 N:second");
 	rig_restart(r);
-	is(r, "A", "1 N:new");
-	is(r, "C", "1 N:old 2 N:second");
+	rig_is(r, "A", "1 N:new");
+	rig_is(r, "C", "1 N:old 2 N:second");
 }
 
 static void
 test_names(void)
 {
-	each(do_names);
+	rig_each(do_names);
 }
 
 static void
 test_boxes(void)
 {
-	each(do_boxes);
+	rig_each(do_boxes);
 }
 
 static const char *
@@ -254,7 +230,7 @@ do_put(struct rig *r)
 static void
 test_put(void)
 {
-	each(do_put);
+	rig_each(do_put);
 }
 
 static void
@@ -276,13 +252,13 @@ do_again(struct rig *r)
 		if (i == 1)
 			rig_restart(r);
 	}
-	is(r, "INBOX", "1 N:once");
+	rig_is(r, "INBOX", "1 N:once");
 }
 
 static void
 test_again(void)
 {
-	each(do_again);
+	rig_each(do_again);
 }
 
 static void
@@ -307,7 +283,7 @@ do_quota(struct rig *r)
 static void
 test_quota(void)
 {
-	each(do_quota);
+	rig_each(do_quota);
 }
 
 /* An engine that fails leaves nothing half done, in memory either. */
@@ -335,12 +311,12 @@ test_failures(void)
 			rc == STORE_NOTFOUND ? STORE_OK : rc);
 		memory_inject(r.be, MEMORY_ROOM, (enum store_rc)rc, 1);
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "x")).rc, rc);
-		is(&r, "INBOX", "1 N:one 2 N:two");
-		is(&r, "A", "none");
+		rig_is(&r, "INBOX", "1 N:one 2 N:two");
+		rig_is(&r, "A", "none");
 	}
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
-	is(&r, "INBOX", "1 N:one 2 N:two 3 N:three");
+	rig_is(&r, "INBOX", "1 N:one 2 N:two 3 N:three");
 	rig_close(&r);
 }
 
@@ -376,15 +352,15 @@ test_lost_files(void)
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_flags(USER, "A", "3", STORE_FLAGS_SET, STORE_DELETED)).rc, STORE_OK);
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_expunge(USER, "A", "3")).rc, STORE_OK);
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_put("s", "k", "v", 0, 0)).rc, STORE_OK);
-		is(&r, "A", "1 S:one 2 N:two");
+		rig_is(&r, "A", "1 S:one 2 N:two");
 		rig_stop(&r);
 		rig_shell(&r, losses[i]);
 		rig_start(&r);
-		is(&r, "INBOX", "1 N:one");
-		is(&r, "A", "1 S:one 2 N:two");
+		rig_is(&r, "INBOX", "1 N:one");
+		rig_is(&r, "A", "1 S:one 2 N:two");
 		CU_ASSERT_STRING_EQUAL(value(&r, "s", "k", &v), "v");
 		rig_restart(&r);
-		is(&r, "A", "1 S:one 2 N:two");
+		rig_is(&r, "A", "1 S:one 2 N:two");
 		CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "A", "four")).uids, "4");
 		rig_close(&r);
 	}
@@ -422,12 +398,6 @@ test_links(void)
 	rig_close(&r);
 }
 
-static void
-must(struct rig *r, struct mb_txn *t)
-{
-	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
-}
-
 /* A mailbox as files, for what the index does not say. */
 static void
 files_are(struct rig *r, const char *folder, const char *want)
@@ -449,18 +419,18 @@ test_replayed_twice(void)
 	int i;
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(&r, rig_copy(USER, "INBOX", "1", "A", false));
-	must(&r, rig_copy(USER, "INBOX", "1", "A", false));
-	must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN | STORE_DELETED));
-	must(&r, rig_expunge(USER, "A", "1"));
-	must(&r, rig_flags(USER, "A", "2", STORE_FLAGS_ADD, STORE_FLAGGED));
-	must(&r, rig_copy(USER, "A", "2", "INBOX", true));
+	rig_must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(&r, rig_copy(USER, "INBOX", "1", "A", false));
+	rig_must(&r, rig_copy(USER, "INBOX", "1", "A", false));
+	rig_must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN | STORE_DELETED));
+	rig_must(&r, rig_expunge(USER, "A", "1"));
+	rig_must(&r, rig_flags(USER, "A", "2", STORE_FLAGS_ADD, STORE_FLAGGED));
+	rig_must(&r, rig_copy(USER, "A", "2", "INBOX", true));
 	for (i = 0; i < 3; i++) {
 		rig_restart(&r);
-		is(&r, "A", "");
-		is(&r, "INBOX", "1 N:one 2 F:one");
+		rig_is(&r, "A", "");
+		rig_is(&r, "INBOX", "1 N:one 2 F:one");
 		files_are(&r, ".A", "0");
 		files_are(&r, ".", "2");
 	}
@@ -479,18 +449,18 @@ test_source_went_first(void)
 	for (i = 0; i < PT_COUNT(undo); i++) {
 		memset(&r, 0, sizeof r);
 		rig_open(&r, RIG_LOCAL);
-		must(&r, rig_add(NULL, USER, "INBOX", "one"));
-		must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-		must(&r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
-		must(&r, rig_copy(USER, "INBOX", "1", "B", true));
+		rig_must(&r, rig_add(NULL, USER, "INBOX", "one"));
+		rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+		rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
+		rig_must(&r, rig_copy(USER, "INBOX", "1", "B", true));
 		rig_checkpoint(&r); /* the octets are in the journal no more */
-		must(&r, rig_copy(USER, "B", "1", "A", true));
-		is(&r, "A", "1 N:one");
+		rig_must(&r, rig_copy(USER, "B", "1", "A", true));
+		rig_is(&r, "A", "1 N:one");
 		rig_stop(&r);
 		rig_shell(&r, undo[i]);
 		rig_start(&r);
-		is(&r, "A", "1 N:one");
-		is(&r, "B", "");
+		rig_is(&r, "A", "1 N:one");
+		rig_is(&r, "B", "");
 		rig_close(&r);
 	}
 }
@@ -502,18 +472,18 @@ test_misleading_name(void)
 	struct rig r = { .segments = 0 };
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(&r, rig_add(NULL, USER, "A", "two"));
-	must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_DELETED));
+	rig_must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(&r, rig_add(NULL, USER, "A", "two"));
+	rig_must(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_DELETED));
 	rig_settle(&r);
 	rig_shell(&r, "cd mail/" USER "/Maildir && mv new/*U=1 .A/cur/");
 	rig_scan(&r, USER, "A");
-	is(&r, "A", "1 T:two 2 :one");
-	must(&r, rig_expunge(USER, "A", "1"));
+	rig_is(&r, "A", "1 T:two 2 :one");
+	rig_must(&r, rig_expunge(USER, "A", "1"));
 	rig_restart(&r);
 	rig_scan(&r, USER, "A");
-	is(&r, "A", "2 :one");
+	rig_is(&r, "A", "2 :one");
 	rig_close(&r);
 }
 
@@ -524,31 +494,31 @@ test_inbox_comes_late(void)
 	struct rig r = { .segments = 0 };
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(&r, rig_add(NULL, USER, "A", "one"));
+	rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(&r, rig_add(NULL, USER, "A", "one"));
 	rig_settle(&r);
-	is(&r, "INBOX", "");
-	must(&r, rig_add(NULL, USER, "INBOX", "two"));
-	is(&r, "INBOX", "1 N:two");
+	rig_is(&r, "INBOX", "");
+	rig_must(&r, rig_add(NULL, USER, "INBOX", "two"));
+	rig_is(&r, "INBOX", "1 N:two");
 	rig_close(&r);
 }
 
 static void
 do_copy_to_inbox(struct rig *r)
 {
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_add(NULL, USER, "A", "one"));
-	must(r, rig_copy(USER, "A", "1", "INBOX", false));
-	is(r, "INBOX", "1 N:one");
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_add(NULL, USER, "A", "one"));
+	rig_must(r, rig_copy(USER, "A", "1", "INBOX", false));
+	rig_is(r, "INBOX", "1 N:one");
 	CU_ASSERT_EQUAL(rig_commit(r, rig_copy(USER, "A", "1", "B", false)).rc, STORE_NOTFOUND);
 	rig_restart(r);
-	is(r, "INBOX", "1 N:one");
+	rig_is(r, "INBOX", "1 N:one");
 }
 
 static void
 test_copy_to_inbox(void)
 {
-	each(do_copy_to_inbox);
+	rig_each(do_copy_to_inbox);
 }
 
 static const struct test_row tests[] = {

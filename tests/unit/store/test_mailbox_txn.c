@@ -7,37 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USER "alice@example.test"
-
-static void
-each(void (*f)(struct rig *))
-{
-	struct rig r;
-	int kind;
-
-	for (kind = 0; kind < RIG_KINDS; kind++) {
-		memset(&r, 0, sizeof r);
-		rig_open(&r, (enum rig_kind)kind);
-		f(&r);
-		rig_close(&r);
-	}
-}
-
-static void
-is(struct rig *r, const char *key, const char *want)
-{
-	const char *got = rig_dump(r, USER, key);
-
-	if (strcmp(got, want) != 0)
-		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
-	CU_ASSERT_STRING_EQUAL(got, want);
-}
-
-static void
-must(struct rig *r, struct mb_txn *t)
-{
-	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
-}
+#define USER RIG_USER
 
 static enum store_rc
 box(struct rig *r, enum store_box_op op, const char *key, const char *to)
@@ -51,27 +21,27 @@ box(struct rig *r, enum store_box_op op, const char *key, const char *to)
 static void
 do_rename_taken(struct rig *r)
 {
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
-	must(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
-	must(r, rig_add(NULL, USER, "A.x", "precious"));
-	must(r, rig_add(NULL, USER, "B.x", "other"));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
+	rig_must(r, rig_add(NULL, USER, "A.x", "precious"));
+	rig_must(r, rig_add(NULL, USER, "B.x", "other"));
 	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", "B"), STORE_EXISTS);
-	is(r, "A", "");
-	is(r, "A.x", "1 N:precious");
-	is(r, "B.x", "1 N:other");
-	must(r, rig_box(USER, STORE_BOX_DELETE, "B.x", NULL));
+	rig_is(r, "A", "");
+	rig_is(r, "A.x", "1 N:precious");
+	rig_is(r, "B.x", "1 N:other");
+	rig_must(r, rig_box(USER, STORE_BOX_DELETE, "B.x", NULL));
 	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", "B"), STORE_OK);
-	is(r, "B.x", "1 N:precious");
-	is(r, "A.x", "none");
+	rig_is(r, "B.x", "1 N:precious");
+	rig_is(r, "A.x", "none");
 	rig_restart(r);
-	is(r, "B.x", "1 N:precious");
+	rig_is(r, "B.x", "1 N:precious");
 }
 
 static void
 test_rename_taken(void)
 {
-	each(do_rename_taken);
+	rig_each(do_rename_taken);
 }
 
 /* All of them get their new names, or none. */
@@ -85,21 +55,21 @@ do_rename_long(struct rig *r)
 	memcpy(deep, "A.", 2);
 	memset(to, 'B', sizeof to - 1);
 	to[2] = '\0';
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_box(USER, STORE_BOX_CREATE, deep, NULL));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, deep, NULL));
 	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", to), STORE_INVALID);
-	is(r, "A", "");
-	is(r, deep, "");
+	rig_is(r, "A", "");
+	rig_is(r, deep, "");
 	to[1] = '\0'; /* as long as the old one: at the limit */
 	CU_ASSERT_EQUAL(box(r, STORE_BOX_RENAME, "A", to), STORE_OK);
 	deep[0] = 'B';
-	is(r, deep, "");
+	rig_is(r, deep, "");
 }
 
 static void
 test_rename_long(void)
 {
-	each(do_rename_long);
+	rig_each(do_rename_long);
 }
 
 struct two {
@@ -123,8 +93,8 @@ do_rename_race(struct rig *r)
 	struct two w = { 0, { STORE_UNKNOWN, STORE_UNKNOWN } };
 	int i;
 
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_add(NULL, USER, "A", "precious"));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_add(NULL, USER, "A", "precious"));
 	a->done = b->done = on_done;
 	a->arg = b->arg = &w;
 	mb_commit(r->mbs, a);
@@ -135,15 +105,15 @@ do_rename_race(struct rig *r)
 	CU_ASSERT((w.rc[0] == STORE_OK && w.rc[1] == STORE_EXISTS) || (w.rc[0] == STORE_OK && w.rc[1] == STORE_OK) ||
 		(w.rc[0] == STORE_EXISTS && w.rc[1] == STORE_OK));
 	if (strcmp(rig_dump(r, USER, "A"), "none") == 0)
-		is(r, "B", "1 N:precious");
+		rig_is(r, "B", "1 N:precious");
 	else
-		is(r, "A", "1 N:precious");
+		rig_is(r, "A", "1 N:precious");
 }
 
 static void
 test_rename_race(void)
 {
-	each(do_rename_race);
+	rig_each(do_rename_race);
 }
 
 /* Every part is looked at before any is done: what goes cannot be changed in one breath. It once ended the process. */
@@ -153,8 +123,8 @@ do_alone(struct rig *r)
 	struct mb_txn *t;
 	struct mb_op *op;
 
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_add(NULL, USER, "A", "x"));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_add(NULL, USER, "A", "x"));
 	t = rig_box(USER, STORE_BOX_DELETE, "A", NULL);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(op = mb_txn_op(t));
 	*op = t->ops[0];
@@ -174,14 +144,14 @@ do_alone(struct rig *r)
 	*op = t->ops[0];
 	op->box_op = STORE_BOX_SUBSCRIBE;
 	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
-	is(r, "A", "1 N:x");
-	is(r, "B", "");
+	rig_is(r, "A", "1 N:x");
+	rig_is(r, "B", "");
 }
 
 static void
 test_alone(void)
 {
-	each(do_alone);
+	rig_each(do_alone);
 }
 
 /* --- quota ------------------------------------------------------------------------------------------------------ */
@@ -205,7 +175,7 @@ do_quota(struct rig *r)
 static void
 test_quota(void)
 {
-	each(do_quota);
+	rig_each(do_quota);
 }
 
 /* --- sent again ------------------------------------------------------------------------------------------------- */
@@ -257,7 +227,7 @@ do_under_way(struct rig *r)
 		CU_ASSERT_EQUAL(a.rc[i], STORE_OK);
 		CU_ASSERT_STRING_EQUAL(a.uids[i], "1");
 	}
-	is(r, "INBOX", "1 N:once");
+	rig_is(r, "INBOX", "1 N:once");
 }
 
 static void
@@ -266,7 +236,7 @@ test_under_way(void)
 	struct answers a;
 	struct rig r;
 
-	each(do_under_way);
+	rig_each(do_under_way);
 	/* the first fails: those behind it are for trying */
 	memset(&r, 0, sizeof r);
 	rig_open(&r, RIG_MEMORY);
@@ -275,7 +245,7 @@ test_under_way(void)
 	CU_ASSERT_EQUAL(a.rc[0], STORE_TEMP);
 	CU_ASSERT_EQUAL(a.rc[1], STORE_OK);
 	CU_ASSERT_EQUAL(a.rc[2], STORE_OK);
-	is(&r, "INBOX", "1 N:once");
+	rig_is(&r, "INBOX", "1 N:once");
 	rig_close(&r);
 }
 
@@ -296,10 +266,10 @@ do_same_answer(struct rig *r)
 	struct mb_txn *t;
 	int i;
 
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_add(NULL, USER, "INBOX", "x"));
-	must(r, rig_add(NULL, USER, "INBOX", "y"));
-	must(r, rig_put("sieve", "other", "1", 0, 0));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_add(NULL, USER, "INBOX", "x"));
+	rig_must(r, rig_add(NULL, USER, "INBOX", "y"));
+	rig_must(r, rig_put("sieve", "other", "1", 0, 0));
 	for (i = 0; i < 2; i++) {
 		p[i] = with_id(r, rig_put("sieve", "k", "v", 0, 0), put);
 		m[i] = with_id(r, rig_copy(USER, "INBOX", "2", "A", true), move);
@@ -312,8 +282,8 @@ do_same_answer(struct rig *r)
 	CU_ASSERT_STRING_EQUAL(m[1].sources, "2");
 	CU_ASSERT_STRING_EQUAL(m[1].uids, "1");
 	/* done in part: that it was us who changed the rest is no conflict */
-	must(r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN));
-	must(r, rig_add(NULL, USER, "INBOX", "z"));
+	rig_must(r, rig_flags(USER, "INBOX", "1", STORE_FLAGS_ADD, STORE_SEEN));
+	rig_must(r, rig_add(NULL, USER, "INBOX", "z"));
 	for (i = 0; i < 2; i++) {
 		t = rig_flags(USER, "INBOX", "1,3", STORE_FLAGS_ADD, STORE_FLAGGED);
 		t->ops[0].unchangedsince = 4;
@@ -328,7 +298,7 @@ do_same_answer(struct rig *r)
 static void
 test_same_answer(void)
 {
-	each(do_same_answer);
+	rig_each(do_same_answer);
 }
 
 static const struct test_row rows[] = {

@@ -555,41 +555,27 @@ do_leases(struct rig *r)
 }
 
 static void
-each(void (*f)(struct rig *))
-{
-	struct rig r;
-	int kind;
-
-	for (kind = 0; kind < RIG_KINDS; kind++) {
-		memset(&r, 0, sizeof r);
-		rig_open(&r, (enum rig_kind)kind);
-		f(&r);
-		rig_close(&r);
-	}
-}
-
-static void
 test_life(void)
 {
-	each(do_life);
+	rig_each(do_life);
 }
 
 static void
 test_refused(void)
 {
-	each(do_refused);
+	rig_each(do_refused);
 }
 
 static void
 test_mixed(void)
 {
-	each(do_mixed);
+	rig_each(do_mixed);
 }
 
 static void
 test_leases(void)
 {
-	each(do_leases);
+	rig_each(do_leases);
 }
 
 /* --- files --------------------------------------------------------------------------------------------------------- */

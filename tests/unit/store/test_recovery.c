@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define USER "alice@example.test"
+#define USER RIG_USER
 #define MAILDIR "mail/" USER "/Maildir"
 
 static const char *hidden; /* what a name has in it that is not read the next time */
@@ -28,60 +28,35 @@ __wrap_readdir(DIR *d)
 	return e;
 }
 
-static void
-is(struct rig *r, const char *key, const char *want)
-{
-	const char *got = rig_dump(r, USER, key);
-
-	if (strcmp(got, want) != 0)
-		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
-	CU_ASSERT_STRING_EQUAL(got, want);
-}
-
 static uint64_t
-must(struct rig *r, struct mb_txn *t)
+settled(struct rig *r, struct mb_txn *t)
 {
-	struct rig_reply p = rig_commit(r, t);
+	uint64_t id = rig_must(r, t);
 
-	CU_ASSERT_EQUAL(p.rc, STORE_OK);
 	rig_settle(r);
-	return p.id;
-}
-
-static void
-each(void (*f)(struct rig *))
-{
-	struct rig r;
-	int kind;
-
-	for (kind = 0; kind < RIG_KINDS; kind++) {
-		memset(&r, 0, sizeof r);
-		rig_open(&r, (enum rig_kind)kind);
-		f(&r);
-		rig_close(&r);
-	}
+	return id;
 }
 
 /* A rename that would run into a mailbox below the new name: refused, not begun. */
 static void
 do_below_new_name(struct rig *r)
 {
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
-	must(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
-	must(r, rig_add(NULL, USER, "A.x", "of A"));
-	must(r, rig_add(NULL, USER, "B.x", "of B"));
+	settled(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(r, rig_box(USER, STORE_BOX_CREATE, "A.x", NULL));
+	settled(r, rig_box(USER, STORE_BOX_CREATE, "B.x", NULL));
+	settled(r, rig_add(NULL, USER, "A.x", "of A"));
+	settled(r, rig_add(NULL, USER, "B.x", "of B"));
 	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "A", "B")).rc, STORE_EXISTS);
-	is(r, "A.x", "1 N:of A");
-	is(r, "B.x", "1 N:of B");
-	must(r, rig_box(USER, STORE_BOX_RENAME, "A", "C"));
-	is(r, "C.x", "1 N:of A");
+	rig_is(r, "A.x", "1 N:of A");
+	rig_is(r, "B.x", "1 N:of B");
+	settled(r, rig_box(USER, STORE_BOX_RENAME, "A", "C"));
+	rig_is(r, "C.x", "1 N:of A");
 }
 
 static void
 test_below_new_name(void)
 {
-	each(do_below_new_name);
+	rig_each(do_below_new_name);
 }
 
 /* What was answered once with some left as they were is so answered again. */
@@ -92,9 +67,9 @@ do_conflict_again(struct rig *r)
 	struct mb_txn *t;
 	int i;
 
-	must(r, rig_add(NULL, USER, "INBOX", "one"));
+	settled(r, rig_add(NULL, USER, "INBOX", "one"));
 	p = rig_commit(r, rig_add(NULL, USER, "INBOX", "two"));
-	must(r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_SEEN));
+	settled(r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_SEEN));
 	for (i = 0; i < 3; i++) {
 		t = rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_FLAGGED);
 		strcpy(t->id, "00112233445566778899aabbccddee01");
@@ -106,13 +81,13 @@ do_conflict_again(struct rig *r)
 		if (i == 1)
 			rig_restart(r);
 	}
-	is(r, "INBOX", "1 F:one 2 S:two");
+	rig_is(r, "INBOX", "1 F:one 2 S:two");
 }
 
 static void
 test_conflict_again(void)
 {
-	each(do_conflict_again);
+	rig_each(do_conflict_again);
 }
 
 struct opened {
@@ -165,7 +140,7 @@ do_not_yet_there(struct rig *r)
 static void
 test_not_yet_there(void)
 {
-	each(do_not_yet_there);
+	rig_each(do_not_yet_there);
 }
 
 /* A name that another program gave since the last flags of ours is not taken back by a replay. */
@@ -175,17 +150,17 @@ test_flags_of_others(void)
 	struct rig r = { .no_checkpoints = true };
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
-	must(&r, rig_add(NULL, USER, "INBOX", "two"));
-	must(&r, rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_SEEN));
-	must(&r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_DRAFT));
+	settled(&r, rig_add(NULL, USER, "INBOX", "one"));
+	settled(&r, rig_add(NULL, USER, "INBOX", "two"));
+	settled(&r, rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_ADD, STORE_SEEN));
+	settled(&r, rig_flags(USER, "INBOX", "2", STORE_FLAGS_ADD, STORE_DRAFT));
 	rig_shell(&r, "cd " MAILDIR "/cur && mv *U=1:2,S $(echo *U=1:2,S | sed 's/S$/FS/')");
 	/* this one the power took back: it was ours */
 	rig_shell(&r, "cd " MAILDIR "/cur && mv *U=2:2,DS $(echo *U=2:2,DS | sed 's/DS$/S/')");
 	rig_restart(&r);
 	rig_settle(&r);
 	rig_scan(&r, USER, "INBOX");
-	is(&r, "INBOX", "1 FS:one 2 DS:two");
+	rig_is(&r, "INBOX", "1 FS:one 2 DS:two");
 	rig_close(&r);
 }
 
@@ -204,7 +179,7 @@ test_found_twice(void)
 	int looks = 0, i;
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	settled(&r, rig_add(NULL, USER, "INBOX", "one"));
 	rig_shell(&r, "printf new > " MAILDIR "/new/123.x.host");
 	mb_rescan(r.mbs, USER, "INBOX", looked, &looks);
 	mb_rescan(r.mbs, USER, "INBOX", looked, &looks);
@@ -212,7 +187,7 @@ test_found_twice(void)
 		rig_settle(&r);
 	CU_ASSERT_EQUAL(looks, 2);
 	rig_settle(&r);
-	is(&r, "INBOX", "1 N:one 2 N:new");
+	rig_is(&r, "INBOX", "1 N:one 2 N:new");
 	rig_close(&r);
 }
 
@@ -223,17 +198,17 @@ test_made_again(void)
 	struct rig r = { .no_checkpoints = true };
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
 	rig_checkpoint(&r);
-	must(&r, rig_add(NULL, USER, "A", "old"));
-	must(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(&r, rig_add(NULL, USER, "A", "new"));
+	settled(&r, rig_add(NULL, USER, "A", "old"));
+	settled(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "new"));
 	rig_shell(&r, "rm " MAILDIR "/.A/postern-index");
 	rig_restart(&r);
 	rig_settle(&r);
 	rig_scan(&r, USER, "A");
-	is(&r, "A", "1 N:new");
+	rig_is(&r, "A", "1 N:new");
 	rig_close(&r);
 }
 
@@ -246,16 +221,16 @@ test_deleted_again(void)
 	uint64_t id;
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
-	must(&r, rig_add(NULL, USER, "A", "old"));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "old"));
 	rig_shell(&r, "cp -a " MAILDIR "/.A saved");
-	id = must(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	id = settled(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
 	snprintf(command, sizeof command, "mv saved " MAILDIR "/.A && mkdir -p mail/.tmp/deleted-%016llx-0/cur && "
 		"touch mail/.tmp/deleted-%016llx-0/cur/1", (unsigned long long)id, (unsigned long long)id);
 	rig_shell(&r, command);
 	rig_restart(&r);
 	rig_settle(&r);
-	is(&r, "A", "none");
+	rig_is(&r, "A", "none");
 	rig_close(&r);
 }
 
@@ -266,13 +241,13 @@ test_missed(void)
 	struct rig r = { .segments = 0 };
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
-	must(&r, rig_add(NULL, USER, "INBOX", "two"));
+	settled(&r, rig_add(NULL, USER, "INBOX", "one"));
+	settled(&r, rig_add(NULL, USER, "INBOX", "two"));
 	rig_shell(&r, "rm " MAILDIR "/new/*U=2");
 	hidden = "U=1";
 	rig_scan(&r, USER, "INBOX");
 	CU_ASSERT_PTR_NULL(hidden);
-	is(&r, "INBOX", "1 N:one");
+	rig_is(&r, "INBOX", "1 N:one");
 	rig_close(&r);
 }
 
@@ -296,7 +271,7 @@ test_read_meanwhile(void)
 	struct index x;
 
 	rig_open(&r, RIG_LOCAL);
-	must(&r, rig_add(NULL, USER, "INBOX", "one"));
+	settled(&r, rig_add(NULL, USER, "INBOX", "one"));
 	mb_view_open(r.mbs, USER, "INBOX", on_event, NULL, on_view, &o);
 	for (i = 0; i < 5000 && !o.done; i++)
 		rig_settle(&r);

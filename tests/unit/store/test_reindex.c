@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define USER "alice@example.test"
+#define USER RIG_USER
 #define INBOX "mail/" USER "/Maildir"
 
 static int fail_rename; /* errno for the next */
@@ -32,18 +32,6 @@ __wrap_renameat(int a, const char *from, int b, const char *to)
 	fail_rename = 0;
 	errno = e;
 	return -1;
-}
-
-/* --- helpers ----------------------------------------------------------------------------------------------------- */
-
-static void
-is(struct rig *r, const char *key, const char *want)
-{
-	const char *got = rig_dump(r, USER, key);
-
-	if (strcmp(got, want) != 0)
-		fprintf(stderr, "\n%s: got <%s>, want <%s>\n", key, got, want);
-	CU_ASSERT_STRING_EQUAL(got, want);
 }
 
 struct result {
@@ -98,7 +86,7 @@ begin(struct rig *r)
 	CU_ASSERT_EQUAL(rig_commit(r, rig_flags(USER, "INBOX", "3:4", STORE_FLAGS_SET, STORE_DELETED)).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_expunge(USER, "INBOX", "3")).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_flags(USER, "INBOX", "4", STORE_FLAGS_SET, 0)).rc, STORE_OK);
-	is(r, "INBOX", ALL);
+	rig_is(r, "INBOX", ALL);
 }
 
 /* Nothing of it is in the journal any more: what is lost is lost. */
@@ -153,7 +141,7 @@ test_whole(void)
 	CU_ASSERT_EQUAL(res.out.kept, 4);
 	CU_ASSERT_EQUAL(res.out.missing + res.out.damaged + res.out.given + res.out.named, 0);
 	CU_ASSERT_EQUAL(res.st.uidnext, 6);
-	is(&r, "INBOX", ALL);
+	rig_is(&r, "INBOX", ALL);
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &y));
 	CU_ASSERT_EQUAL(x.uidvalidity, y.uidvalidity);
 	CU_ASSERT_STRING_EQUAL(x.id, y.id);
@@ -167,7 +155,7 @@ test_whole(void)
 	/* and it goes on, through a restart as well */
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "six")).uids, "6");
 	rig_restart(&r);
-	is(&r, "INBOX", ALL " 6 N:six");
+	rig_is(&r, "INBOX", ALL " 6 N:six");
 	rig_close(&r);
 }
 
@@ -184,7 +172,7 @@ check_cut(struct rig *r, const uint8_t *text, size_t cut, bool header)
 	CU_ASSERT_EQUAL(res.out.header, header ? STORE_HEADER_KEPT : STORE_HEADER_NEW);
 	CU_ASSERT_EQUAL(res.out.messages, 4);
 	CU_ASSERT_EQUAL(res.out.given, 0);
-	is(r, "INBOX", ALL);
+	rig_is(r, "INBOX", ALL);
 }
 
 /* Whatever octet it ends at, every message keeps its UID; UIDVALIDITY is a new one only where the header is not whole. */
@@ -205,7 +193,7 @@ test_cut(void)
 	CU_ASSERT_EQUAL(unlinkat(r.dir_fd, INBOX "/" INDEX_FILE, 0), 0);
 	rig_start(&r);
 	CU_ASSERT_EQUAL(reindex(&r, "INBOX").rc, STORE_OK);
-	is(&r, "INBOX", ALL);
+	rig_is(&r, "INBOX", ALL);
 	free(text);
 	rig_close(&r);
 }
@@ -239,7 +227,7 @@ damaged(bool journal)
 			CU_ASSERT(journal || res.out.damaged == 1);
 		}
 		rig_scan(&r, USER, "INBOX");
-		is(&r, "INBOX", ALL);
+		rig_is(&r, "INBOX", ALL);
 		CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
 		CU_ASSERT_STRING_EQUAL(x.keywords[0], "Work");
 		index_fini(&x);
@@ -278,7 +266,7 @@ test_lost_while_open(void)
 	CU_ASSERT_EQUAL(res.st.uidvalidity, x.uidvalidity);
 	CU_ASSERT_STRING_EQUAL(res.st.id, x.id);
 	index_fini(&x);
-	is(&r, "INBOX", ALL);
+	rig_is(&r, "INBOX", ALL);
 	rig_close(&r);
 }
 
@@ -300,7 +288,7 @@ test_names(void)
 	CU_ASSERT_EQUAL(res.out.missing, 1);
 	CU_ASSERT_EQUAL(res.out.named, 1);
 	CU_ASSERT_EQUAL(res.out.given, 5);
-	is(&r, "INBOX", "2 Fa:two\r\n 4 :four\r\n 5 N:five\r\n 40 :c 41 S:a 42 :b 43 :d 44 :e 45 :f");
+	rig_is(&r, "INBOX", "2 Fa:two\r\n 4 :four\r\n 5 N:five\r\n 40 :c 41 S:a 42 :b 43 :d 44 :e 45 :f");
 	rig_close(&r);
 }
 
@@ -325,7 +313,7 @@ test_dovecot(void)
 	CU_ASSERT_EQUAL(res.out.imported, 3);
 	CU_ASSERT_EQUAL(res.out.given, 1);
 	CU_ASSERT_EQUAL(res.st.uidvalidity, 1234);
-	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
+	rig_is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
 	CU_ASSERT_STRING_EQUAL(x.keywords[0], "$Work");
 	CU_ASSERT_EQUAL(x.msgs[1].size, 3);
@@ -334,7 +322,7 @@ test_dovecot(void)
 	/* again, with our index: nothing is different */
 	res = reindex(&r, "INBOX");
 	CU_ASSERT_EQUAL(res.out.kept, 4);
-	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
+	rig_is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
 	/* a message that only our index knows, cut off with its line; the list is of our UIDVALIDITY */
 	rig_stop(&r);
 	rig_shell(&r, "cd " INBOX " && head -n 2 postern-index > x && mv x postern-index");
@@ -342,7 +330,7 @@ test_dovecot(void)
 	res = reindex(&r, "INBOX");
 	CU_ASSERT_EQUAL(res.out.header, STORE_HEADER_KEPT);
 	CU_ASSERT_EQUAL(res.out.imported, 3);
-	is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
+	rig_is(&r, "INBOX", "7 Sa:a\r\n 41 :b\r\n 45 F:d\r\n 50 N:c\r\n");
 	/* of another UIDVALIDITY it is not believed */
 	rig_stop(&r);
 	rig_shell(&r, "cd " INBOX " && head -n 2 postern-index > x && mv x postern-index && sed -i 's/V1234/V99/' dovecot-uidlist");
@@ -361,7 +349,7 @@ test_nothing_there(void)
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_box(USER, STORE_BOX_CREATE, "Nowhere", NULL)).rc, STORE_OK);
 	CU_ASSERT_EQUAL(reindex(&r, "Nowhere").out.messages, 0);
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "Nowhere", "x")).rc, STORE_OK);
-	is(&r, "Nowhere", "1 N:x");
+	rig_is(&r, "Nowhere", "1 N:x");
 	rig_close(&r);
 }
 
@@ -487,14 +475,14 @@ test_fails(void)
 	fail_rename = EIO;
 	res = reindex(&r, "INBOX");
 	CU_ASSERT_EQUAL(res.rc, STORE_TEMP);
-	is(&r, "INBOX", ALL);
+	rig_is(&r, "INBOX", ALL);
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "six")).uids, "6");
-	is(&r, "INBOX", ALL " 6 N:six");
+	rig_is(&r, "INBOX", ALL " 6 N:six");
 	rig_restart(&r);
 	fail_rename = EIO;
 	CU_ASSERT_EQUAL(reindex(&r, "INBOX").rc, STORE_TEMP); /* not in memory */
 	CU_ASSERT_EQUAL(reindex(&r, "INBOX").rc, STORE_OK);
-	is(&r, "INBOX", ALL " 6 N:six");
+	rig_is(&r, "INBOX", ALL " 6 N:six");
 	rig_close(&r);
 }
 
@@ -516,10 +504,10 @@ test_journal_of_the_old(void)
 	res = reindex(&r, "INBOX");
 	CU_ASSERT_EQUAL(res.st.uidnext, 3);
 	rig_restart(&r);
-	is(&r, "INBOX", "2 N:two");
+	rig_is(&r, "INBOX", "2 N:two");
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).uids, "3");
 	rig_restart(&r);
-	is(&r, "INBOX", "2 N:two 3 N:three");
+	rig_is(&r, "INBOX", "2 N:two 3 N:three");
 	rig_close(&r);
 }
 
