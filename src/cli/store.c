@@ -3,6 +3,7 @@
 
 #include "mail/normal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ struct check {
 	const struct cli *cli;
 	struct admin *a;
 	json_t *findings, *unreadable; /* arrays, with --json */
+	char last[NORMAL_ADDRESS_MAX]; /* user whose mailboxes were checked */
 	unsigned long long boxes, files, octets, young, found, repaired, unread;
 };
 
@@ -39,7 +41,7 @@ put_finding(const struct check *c, struct buf *out, const json_t *row)
 	int rc = 0;
 
 	if (text(row, "user")[0] != '\0')
-		rc = buf_printf(out, "%s %s: ", text(row, "user"), text(row, "mailbox"));
+		rc = buf_printf(out, text(row, "mailbox")[0] != '\0' ? "%s %s: " : "%s%s: ", text(row, "user"), text(row, "mailbox"));
 	if (rc == 0)
 		rc = buf_append_str(out, text(row, "text"));
 	if (rc == 0 && json_is_true(json_object_get(row, "repaired")))
@@ -120,11 +122,25 @@ ask(struct check *c, const char *what, const char *user, const char *box)
 	return code;
 }
 
+/* What belongs to the user as a whole, once his mailboxes are done. */
+static enum cli_exit
+whole_user(struct check *c)
+{
+	enum cli_exit code = c->last[0] == '\0' ? CLI_OK : ask(c, "check-user", c->last, "");
+
+	c->last[0] = '\0';
+	return code;
+}
+
 static enum cli_exit
 one(void *arg, const char *user, const char *box)
 {
 	struct check *c = arg;
+	enum cli_exit code = strcmp(user, c->last) == 0 ? CLI_OK : whole_user(c);
 
+	if (code != CLI_OK)
+		return code;
+	snprintf(c->last, sizeof c->last, "%s", user);
 	c->boxes++;
 	return ask(c, "check", user, box);
 }
@@ -175,6 +191,8 @@ check(struct check *c, const char *user, const char *box)
 		code = ask(c, "check-store", "", "");
 	if (code == CLI_OK)
 		code = admin_each(c->a, user, box, one, c);
+	if (code == CLI_OK && box == NULL)
+		code = whole_user(c);
 	if (code == CLI_OK)
 		code = say_sum(c);
 	else if (code == CLI_FAILED)

@@ -4,6 +4,7 @@
 #include "store/mailbox_impl.h"
 #include "store/row.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,15 +34,17 @@ tell(struct asked *a, struct buf *row, int rc)
 	return rc == 0 ? STORE_OK : STORE_TEMP;
 }
 
-/* Of a mailbox: how it is called in UTF-8. */
+/* Of a mailbox: whose it is, and how it is called in UTF-8. */
 static int
 put_box(struct buf *row, const char *user, const char *key)
 {
 	char name[STORE_BOX_MAX * 3 + 1];
 	int rc = row_text(row, "user", user);
 
-	if (rc != 0 || !maildir_key_name(key, name))
-		return rc != 0 ? rc : PT_EINVAL;
+	if (rc != 0 || key[0] == '\0')
+		return rc; /* the user as a whole */
+	if (!maildir_key_name(key, name))
+		return PT_EINVAL;
 	return row_text(row, "mailbox", name);
 }
 
@@ -130,21 +133,16 @@ struct check {
 	struct store_checked c; /* with a copy of the list */
 };
 
-static const char *
-fix_text(const struct store_finding *f)
-{
-	switch (f->fix) {
-	case STORE_FIX_SCAN:
-		return "the index takes it in at the next look at the mailbox";
-	case STORE_FIX_REINDEX:
-		return "the index is made anew";
-	case STORE_FIX_TIDY:
-		return "it is removed";
-	case STORE_FIX_NONE:
-		break;
-	}
-	return "";
-}
+static const char *const fixes[] = {
+	[STORE_FIX_NONE] = "",
+	[STORE_FIX_SCAN] = "the index takes it in at the next look at the mailbox",
+	[STORE_FIX_REINDEX] = "the index is made anew",
+	[STORE_FIX_COUNT] = "it is counted anew",
+	[STORE_FIX_TIDY] = "it is removed",
+	[STORE_FIX_ASIDE] = "what is there of it is moved to queue/lost, and nobody else is told",
+	[STORE_FIX_ENVELOPE] = "the envelope is written anew with the next checkpoint",
+	[STORE_FIX_COUNT_FILE] = "it is removed, and who counts by it counts anew",
+};
 
 static int
 put_finding(struct buf *row, const struct asked *a, const struct store_finding *f, bool mended)
@@ -156,8 +154,8 @@ put_finding(struct buf *row, const struct asked *a, const struct store_finding *
 	if (rc == 0)
 		rc = row_text(row, "text", f->text);
 	if (rc == 0)
-		rc = row_text(row, "repair", fix_text(f));
-	return rc != 0 ? rc : row_truth(row, "repaired", f->fix == STORE_FIX_TIDY ? f->mended : mended && f->fix != STORE_FIX_NONE);
+		rc = row_text(row, "repair", fixes[f->fix]);
+	return rc != 0 ? rc : row_truth(row, "repaired", f->fix >= STORE_FIX_TIDY ? f->mended : mended && f->fix != STORE_FIX_NONE);
 }
 
 static int
@@ -222,12 +220,36 @@ repair(struct check *k)
 }
 
 static void
+audited(void *arg, enum store_rc rc, const struct mb_quota_audit *a)
+{
+	struct check *k = arg;
+	struct store_finding *f = &k->c.list[k->c.n];
+
+	if (rc != STORE_OK) {
+		struct asked *asked = k->a;
+
+		free(k->c.list);
+		free(k);
+		finish(asked, rc, "");
+		return;
+	}
+	if (a->known && (a->octets != a->box_octets || a->messages != a->box_messages)) {
+		*f = (struct store_finding){ .kind = "quota", .fix = STORE_FIX_COUNT };
+		snprintf(f->text, sizeof f->text, "the quota is held against %lld octets in %lld messages, and the mailboxes have %lld in %lld",
+			(long long)a->octets, (long long)a->messages, (long long)a->box_octets, (long long)a->box_messages);
+		k->c.n++;
+		k->c.found++;
+	}
+	tell_check(k, k->a->q.repair);
+}
+
+static void
 checked(void *arg, enum store_rc rc, const struct store_checked *c)
 {
 	struct asked *a = arg;
 	struct check *k = rc == STORE_OK ? calloc(1, sizeof *k) : NULL;
 
-	if (k != NULL && c->n > 0 && (k->c.list = calloc(c->n, sizeof *c->list)) == NULL) {
+	if (k != NULL && (k->c.list = calloc(c->n + 1, sizeof *c->list)) == NULL) {
 		free(k);
 		k = NULL;
 	}
@@ -244,7 +266,9 @@ checked(void *arg, enum store_rc rc, const struct store_checked *c)
 	k->c.files = c->files;
 	k->c.octets = c->octets;
 	k->c.young = c->young;
-	if (a->q.repair && (c->fixes & (1u << STORE_FIX_REINDEX | 1u << STORE_FIX_SCAN)))
+	if (a->q.what == ADMIN_CHECK_USER)
+		mb_quota_audit(a->mbs, a->q.user, a->q.repair, audited, k);
+	else if (a->q.repair && (c->fixes & (1u << STORE_FIX_REINDEX | 1u << STORE_FIX_SCAN)))
 		repair(k);
 	else
 		tell_check(k, false);
@@ -353,11 +377,14 @@ admin_ask(struct mailboxes *mbs, const struct admin_question *q, admin_row_f *ro
 		mb_reindex(mbs, a->q.user, a->q.key, reindexed, a);
 		return;
 	case ADMIN_CHECK:
+	case ADMIN_CHECK_USER:
 	case ADMIN_CHECK_STORE:
 		if (ops->check == NULL)
 			break;
+		if (q->what != ADMIN_CHECK)
+			a->q.key[0] = '\0';
 		if (q->what == ADMIN_CHECK_STORE)
-			a->q.user[0] = a->q.key[0] = '\0';
+			a->q.user[0] = '\0';
 		ops->check(mbs->be, a->q.user, a->q.key, a->q.repair, checked, a);
 		return;
 	case ADMIN_STAT:

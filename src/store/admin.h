@@ -13,9 +13,10 @@ enum admin_what {
 	ADMIN_BOXES,   /* of a user, in order, behind `key`: rows of "mailbox"; ADMIN_PAGE at most */
 	ADMIN_REINDEX, /* of a mailbox: one row */
 	ADMIN_CHECK,   /* of a mailbox: a row for each finding ("kind"), and one at the end ("found") */
-	ADMIN_CHECK_STORE, /* the same of what belongs to no mailbox */
+	ADMIN_CHECK_STORE, /* the same of what belongs to nobody, and of the queue */
 	ADMIN_STAT,    /* of a mailbox: one row */
 	ADMIN_STAT_STORE, /* of the store: one row */
+	ADMIN_CHECK_USER, /* the same as of a mailbox, of what belongs to a user as a whole */
 	ADMIN_WHATS
 };
 

@@ -17,6 +17,7 @@ static const struct {
 	[ADMIN_CHECK_STORE] = { "check-store", false, false, false },
 	[ADMIN_STAT] = { "stat", false, true, true },
 	[ADMIN_STAT_STORE] = { "stat-store", false, false, false },
+	[ADMIN_CHECK_USER] = { "check-user", false, true, false },
 };
 
 bool

@@ -107,7 +107,12 @@ enum store_fix {
 	STORE_FIX_NONE,    /* nothing can, or need, be done */
 	STORE_FIX_SCAN,    /* the next look at the mailbox takes it in */
 	STORE_FIX_REINDEX, /* a new index mends it */
-	STORE_FIX_TIDY     /* mended by the check itself, if it was asked to */
+	STORE_FIX_COUNT,   /* the user's mail is counted anew */
+	/* by the check itself, if it was asked to */
+	STORE_FIX_TIDY,     /* it is removed */
+	STORE_FIX_ASIDE,    /* it is moved to queue/lost */
+	STORE_FIX_ENVELOPE, /* an envelope is written anew */
+	STORE_FIX_COUNT_FILE /* others' count is removed */
 };
 
 #define STORE_FINDINGS_MAX 200 /* of one check; more are counted */
@@ -116,7 +121,7 @@ struct store_finding {
 	const char *kind;  /* static: "missing", "size", ... */
 	char text[640];
 	enum store_fix fix;
-	bool mended;       /* of STORE_FIX_TIDY */
+	bool mended;       /* by the check itself */
 };
 
 struct store_checked {
@@ -231,8 +236,8 @@ struct store_backend_ops {
 	void (*rebuild)(struct store_backend *be, const char *user, const char *key, const struct store_header *h,
 			store_rebuild_cb *cb, void *arg);
 
-	/* Looks whether log and blobs of a mailbox agree and can be read; user "": what belongs to no mailbox. tidy: what STORE_FIX_TIDY
-	 * says is mended, nothing else. NULL: cannot tell. */
+	/* Looks whether log and blobs of a mailbox agree and can be read; key "": what belongs to a user as a whole; user "": to nobody,
+	 * as the queue. tidy: what STORE_FIX_TIDY and those behind it say is mended, nothing else. NULL: cannot tell. */
 	void (*check)(struct store_backend *be, const char *user, const char *key, bool tidy, store_check_cb *cb,
 		      void *arg);
 

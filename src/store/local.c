@@ -1037,6 +1037,7 @@ local_new(const struct local_conf *conf)
 	TAILQ_INIT(&l->lru);
 	TAILQ_INIT(&l->applying);
 	TAILQ_INIT(&l->failing);
+	STAILQ_INIT(&l->queue_turns);
 	threads[CREW_APPLY] = conf->apply_threads > 0 ? conf->apply_threads : 2;
 	threads[CREW_READ] = conf->read_threads > 0 ? conf->read_threads : 4;
 	threads[CREW_FLUSH] = 1;

@@ -10,7 +10,7 @@
  * local_scan.c   in threads: what others changed, and other programs' indexes
  * local_admin.c  in threads: what an operator asks
  * local_stat.c   main thread: how it stands
- * local_check.c, local_check_store.c  in threads: whether all is as it should be
+ * local_check.c, local_check_store.c, local_check_queue.c, local_check_user.c  in threads: whether all is as it should be
  * local_rebuild.c  in threads: an index made anew of what is left of it and of the names
  * local_queue.c  files of what is queued
  *
@@ -126,6 +126,7 @@ struct local {
 	bool checkpointing, making_spare, failed, replaying, flushing, closing, said_copies;
 	bool queue_apart;  /* the queue's folder is on a file system of its own */
 	bool queue_failed; /* its files could not be written, which has been said */
+	STAILQ_HEAD(, queue_turn) queue_turns; /* who has the queue's files, and who waits for them */
 	struct queue_found { uint64_t *id; size_t n, cap; } eml, bad_env, no_eml; /* at the start: names in its folder */
 	_Atomic uint64_t cut_octets; /* of indexes, not yet said */
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
@@ -283,7 +284,7 @@ void local_users(struct store_backend *, const char *, size_t, store_users_cb *,
 
 void local_stat(struct store_backend *, struct store_standing *);
 
-/* --- local_check.c: mailboxes; local_check_store.c: what belongs to none ----------------------------------- */
+/* --- local_check.c: mailboxes; the other three: what belongs to none, the queue, a user as a whole ---------- */
 
 struct checking {
 	struct store_checked out;
@@ -304,6 +305,15 @@ struct check_drops {
 void check_store(struct local *l, struct checking *c, struct check_drops *drops);
 
 void local_check(struct store_backend *, const char *, const char *, bool, store_check_cb *, void *);
+
+/* The queue's files: new in the main thread, files in a thread, end in the main thread again, which calls done now or later and has
+ * freed it then. Everything goes into c. */
+struct queue_look *queue_look_new(struct local *l, struct checking *c); /* NULL: out of memory */
+void queue_look_files(struct queue_look *q);
+void queue_look_end(struct queue_look *q, void (*done)(void *arg), void *arg);
+
+/* In the turn of a user as a whole: what he has, against Maildir++'s maildirsize, if there is one. */
+void check_user(struct box *b, struct checking *c);
 
 /* A file of .tmp that may be left behind by a process that was killed. */
 bool local_is_leftover(const char *name);
@@ -327,6 +337,15 @@ void local_queue_replayed(struct local *l);
 void local_queue_save(struct local *l, void (*done)(void *arg, int rc), void *arg);
 
 void local_queue_open(struct store_backend *, uint64_t, store_fd_cb *, void *);
+
+/* Checkpoints and checks take turns at the queue's files. begin is called now or later; who has begun says when it is over. */
+struct queue_turn {
+	STAILQ_ENTRY(queue_turn) next;
+	void (*begin)(void *arg);
+	void *arg;
+};
+void local_queue_turn(struct local *l, struct queue_turn *t, void (*begin)(void *arg), void *arg);
+void local_queue_turn_over(struct local *l);
 
 enum store_rc local_rc(int rc);
 

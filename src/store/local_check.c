@@ -36,7 +36,8 @@ struct seen {
 struct check_job {
 	struct crew_job job;
 	struct local *l;
-	struct box *b; /* NULL: the whole store */
+	struct box *b; /* NULL: the whole store; key "": a user as a whole */
+	struct queue_look *queue; /* of the whole store */
 	struct checking c;
 	struct check_drops drops;
 	struct seen *seen; /* by base name */
@@ -369,6 +370,8 @@ check_all(struct crew_job *pj)
 	struct check_job *j = (struct check_job *)pj;
 
 	check_store(j->l, &j->c, &j->drops);
+	if (j->queue != NULL)
+		queue_look_files(j->queue);
 }
 
 static void
@@ -390,6 +393,40 @@ check_over(struct crew_job *pj)
 	free(j);
 }
 
+static void
+check_queue_over(void *arg)
+{
+	struct check_job *j = arg;
+
+	check_over(&j->job);
+}
+
+static void
+check_all_done(struct crew_job *pj)
+{
+	struct check_job *j = (struct check_job *)pj;
+
+	if (j->queue != NULL)
+		queue_look_end(j->queue, check_queue_over, j);
+	else
+		check_over(pj);
+}
+
+static void
+check_whole_user(struct crew_job *pj)
+{
+	struct check_job *j = (struct check_job *)pj;
+
+	if ((j->c.rc = box_open(j->l, j->b, false)) == 0)
+		check_user(j->b, &j->c);
+}
+
+static void
+check_refused(struct crew_job *pj)
+{
+	((struct check_job *)pj)->c.rc = PT_EBUSY;
+}
+
 /* On without the mailbox's turn. */
 static void
 check_turned(struct crew_job *pj)
@@ -397,7 +434,7 @@ check_turned(struct crew_job *pj)
 	struct check_job *j = (struct check_job *)pj;
 
 	local_box_left(j->l, j->b);
-	if (j->c.rc != 0) {
+	if (j->c.rc != 0 || j->b->key[0] == '\0') {
 		check_over(pj);
 		return;
 	}
@@ -423,10 +460,13 @@ local_check(struct store_backend *be, const char *user, const char *key, bool ti
 	j->arg = arg;
 	j->dir_fd = -1;
 	if (j->b != NULL) {
-		j->job = (struct crew_job){ .run = check_turn, .done = check_turned, .lane = CREW_READ };
-		local_submit(l, &j->job, &j->b, 1);
-	} else {
-		j->job = (struct crew_job){ .run = check_all, .done = check_over, .lane = CREW_READ };
-		crew_submit(l->crew, &j->job, NULL, 0);
+		j->job = (struct crew_job){ .run = key[0] != '\0' ? check_turn : check_whole_user, .done = check_turned,
+			.refused = check_refused, .lane = CREW_READ };
+		local_submit_read(l, &j->job, j->b);
+		return;
 	}
+	if (be->queue != NULL && (j->queue = queue_look_new(l, &j->c)) == NULL)
+		j->c.rc = PT_ENOMEM;
+	j->job = (struct crew_job){ .run = check_all, .done = check_all_done, .lane = CREW_READ };
+	crew_submit(l->crew, &j->job, NULL, 0);
 }

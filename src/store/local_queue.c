@@ -47,12 +47,12 @@ take_name(int dir_fd, const char *from, const char *to)
 	return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : maildir_error(errno);
 }
 
-/* At once under its name where none is there; otherwise beside it, whole, and then in its place. */
+/* At once under its name where none is there; otherwise, or where it must be flushed, beside it, whole, and then in its place. */
 static int
 write_file(int dir_fd, const char *name, struct span s, bool flush)
 {
 	char tmp[NAME_ROOM];
-	int fd = maildir_open(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL), rc;
+	int fd = flush ? PT_EBUSY : maildir_open(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL), rc;
 	bool fresh = fd >= 0;
 
 	snprintf(tmp, sizeof tmp, "%s.new", name);
@@ -97,6 +97,7 @@ struct item {
 
 struct save {
 	struct crew_job job;
+	struct queue_turn turn;
 	struct local *l;
 	struct item item[SAVE_MAX];
 	unsigned n;
@@ -137,15 +138,17 @@ save_from_tmp(struct local *l, const struct item *it, const char *name)
 	return rc;
 }
 
-static bool
+/* Whether its file is there and whole: 0, PT_ENOENT; or it cannot be said. */
+static int
 has_eml(const struct local *l, uint64_t qid, uint64_t octets)
 {
 	char name[NAME_ROOM];
 	struct stat st;
 
 	file_name(name, qid, "eml");
-	return fstatat(l->conf.queue_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-		(uint64_t)st.st_size == octets;
+	if (fstatat(l->conf.queue_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return maildir_error(errno);
+	return S_ISREG(st.st_mode) && (uint64_t)st.st_size == octets ? 0 : PT_ENOENT;
 }
 
 static int
@@ -161,8 +164,8 @@ save_message(struct local *l, const struct item *it)
 	if (it->body.in == QUEUE_IN_FILE)
 		return 0;
 	rc = save_from_tmp(l, it, tmp);
-	if (rc == PT_ENOENT && has_eml(l, it->qid, it->octets))
-		return 0; /* a checkpoint before the last start had all of it */
+	if (rc == PT_ENOENT) /* a checkpoint before the last start had all of it */
+		return has_eml(l, it->qid, it->octets);
 	if (rc == 0)
 		rc = take_name(l->conf.queue_fd, tmp, name);
 	(void)unlinkat(l->conf.queue_fd, tmp, 0); /* also where both were one file: then a rename does nothing */
@@ -241,6 +244,7 @@ save_over(struct save *s)
 	else if (s->rc == 0 && l->queue_failed)
 		log_msg(LOG_L_NOTICE, "what is queued can be written to its folder again");
 	l->queue_failed = s->rc != 0;
+	local_queue_turn_over(l);
 	s->done(s->arg, s->rc);
 	free(s);
 }
@@ -324,6 +328,15 @@ save_next(struct save *s)
 		crew_submit(s->l->crew, &s->job, NULL, 0);
 }
 
+static void
+save_begin(void *arg)
+{
+	struct save *s = arg;
+
+	queue_save_begin(s->l->be.queue);
+	save_next(s);
+}
+
 void
 local_queue_save(struct local *l, void (*done)(void *arg, int rc), void *arg)
 {
@@ -340,8 +353,27 @@ local_queue_save(struct local *l, void (*done)(void *arg, int rc), void *arg)
 	s->l = l;
 	s->done = done;
 	s->arg = arg;
-	queue_save_begin(l->be.queue);
-	save_next(s);
+	local_queue_turn(l, &s->turn, save_begin, s);
+}
+
+void
+local_queue_turn(struct local *l, struct queue_turn *t, void (*begin)(void *arg), void *arg)
+{
+	t->begin = begin;
+	t->arg = arg;
+	STAILQ_INSERT_TAIL(&l->queue_turns, t, next);
+	if (STAILQ_FIRST(&l->queue_turns) == t)
+		begin(arg);
+}
+
+void
+local_queue_turn_over(struct local *l)
+{
+	struct queue_turn *t;
+
+	STAILQ_REMOVE_HEAD(&l->queue_turns, next);
+	if ((t = STAILQ_FIRST(&l->queue_turns)) != NULL)
+		t->begin(t->arg);
 }
 
 /* --- reading a message --------------------------------------------------------------------------------------------- */
@@ -468,7 +500,9 @@ load_env(struct local *l, const char *name, uint64_t qid)
 
 	if (fd < 0)
 		return fd == PT_ENOENT ? 0 : fd;
-	if (fstat(fd, &st) != 0 || st.st_size > QUEUE_ENV_MAX)
+	if (fstat(fd, &st) != 0)
+		rc = PT_EIO;
+	else if (st.st_size > QUEUE_ENV_MAX)
 		rc = PT_EPROTO;
 	else if ((rc = read_whole(fd, &text, &s.n)) == 0) {
 		s.p = text;
@@ -478,9 +512,10 @@ load_env(struct local *l, const char *name, uint64_t qid)
 	free(text);
 	if (rc == PT_EPROTO)
 		return found_add(&l->bad_env, qid);
-	if (rc == 0 && (e = queue_find(l->be.queue, qid)) != NULL && !has_eml(l, qid, e->octets))
-		rc = found_add(&l->no_eml, qid);
-	return rc;
+	if (rc != 0 || (e = queue_find(l->be.queue, qid)) == NULL)
+		return rc;
+	rc = has_eml(l, qid, e->octets);
+	return rc == PT_ENOENT ? found_add(&l->no_eml, qid) : rc;
 }
 
 static int
@@ -518,9 +553,11 @@ local_queue_load(struct local *l, struct diag *diag)
 			close(fd);
 		return diag_set(diag, PT_EIO, "cannot read the queue's folder: %s", strerror(errno));
 	}
-	while (rc == 0 && (e = readdir(dir)) != NULL)
+	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
 		if ((rc = load_one(l, e->d_name)) != 0)
 			diag_set(diag, rc, "cannot read %s of the queue: %s", e->d_name, pt_strerror(rc));
+	if (rc == 0 && errno != 0)
+		rc = diag_set(diag, PT_EIO, "cannot read the queue's folder: %s", strerror(errno));
 	closedir(dir);
 	return rc;
 }

@@ -561,6 +561,7 @@ struct listing {
 	char user[STORE_USER_MAX + 1];
 	struct mb_status *boxes;
 	size_t n, at;
+	bool as_is; /* nobody looks for what others did */
 	mb_boxes_cb *cb;
 	void *arg;
 };
@@ -593,11 +594,27 @@ list_scanned(void *arg, enum store_rc rc)
 		mailbox_wait(mb, list_loaded, l);
 }
 
+/* Without a call for each: there may be thousands. */
+static bool
+list_ready(struct listing *l)
+{
+	struct mailbox *mb = mailbox_find(l->mbs, l->user, l->boxes[l->at].key);
+
+	if (!l->as_is || mb == NULL || mb->state != MB_READY)
+		return false;
+	index_status(&mb->x, &l->boxes[l->at].status);
+	return true;
+}
+
 static void
 list_next(struct listing *l)
 {
-	while (l->at < l->n && !l->boxes[l->at].exists)
+	while (l->at < l->n && (!l->boxes[l->at].exists || list_ready(l)))
 		l->at++;
+	if (l->at < l->n && l->as_is) {
+		list_scanned(l, STORE_OK);
+		return;
+	}
 	if (l->at < l->n) {
 		mb_rescan(l->mbs, l->user, l->boxes[l->at].key, list_scanned, l);
 		return;
@@ -629,8 +646,8 @@ listed(void *arg, enum store_rc rc, struct store_listed *list, size_t n)
 	list_next(l);
 }
 
-void
-mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg)
+static void
+list(struct mailboxes *mbs, const char *user, bool as_is, mb_boxes_cb *cb, void *arg)
 {
 	struct listing *l = calloc(1, sizeof *l);
 
@@ -639,10 +656,23 @@ mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg)
 		return;
 	}
 	l->mbs = mbs;
+	l->as_is = as_is;
 	l->cb = cb;
 	l->arg = arg;
 	snprintf(l->user, sizeof l->user, "%s", user);
 	mbs->be->ops->list(mbs->be, user, listed, l);
+}
+
+void
+mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg)
+{
+	list(mbs, user, false, cb, arg);
+}
+
+void
+mb_boxes_as_is(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg)
+{
+	list(mbs, user, true, cb, arg);
 }
 
 struct stating {

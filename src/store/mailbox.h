@@ -189,6 +189,8 @@ struct mb_status {
 };
 typedef void mb_boxes_cb(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n);
 void mb_boxes(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg);
+/* The same as their logs have it, and nobody looks for what others did. */
+void mb_boxes_as_is(struct mailboxes *mbs, const char *user, mb_boxes_cb *cb, void *arg);
 
 /* Of one mailbox, with what others did there until now. NOTFOUND: there is no such. st is borrowed, and only of STORE_OK. */
 typedef void mb_stat_cb(void *arg, enum store_rc rc, const struct store_status *st);
@@ -204,6 +206,16 @@ void mailboxes_count(const struct mailboxes *mbs, size_t *memory_out, size_t *op
  * been counted. STORE_OK or STORE_TEMP. */
 typedef void mb_room_cb(void *arg, enum store_rc rc, uint64_t octets);
 void mb_room(struct mailboxes *mbs, const char *user, uint64_t limit, mb_room_cb *cb, void *arg);
+
+/* What the user has, as the quota is held against it and as his mailboxes have it at one moment. known: somebody had asked for the
+ * first; otherwise nothing is believed, and nothing can be wrong. mend: where the two differ it is counted anew. STORE_OK or STORE_TEMP. */
+struct mb_quota_audit {
+	bool known;
+	int64_t octets, messages;   /* believed */
+	int64_t box_octets, box_messages;
+};
+typedef void mb_quota_audit_cb(void *arg, enum store_rc rc, const struct mb_quota_audit *a);
+void mb_quota_audit(struct mailboxes *mbs, const char *user, bool mend, mb_quota_audit_cb *cb, void *arg);
 
 /* Looks for changes by others now. */
 void mb_rescan(struct mailboxes *mbs, const char *user, const char *key, store_done_cb *cb, void *arg);

@@ -86,26 +86,34 @@ wake(struct mb_quota *q)
 	}
 }
 
+/* As it is now: the first may have changed while the last was looked at. */
+static void
+add_up(struct mailboxes *mbs, const char *user, const struct mb_status *boxes, size_t n, int64_t *octets, int64_t *messages)
+{
+	const struct mailbox *mb;
+	size_t i;
+
+	for (i = 0; i < n; i++) {
+		if (!boxes[i].exists)
+			continue;
+		mb = mailbox_find(mbs, user, boxes[i].key);
+		if (mb != NULL && mb->state != MB_READY)
+			mb = NULL;
+		*octets += (int64_t)(mb != NULL ? mb->x.octets : boxes[i].status.octets);
+		*messages += mb != NULL ? mb->x.n : boxes[i].status.messages;
+	}
+}
+
 static void
 counted(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
 {
 	struct mb_quota *q = arg;
-	const struct mailbox *mb;
-	size_t i;
 
 	q->counting = false;
 	q->known = rc == STORE_OK || rc == STORE_NOTFOUND; /* nobody yet: nothing */
 	q->failed = !q->known;
 	q->octets = q->messages = 0;
-	for (i = 0; i < n; i++)
-		if (boxes[i].exists) {
-			/* as it is now: the first may have changed while the last was looked at */
-			mb = mailbox_find(q->mbs, q->user, boxes[i].key);
-			if (mb != NULL && mb->state != MB_READY)
-				mb = NULL;
-			q->octets += (int64_t)(mb != NULL ? mb->x.octets : boxes[i].status.octets);
-			q->messages += mb != NULL ? mb->x.n : boxes[i].status.messages;
-		}
+	add_up(q->mbs, q->user, boxes, n, &q->octets, &q->messages);
 	if (!q->mbs->closing)
 		wake(q);
 	q->failed = false;
@@ -217,6 +225,88 @@ mb_quota_unknown(struct mailboxes *mbs, const char *user)
 
 	if (q != NULL)
 		q->known = false;
+}
+
+/* --- an audit ------------------------------------------------------------------------------------------------ */
+
+#define AUDITS 3 /* as many times must the same be wrong: a mailbox may come or go while they are counted */
+
+struct audit {
+	struct mailboxes *mbs;
+	char user[STORE_USER_MAX + 1];
+	bool mend;
+	unsigned times;
+	struct mb_quota_audit a;
+	mb_quota_audit_cb *cb;
+	void *arg;
+};
+
+static void
+audit_end(struct audit *o, enum store_rc rc)
+{
+	o->cb(o->arg, rc, &o->a);
+	free(o);
+}
+
+static bool
+is_right(const struct mb_quota_audit *a)
+{
+	return !a->known || (a->octets == a->box_octets && a->messages == a->box_messages);
+}
+
+static bool
+is_same(const struct mb_quota_audit *a, const struct mb_quota_audit *b)
+{
+	return a->octets - a->box_octets == b->octets - b->box_octets &&
+		a->messages - a->box_messages == b->messages - b->box_messages;
+}
+
+static void
+audited(void *arg, enum store_rc rc, const struct mb_status *boxes, size_t n)
+{
+	struct audit *o = arg;
+	const struct mb_quota *q = find(o->mbs, o->user);
+	struct mb_quota_audit now = { .known = q != NULL && q->known };
+
+	if (o->mbs->closing || (rc != STORE_OK && rc != STORE_NOTFOUND)) {
+		audit_end(o, STORE_TEMP);
+		return;
+	}
+	if (now.known) {
+		now.octets = q->octets;
+		now.messages = q->messages;
+		add_up(o->mbs, o->user, boxes, n, &now.box_octets, &now.box_messages);
+	}
+	o->times = o->times > 0 && is_same(&now, &o->a) ? o->times + 1 : 1;
+	o->a = now;
+	if (!is_right(&now) && o->times < AUDITS) {
+		mb_boxes_as_is(o->mbs, o->user, audited, o);
+		return;
+	}
+	if (!is_right(&now) && o->mend)
+		mb_quota_unknown(o->mbs, o->user);
+	audit_end(o, STORE_OK);
+}
+
+void
+mb_quota_audit(struct mailboxes *mbs, const char *user, bool mend, mb_quota_audit_cb *cb, void *arg)
+{
+	const struct mb_quota *q = find(mbs, user);
+	struct audit *o = calloc(1, sizeof *o);
+
+	if (o == NULL) {
+		cb(arg, STORE_TEMP, &(struct mb_quota_audit){ .known = false });
+		return;
+	}
+	o->mbs = mbs;
+	snprintf(o->user, sizeof o->user, "%s", user);
+	o->mend = mend;
+	o->cb = cb;
+	o->arg = arg;
+	if (q == NULL || !q->known)
+		audit_end(o, STORE_OK);
+	else
+		mb_boxes_as_is(mbs, user, audited, o);
 }
 
 void

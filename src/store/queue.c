@@ -2,8 +2,7 @@
  * checkpoints. */
 #include "store/queue.h"
 
-#include "store/crc32c.h"
-#include "store/hex.h"
+#include "store/queue_env.h"
 #include "store/record.h"
 #include "util/err.h"
 #include "util/utf8.h"
@@ -13,7 +12,6 @@
 #include <string.h>
 
 #define HASH_MIN 1024
-#define CRC 10 /* octets behind a line of an .env: " ~" and 8 digits */
 #define ENV_ANEW (64u * 1024) /* octets of an .env above which it is written anew when most of it is old */
 
 enum { DUE, HELD, HEAPS };
@@ -650,129 +648,28 @@ queue_replayed_gone(const struct queue *q, uint64_t qid)
 
 /* --- .env -------------------------------------------------------------------------------------------------------- */
 
-/* Puts a line, its end replaced by " ~<crc>" and the end. */
-static int
-put_line(struct buf *out, char kind, unsigned n, const struct span *words)
-{
-	struct buf line;
-	struct span s;
-	uint8_t end[CRC + 1] = " ~00000000\n";
-	int rc;
-
-	buf_init(&line, QUEUE_ENV_MAX);
-	if ((rc = record_put(&line, kind, n, words)) == 0) {
-		s = buf_span(&line);
-		hex_put(end + 2, 8, crc32c(0, s.p, s.n - 1));
-		rc = buf_append(out, s.p, s.n - 1);
-	}
-	buf_fini(&line);
-	return rc != 0 ? rc : buf_append(out, end, sizeof end);
-}
-
-static struct span
-number(char text[24], uint64_t v)
-{
-	snprintf(text, 24, "%llu", (unsigned long long)v);
-	return span_str(text);
-}
-
-static int
-put_message(const struct queue_entry *e, struct buf *out)
-{
-	char a[4][24];
-	uint32_t i;
-	int rc = put_line(out, 'Q', 8, (struct span[]){ number(a[0], e->qid), number(a[1], (uint64_t)e->received),
-		number(a[2], e->octets), number(a[3], e->nrcpts), span_str(e->sender), span_str(e->params),
-		span_str(e->identity), span_str(e->service) });
-
-	for (i = 0; rc == 0 && i < e->nrcpts; i++)
-		rc = put_line(out, 'r', 5, (struct span[]){ number(a[0], e->qid), number(a[1], i),
-			number(a[2], e->rcpts[i].attempts == 0 ? (uint64_t)e->rcpts[i].next : 0),
-			span_str(e->rcpts[i].address), span_str(e->rcpts[i].params) });
-	return rc;
-}
-
-static int
-put_outcome(const struct queue_entry *e, uint32_t i, struct buf *out)
-{
-	const struct queue_rcpt *r = &e->rcpts[i];
-	char a[4][24], letter[2] = { queue_state_letter(r->state), '\0' };
-
-	return put_line(out, 'q', 6, (struct span[]){ number(a[0], e->qid), number(a[1], i), number(a[2], r->attempts),
-		span_str(letter), number(a[3], (uint64_t)r->next), span_str(r->reply) });
-}
-
-static int
-put(struct queue_entry *e, bool all, struct buf *out)
-{
-	uint32_t i;
-	int rc = all ? put_message(e, out) : 0;
-
-	for (i = 0; rc == 0 && i < e->nrcpts; i++) {
-		if (all ? e->rcpts[i].attempts > 0 : e->rcpts[i].changed)
-			rc = put_outcome(e, i, out);
-		e->rcpts[i].changed = false;
-	}
-	return rc;
-}
-
-/* The lines of an .env without their CRCs; returns how many octets of it were whole and right. */
-static size_t
-open_lines(struct span env, struct buf *out, int *rc)
-{
-	const uint8_t *nl;
-	size_t taken = 0, n;
-	uint64_t crc;
-
-	*rc = 0;
-	while (*rc == 0 && env.n > taken && (nl = memchr(env.p + taken, '\n', env.n - taken)) != NULL) {
-		n = (size_t)(nl - (env.p + taken));
-		if (n < CRC + 1 || nl[-10] != ' ' || nl[-9] != '~' || !hex_get(nl - 8, 8, &crc) ||
-		    crc32c(0, env.p + taken, n - CRC) != crc)
-			break;
-		if ((*rc = buf_append(out, env.p + taken, n - CRC)) == 0)
-			*rc = buf_append(out, "\n", 1);
-		taken += n + 1;
-	}
-	return taken;
-}
-
-/* How many of its lines make the message: "Q" and as many "r" as it says. 0: it is not whole. */
-static size_t
-head_of(struct span text, uint64_t qid)
-{
-	struct record_line line;
-	uint64_t id, want = 0, have = 0;
-	size_t n = text.n;
-	bool bad;
-
-	if (!record_next(&text, &line, &bad) || line.kind != 'Q' || !record_number(line.word[0], &id) || id != qid ||
-	    !record_number(line.word[3], &want))
-		return 0;
-	while (have < want && record_next(&text, &line, &bad) && line.kind == 'r')
-		have++;
-	return have == want && want > 0 ? n - text.n : 0;
-}
-
 int
 queue_load(struct queue *q, uint64_t qid, struct span env, size_t *taken)
 {
 	struct taking t = { .q = q, .from_file = true };
 	struct queue_entry *e;
+	struct queue_env look;
 	struct buf lines;
 	struct span head, rest;
 	int rc;
 
-	*taken = 0;
 	buf_init(&lines, QUEUE_ENV_MAX);
-	*taken = open_lines(env, &lines, &rc);
+	rc = queue_env_open(env, qid, &lines, &look);
+	*taken = look.whole;
 	head = rest = buf_span(&lines);
-	if (rc == 0 && ((head.n = head_of(head, qid)) == 0 || queue_find(q, qid) != NULL))
+	head.n = look.head;
+	if (rc == 0 && (look.head == 0 || queue_find(q, qid) != NULL))
 		rc = PT_EPROTO;
 	if (rc == 0)
 		rc = take_text(&t, head);
 	if (rc == 0 && (e = queue_find(q, qid)) != NULL) {
 		e->env_octets = *taken;
+		e->anew = look.behind; /* what is added goes where the first damaged line is, and would cut off what is behind it */
 		rest.p += head.n;
 		rest.n -= head.n;
 		if (take_text(&t, rest) == PT_ENOMEM) /* may be its end */
@@ -939,7 +836,7 @@ queue_save_next(struct queue *q, struct buf *text, bool *all)
 	if (e->saved && e->env_octets > ENV_ANEW && e->env_octets / 4 > e->memory)
 		e->anew = true;
 	*all = !e->saved || e->anew;
-	PT_ASSERT(put(e, *all, text) == 0); /* out of memory: who cannot keep what was accepted must end and replay */
+	PT_ASSERT(queue_env_put(e, *all, text) == 0); /* out of memory: who cannot keep what was accepted must end and replay */
 	return e;
 }
 
@@ -982,4 +879,32 @@ queue_gone_again(struct queue *q, uint64_t *list, size_t n)
 	for (i = 0; i < n; i++)
 		gone_add(q, list[i]);
 	free(list);
+}
+
+/* --- checks -------------------------------------------------------------------------------------------------------- */
+
+bool
+queue_going(struct queue *q, uint64_t qid)
+{
+	size_t i;
+
+	for (i = 0; i < q->ngone && q->gone[i] != qid; i++)
+		continue;
+	return i < q->ngone;
+}
+
+void
+queue_anew(struct queue *q, struct queue_entry *e)
+{
+	e->anew = true;
+	set_dirty(q, e);
+}
+
+bool
+queue_drop(struct queue *q, struct queue_entry *e)
+{
+	if (e->pins > 0 || (e->until_ms != 0 && !e->broken))
+		return false;
+	forget(q, e);
+	return true;
 }

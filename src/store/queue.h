@@ -90,8 +90,9 @@ bool queue_text_ok(struct span s, size_t max);
  * PT_EPROTO: a message without all its recipients, or a line that cannot be: it is not taken. */
 int queue_take(struct queue *q, struct span text, uint32_t segment, uint64_t body) PT_MUST_USE;
 
-/* Takes an .env: as many of its lines as are whole, *taken_out octets. PT_EPROTO: the message and its recipients are not
- * whole, nothing is taken. The name says which message it is. Later lines of the journal may add to it or know better. */
+/* Takes an .env: all of its lines that are whole; *taken_out: octets in front of the first that is not. PT_EPROTO: the message and its
+ * recipients are not whole, nothing is taken. The name says which message it is. Later lines of the journal may add to it
+ * or know better. */
 int queue_load(struct queue *q, uint64_t qid, struct span env, size_t *taken_out) PT_MUST_USE;
 
 /* While the journal is read again: what it says is done may have files, also of messages that are not here. */
@@ -154,5 +155,14 @@ uint64_t *queue_gone(struct queue *q, size_t *n_out);
 void queue_gone_again(struct queue *q, uint64_t *list, size_t n);
 /* Whether there is anything to do for a checkpoint. */
 bool queue_dirty(const struct queue *q);
+
+/* --- checks --------------------------------------------------------------------------------------------------- */
+
+/* Whether it is done, and the next checkpoint removes its files. */
+bool queue_going(struct queue *q, uint64_t qid);
+/* Its .env is damaged, or missing: the next checkpoint writes it anew, beside what is there and then in its place. */
+void queue_anew(struct queue *q, struct queue_entry *e);
+/* It is forgotten, as if it had never been accepted; its files are the caller's. false: somebody has it just now. */
+bool queue_drop(struct queue *q, struct queue_entry *e);
 
 #endif

@@ -1,7 +1,6 @@
 /* unit/store/test_check.c - each thing that can be wrong, made wrong: it is found, nothing else is, and it is mended only when asked. */
-#include "store/admin.h"
+#include "store/mailbox_impl.h"
 #include "store/rig.h"
-#include "store/row.h"
 
 #include "test.h"
 
@@ -9,62 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define USER "alice@example.test"
+#define USER RIG_USER
 #define INBOX "mail/" USER "/Maildir"
-
-struct told {
-	bool done;
-	enum store_rc rc;
-	char kinds[2048];    /* "missing size " */
-	unsigned repaired;
-	uint64_t found, files, young;
-};
-
-static void
-on_row(void *arg, struct span row)
-{
-	struct told *t = arg;
-	struct row_field f;
-	size_t n = strlen(t->kinds);
-	bool bad;
-
-	while (row_next(&row, &f, &bad)) {
-		if (strcmp(f.name, "kind") == 0)
-			n += (size_t)snprintf(t->kinds + n, sizeof t->kinds - n, "%s ", f.value);
-		else if (strcmp(f.name, "repaired") == 0)
-			t->repaired += (unsigned)f.number;
-		else if (strcmp(f.name, "found") == 0)
-			t->found = f.number;
-		else if (strcmp(f.name, "files") == 0)
-			t->files = f.number;
-		else if (strcmp(f.name, "young") == 0)
-			t->young = f.number;
-	}
-	CU_ASSERT_FALSE(bad);
-}
-
-static void
-on_end(void *arg, enum store_rc rc, const char *text)
-{
-	struct told *t = arg;
-
-	(void)text;
-	CU_ASSERT_FALSE(t->done);
-	t->done = true;
-	t->rc = rc;
-}
-
-static struct told
-ask(struct rig *r, enum admin_what what, bool repair)
-{
-	struct admin_question q;
-	struct told t = { .done = false };
-
-	CU_ASSERT_PTR_NULL_FATAL(admin_question_make(&q, what, repair, span_str(USER), span_str("INBOX")));
-	admin_ask(r->mbs, &q, on_row, on_end, &t);
-	rig_wait(r, &t.done);
-	return t;
-}
 
 static void
 begin(struct rig *r)
@@ -77,9 +22,9 @@ begin(struct rig *r)
 		CU_ASSERT_EQUAL(rig_commit(r, rig_add(NULL, USER, "INBOX", "hello\r\n")).rc, STORE_OK);
 	CU_ASSERT_EQUAL(rig_commit(r, rig_flags(USER, "INBOX", "1:2", STORE_FLAGS_SET, STORE_SEEN)).rc, STORE_OK);
 	rig_settle(r);
-	CU_ASSERT_STRING_EQUAL(ask(r, ADMIN_CHECK, false).kinds, "");
-	CU_ASSERT_STRING_EQUAL(ask(r, ADMIN_CHECK_STORE, false).kinds, "");
-	CU_ASSERT_EQUAL(ask(r, ADMIN_CHECK, false).files, 4);
+	CU_ASSERT_STRING_EQUAL(rig_ask(r, ADMIN_CHECK, false).kinds, "");
+	CU_ASSERT_STRING_EQUAL(rig_ask(r, ADMIN_CHECK_STORE, false).kinds, "");
+	CU_ASSERT_EQUAL(rig_ask(r, ADMIN_CHECK, false).files, 4);
 	rig_stop(r); /* nothing in memory, nothing in the journal */
 	rig_shell(r, "rm journal/*");
 	rig_start(r);
@@ -124,7 +69,7 @@ static void
 test_mailboxes(void)
 {
 	char command[512];
-	struct told t;
+	struct rig_told t;
 	struct rig r;
 	size_t i;
 
@@ -132,18 +77,18 @@ test_mailboxes(void)
 		begin(&r);
 		snprintf(command, sizeof command, "cd " INBOX " && %s", mailboxes[i].damage);
 		rig_shell(&r, command);
-		t = ask(&r, ADMIN_CHECK, false);
+		t = rig_ask(&r, ADMIN_CHECK, false);
 		CU_ASSERT_EQUAL(t.rc, STORE_OK);
 		if (!begins_as(t.kinds, mailboxes[i].found))
 			fprintf(stderr, "\n%s: found <%s>\n", mailboxes[i].damage, t.kinds);
 		CU_ASSERT_TRUE(begins_as(t.kinds, mailboxes[i].found));
 		CU_ASSERT_EQUAL(t.repaired, 0);
-		t = ask(&r, ADMIN_CHECK, false); /* nothing was mended */
+		t = rig_ask(&r, ADMIN_CHECK, false); /* nothing was mended */
 		CU_ASSERT_TRUE(begins_as(t.kinds, mailboxes[i].found));
-		t = ask(&r, ADMIN_CHECK, true);
+		t = rig_ask(&r, ADMIN_CHECK, true);
 		CU_ASSERT(t.repaired >= mailboxes[i].mended);
 		rig_settle(&r);
-		t = ask(&r, ADMIN_CHECK, false);
+		t = rig_ask(&r, ADMIN_CHECK, false);
 		if (strcmp(t.kinds, mailboxes[i].then) != 0)
 			fprintf(stderr, "\n%s: then <%s>\n", mailboxes[i].damage, t.kinds);
 		CU_ASSERT_STRING_EQUAL(t.kinds, mailboxes[i].then);
@@ -156,19 +101,18 @@ test_mailboxes(void)
 static void
 test_young(void)
 {
-	struct admin_question q;
-	struct told t;
+	struct rig_told t;
 	struct rig r;
 
 	begin(&r);
 	rig_shell(&r, "printf x > " INBOX "/new/1.other");
-	t = ask(&r, ADMIN_CHECK, false);
+	t = rig_ask(&r, ADMIN_CHECK, false);
 	CU_ASSERT_EQUAL(t.young + t.found, 1); /* a slow machine may take its minute for this */
 	CU_ASSERT_STRING_EQUAL(t.kinds, t.young == 1 ? "" : "not-indexed ");
-	memset(&t, 0, sizeof t);
-	CU_ASSERT_PTR_NULL_FATAL(admin_question_make(&q, ADMIN_CHECK, false, span_str(USER), span_str("Nowhere")));
-	admin_ask(r.mbs, &q, on_row, on_end, &t);
-	rig_wait(&r, &t.done);
+	rig_close(&r);
+	memset(&r, 0, sizeof r);
+	rig_open(&r, RIG_LOCAL);
+	t = rig_ask(&r, ADMIN_CHECK, false);
 	CU_ASSERT_EQUAL(t.rc, STORE_NOTFOUND);
 	rig_close(&r);
 }
@@ -184,14 +128,14 @@ static const struct {
 static void
 test_stores(void)
 {
-	struct told t;
+	struct rig_told t;
 	struct rig r;
 	size_t i;
 
 	for (i = 0; i < PT_COUNT(stores); i++) {
 		begin(&r);
 		rig_shell(&r, stores[i].damage);
-		t = ask(&r, ADMIN_CHECK_STORE, false);
+		t = rig_ask(&r, ADMIN_CHECK_STORE, false);
 		CU_ASSERT_EQUAL(t.rc, STORE_OK);
 		CU_ASSERT_STRING_EQUAL(t.kinds, stores[i].found);
 		rig_close(&r);
@@ -214,11 +158,83 @@ test_journal(void)
 	rig_open(&r, RIG_LOCAL);
 	for (i = 0; i < 30; i++)
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", body)).rc, STORE_OK);
-	CU_ASSERT_STRING_EQUAL(ask(&r, ADMIN_CHECK_STORE, false).kinds, "");
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_STORE, false).kinds, "");
 	rig_shell(&r, "set -- journal/0*.pj && test $# -ge 4 && printf Z | dd of=$2 bs=1 seek=20000 conv=notrunc status=none");
-	CU_ASSERT_STRING_EQUAL(ask(&r, ADMIN_CHECK_STORE, false).kinds, "journal-gap ");
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_STORE, false).kinds, "journal-gap ");
 	rig_shell(&r, "set -- journal/0*.pj && printf Z | dd of=$2 bs=1 conv=notrunc status=none");
-	CU_ASSERT_STRING_EQUAL(ask(&r, ADMIN_CHECK_STORE, false).kinds, "journal journal-gap ");
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_STORE, false).kinds, "journal journal-gap ");
+	rig_close(&r);
+}
+
+/* What a user has, as the quota is held against it, and as other programs count. */
+static void
+test_sums(void)
+{
+	struct rig_told t;
+	struct rig r;
+
+	begin(&r);
+	r.quota_octets = 1000;
+	mb_quota_change(r.mbs, USER, 100, 1); /* nobody has counted yet: nothing is believed */
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, true).kinds, "");
+	rig_must(&r, rig_add(NULL, USER, "INBOX", "hello\r\n"));
+	rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "Sent", NULL));
+	rig_must(&r, rig_add(NULL, USER, "Sent", "hello\r\n"));
+	rig_must(&r, rig_expunge(USER, "INBOX", "1"));
+	rig_settle(&r);
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, false).kinds, "");
+	mb_quota_change(r.mbs, USER, 980, 0);
+	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "hello\r\n")).rc, STORE_OVERQUOTA);
+	t = rig_ask(&r, ADMIN_CHECK_USER, false);
+	CU_ASSERT_STRING_EQUAL(t.kinds, "quota ");
+	CU_ASSERT_EQUAL(t.repaired, 0);
+	t = rig_ask(&r, ADMIN_CHECK_USER, true);
+	CU_ASSERT_STRING_EQUAL(t.kinds, "quota ");
+	CU_ASSERT_EQUAL(t.repaired, 1);
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, false).kinds, "");
+	rig_must(&r, rig_add(NULL, USER, "INBOX", "hello\r\n"));
+	CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, false).kinds, "");
+	rig_close(&r);
+}
+
+/* There are 4 messages of 7 octets in INBOX, too young to say who has counted them and who has not. */
+static const struct {
+	const char *text;
+	bool found;
+} counts[] = {
+	{ "10000S,100C\\n28 4\\n", false },
+	{ "10000S,100C\\n14 2\\n  7 1\\n14 2\\n-7 -1\\n", false },
+	{ "10000S,100C\\n29 4\\n", true },
+	{ "10000S,100C\\n28 5\\n", true },
+	{ "10000S,100C\\n-1 0\\n", true },
+	{ "10000S,100C\\n28 4\\nx 1\\n", true },
+	{ "10000S,100C\\n28 99999999999999999999\\n", true },
+	{ "nothing", true },
+	{ "", true },
+};
+
+static void
+test_counts(void)
+{
+	char command[256];
+	struct rig_told t;
+	struct rig r;
+	size_t i;
+
+	begin(&r);
+	for (i = 0; i < PT_COUNT(counts); i++) {
+		snprintf(command, sizeof command, "cd " INBOX " && printf '%s' > maildirsize", counts[i].text);
+		rig_shell(&r, command);
+		CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, false).kinds, ""); /* it is being written */
+		rig_shell(&r, "touch -d '1 hour ago' " INBOX "/maildirsize");
+		t = rig_ask(&r, ADMIN_CHECK_USER, false);
+		CU_ASSERT_EQUAL(t.rc, STORE_OK);
+		CU_ASSERT_STRING_EQUAL(t.kinds, counts[i].found ? "maildirsize " : "");
+		t = rig_ask(&r, ADMIN_CHECK_USER, true);
+		CU_ASSERT_EQUAL(t.repaired, counts[i].found);
+		CU_ASSERT_STRING_EQUAL(rig_ask(&r, ADMIN_CHECK_USER, false).kinds, "");
+		rig_shell(&r, counts[i].found ? "test ! -e " INBOX "/maildirsize" : "test -e " INBOX "/maildirsize");
+	}
 	rig_close(&r);
 }
 
@@ -233,22 +249,20 @@ counted(struct mb_txn *t, const struct mb_reply *reply)
 static void
 test_meanwhile(void)
 {
-	struct told t[8];
-	struct admin_question q;
+	struct rig_told t[8];
 	struct mb_txn *txn;
 	unsigned n = 0, i;
 	struct rig r;
 
 	begin(&r);
-	CU_ASSERT_PTR_NULL_FATAL(admin_question_make(&q, ADMIN_CHECK, false, span_str(USER), span_str("INBOX")));
-	memset(t, 0, sizeof t);
+	r.quota_octets = 1ull << 40; /* that it is counted */
 	for (i = 0; i < 160; i++) {
 		txn = i % 3 < 2 ? rig_add(NULL, USER, "INBOX", "x") : rig_flags(USER, "INBOX", "1:*", STORE_FLAGS_ADD, STORE_FLAGGED);
 		txn->done = counted;
 		txn->arg = &n;
 		mb_commit(r.mbs, txn);
 		if (i % 20 == 0)
-			admin_ask(r.mbs, &q, on_row, on_end, &t[i / 20]);
+			rig_ask_start(&r, i % 40 == 0 ? ADMIN_CHECK : ADMIN_CHECK_USER, false, &t[i / 20]);
 		if (i % 7 == 0)
 			mailboxes_flush(r.mbs);
 	}
@@ -267,6 +281,8 @@ static const struct test_row rows[] = {
 	{ "what has just come", test_young },
 	{ "what belongs to no mailbox", test_stores },
 	{ "the journal", test_journal },
+	{ "what a user has", test_sums },
+	{ "what others count", test_counts },
 	{ "while it is used", test_meanwhile },
 };
 
