@@ -5,14 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NICE 10 /* logins by certificate and the workers go first */
+#define SLICE_NS 200000 /* Linux 6.12; before that the kernel has one for all */
 
 struct pool_job {
 	TAILQ_ENTRY(pool_job) next;
@@ -52,13 +54,30 @@ job_free(struct pool_job *job)
 
 /* --- a thread --------------------------------------------------------------------------------- */
 
+/* Lets the others of the process, and the workers, go first. The slice is what sched_yield() (verify.c) gives up when
+ * others want the processor: with the kernel's own, which is many times longer, hashing would starve on a busy machine. */
+static void
+step_back(void)
+{
+	/* struct sched_attr of linux/sched/types.h, whose other structures are the C library's as well */
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} a = { .size = sizeof a, .policy = SCHED_OTHER, .nice = NICE, .runtime = SLICE_NS };
+
+	(void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
 static void *
 thread_main(void *arg)
 {
 	struct pool *p = arg;
 	struct pool_job *job;
 
-	(void)setpriority(PRIO_PROCESS, 0, NICE); /* on Linux: of this thread */
+	step_back();
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while ((job = TAILQ_FIRST(&p->todo)) == NULL && !p->ending)

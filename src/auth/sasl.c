@@ -47,8 +47,8 @@ look_up(struct sasl *s, const char *name)
 	snprintf(s->by, sizeof s->by, "%s", user->address);
 	s->own = user->credentials;
 	if (user->credentials.scram.iterations != 0)
-		s->credentials.scram = user->credentials.scram;
-	if (user->credentials.yescrypt[0] != '\0' || user->credentials.scram.iterations != 0)
+		s->credentials = user->credentials;
+	else if (user->credentials.yescrypt[0] != '\0')
 		memcpy(s->credentials.yescrypt, user->credentials.yescrypt, sizeof s->credentials.yescrypt);
 }
 
@@ -252,6 +252,8 @@ check_plain(struct sasl *s)
 		finish(s, AUTH_LIMIT, (struct span){ NULL, 0 });
 		return;
 	}
+	if (s->own.scram.iterations == 0 && s->credentials.yescrypt[0] != '\0')
+		s->credentials.scram.iterations = 0; /* nobody's; his own is yescrypt, or that of most users */
 	s->job = pool_check(s->server->pool, &s->credentials,
 		gsasl_property_fast(s->session, GSASL_PASSWORD), still_wanted, checked, s);
 	forget_password(s); /* the pool has a copy, which it wipes */

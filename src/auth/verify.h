@@ -1,7 +1,7 @@
 /* auth/verify.h - a password and its stored forms: checking one, making both, and forms for those who do not exist.
  *
- * Checking and making take tens of milliseconds and (yescrypt) 16 MiB: in the auth process they belong to the
- * pool's threads. Thread safe. */
+ * Checking takes 3 ms and more by the SCRAM form, and several times that and 16 MiB by yescrypt: in the auth process it
+ * belongs to the pool's threads. Thread safe. */
 #ifndef AUTH_VERIFY_H
 #define AUTH_VERIFY_H
 
@@ -13,8 +13,9 @@
 #define VERIFY_SECRET_SIZE 64
 #define VERIFY_FIELD_MAX 512    /* octets of both forms as a field of the users file, with the NUL */
 
-/* Is this the password? It has been through SASLprep. Against the yescrypt form where there is one, else the
- * SCRAM form; false without either. */
+/* Is this the password? It has been through SASLprep. Against the SCRAM form where there is one, else the yescrypt
+ * form; false without either. Where both stand in a file who steals it attacks the cheaper one, so the dearer would
+ * only cost the server. */
 bool verify_password(const struct user_credentials *c, const char *password);
 
 /* Both forms of a new password as a field of the users file. PT_EINVAL when it is empty, longer than
@@ -22,12 +23,14 @@ bool verify_password(const struct user_credentials *c, const char *password);
 int verify_make(const char *password, char field_out[VERIFY_FIELD_MAX]) PT_MUST_USE;
 
 /* What to check against when there is no such user, or none with a password: forms that no password has, the
- * same for the same name as long as the secret is, and in every outward respect like the others (model: the kind
- * of forms that users here have). Nobody sees from salt, iterations or time who exists. */
+ * same for the same name as long as the secret is, and in every outward respect like the others. There is a SCRAM
+ * form always, and a yescrypt form when model has one: then a password is to be checked against that, and who does so
+ * sets scram.iterations to 0. Nobody sees from salt, iterations or time who exists. */
 void verify_fake(const uint8_t secret[VERIFY_SECRET_SIZE], const char *name,
 		 const struct user_credentials *model, struct user_credentials *out);
 
-/* The model: the forms and the iterations that most users with a password have; ours when nobody has any. */
+/* The model: the iterations that most users with a SCRAM form have, ours when there is none; and a yescrypt form when
+ * most who have a password have nothing else. */
 void verify_model(const struct users *users, struct user_credentials *model_out);
 
 #endif

@@ -207,7 +207,8 @@ add_limited(scmp_filter_ctx ctx)
 static int
 add_threads(scmp_filter_ctx ctx)
 {
-	static const int calls[] = { SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_getaffinity) };
+	static const int calls[] = { SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_getaffinity),
+		SCMP_SYS(sched_yield) };
 	const struct scmp_arg_cmp thread = { .arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD,
 		.datum_b = CLONE_THREAD };
 	const struct scmp_arg_cmp no_code = { .arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC,
@@ -216,6 +217,7 @@ add_threads(scmp_filter_ctx ctx)
 		{ .arg = 0, .op = SCMP_CMP_EQ, .datum_a = PRIO_PROCESS },
 		{ .arg = 1, .op = SCMP_CMP_EQ, .datum_a = 0 },
 	};
+	const struct scmp_arg_cmp itself = { .arg = 0, .op = SCMP_CMP_EQ, .datum_a = 0 };
 	const struct scmp_arg_cmp own_name = { .arg = 0, .op = SCMP_CMP_EQ, .datum_a = PR_SET_NAME };
 	size_t i;
 
@@ -226,6 +228,7 @@ add_threads(scmp_filter_ctx ctx)
 		seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 &&
 		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, &no_code) == 0 &&
 		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2, own_priority) == 0 &&
+		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(sched_setattr), 1, &itself) == 0 &&
 		seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, &own_name) == 0
 		? 0 : PT_EPERM;
 }

@@ -13,10 +13,15 @@
 #define VECTOR "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==," \
 	"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 
-/* alice and admin: "pencil"; nopass: certificates only. */
+#define YES_PENCIL "{yescrypt}$y$j75$qGpv6lvmy3rHIMSmlEHlK.$Hda5FjSx5fOqyiACUxCGVg7IgV41LWU1DsLgO1C7DT9"
+#define YES_OTHER "{yescrypt}$y$j75$qGpv6lvmy3rHIMSmlEHlK.$VjYnriZe1hTxvF6dB7OzX.hkp.S6zp1gAMCIrVk3UYB"
+
+/* All but nopass, who has certificates only: "pencil". yes has no SCRAM form; the yescrypt form of both is of "other". */
 static const char users_text[] = "alice@example.org " VECTOR " - sales@example.org\n"
 	"bob@example.org " VECTOR "\n"
 	"admin@example.org " VECTOR "\n"
+	"yes@example.org " YES_PENCIL "\n"
+	"both@example.org " VECTOR YES_OTHER "\n"
 	"nopass@example.org -\n";
 
 static struct sasl_server server;
@@ -170,6 +175,10 @@ test_plain(void)
 		{ S("\0zoe@example.org\0pencil"), AUTH_DENIED, "" },
 		{ S("\0sales@example.org\0pencil"), AUTH_DENIED, "" }, /* an alias is no login */
 		{ S("\0nopass@example.org\0pencil"), AUTH_DENIED, "" },
+		{ S("\0yes@example.org\0pencil"), AUTH_OK, "yes@example.org" },
+		{ S("\0yes@example.org\0pencils"), AUTH_DENIED, "" },
+		{ S("\0both@example.org\0pencil"), AUTH_OK, "both@example.org" }, /* the SCRAM form is enough */
+		{ S("\0both@example.org\0other"), AUTH_DENIED, "" },
 		{ S("\0alice\0pencil"), AUTH_DENIED, "" },
 		{ S("\0\0pencil"), AUTH_DENIED, "" },
 		{ S("alice@example.org\0pencil"), AUTH_MALFORMED, "" },
@@ -191,6 +200,23 @@ test_plain(void)
 		}
 		CU_ASSERT_EQUAL(t.n, 0);
 	}
+	teardown();
+}
+
+/* Where most users have yescrypt only nobody is checked against that, too; who has a SCRAM form, by his own. */
+static void
+test_plain_nobody(void)
+{
+	struct user_credentials none = { .yescrypt = "" };
+	struct talk t;
+
+	setup();
+	realm.model = none;
+	snprintf(realm.model.yescrypt, sizeof realm.model.yescrypt, "$y$j9T$");
+	CU_ASSERT_EQUAL(one(AUTH_M_PLAIN, "", S("\0zoe@example.org\0pencil"), &t), AUTH_DENIED);
+	CU_ASSERT_EQUAL(one(AUTH_M_PLAIN, "", S("\0nopass@example.org\0pencil"), &t), AUTH_DENIED);
+	CU_ASSERT_EQUAL(one(AUTH_M_PLAIN, "", S("\0alice@example.org\0pencil"), &t), AUTH_OK);
+	CU_ASSERT_EQUAL(one(AUTH_M_PLAIN, "", S("\0yes@example.org\0pencil"), &t), AUTH_OK);
 	teardown();
 }
 
@@ -587,6 +613,7 @@ test_changed_meanwhile(void)
 
 static const struct test_row tests[] = {
 	{ "PLAIN", test_plain },
+	{ "PLAIN, and who is nobody", test_plain_nobody },
 	{ "PLAIN without an initial response", test_plain_challenge },
 	{ "sizes", test_sizes },
 	{ "EXTERNAL", test_external },

@@ -10,6 +10,7 @@
 /* RFC 7677 §3 says salt, iterations and the whole exchange; the keys are what follows from them (test_vector()). */
 #define VECTOR "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==," \
 	"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+#define YESCRYPT "{yescrypt}$y$j9T$qGpv6lvmy3rHIMSmlEHlK.$aFcYWN.l6lj9PCJXuTx0bQnJCHDxqSxHpXBlJ6gS2x5"
 #define AUTH_MESSAGE "n=user,r=rOprNGfwEbeRWgbNEkqO," \
 	"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096," \
 	"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
@@ -71,6 +72,9 @@ test_make(void)
 		CU_ASSERT_EQUAL(c.scram.iterations, VERIFY_ITERATIONS);
 		CU_ASSERT_TRUE(verify_password(&c, passwords[i]));
 		CU_ASSERT_FALSE(verify_password(&c, "wrong"));
+		one = c;
+		one.yescrypt[7] = one.yescrypt[7] == 'a' ? 'b' : 'a'; /* the SCRAM form is looked at, no other */
+		CU_ASSERT_TRUE(verify_password(&one, passwords[i]));
 		one = c; /* each form alone */
 		one.yescrypt[0] = '\0';
 		CU_ASSERT_TRUE(verify_password(&one, passwords[i]));
@@ -162,11 +166,14 @@ test_model(void)
 		uint32_t iterations;
 		bool yescrypt;
 	} rows[] = {
-		{ "", VERIFY_ITERATIONS, true },
-		{ "a@b -\n", VERIFY_ITERATIONS, true },
+		{ "", VERIFY_ITERATIONS, false },
+		{ "a@b -\n", VERIFY_ITERATIONS, false },
 		{ "a@b " VECTOR "\n", 4096, false },
-		{ "a@b " VECTOR "{yescrypt}$y$j9T$qGpv6lvmy3rHIMSmlEHlK.$aFcYWN.l6lj9PCJXuTx0bQnJCHDxqSxHpXBlJ6gS2x5\n",
-			4096, true },
+		{ "a@b " VECTOR YESCRYPT "\n", 4096, false },
+		{ "a@b " YESCRYPT "\n", VERIFY_ITERATIONS, true },
+		{ "a@b " YESCRYPT "\nb@b " VECTOR "\n", 4096, false },
+		{ "a@b " YESCRYPT "\nb@b " VECTOR "\nc@b " YESCRYPT "\n", 4096, true },
+		{ "a@b " YESCRYPT "\nb@b " VECTOR YESCRYPT "\nc@b -\n", 4096, false },
 	};
 	struct user_credentials model;
 	struct users *u;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -274,6 +275,10 @@ threads(unsigned arg)
 		return 4;
 	if (setpriority(PRIO_PROCESS, (id_t)getppid(), 19) == 0 || errno != EPERM)
 		return 5;
+	if (sched_yield() != 0 || (syscall(SYS_sched_setattr, 0, NULL, 0) == 0 || errno == EPERM))
+		return 7;
+	if (syscall(SYS_sched_setattr, getppid(), NULL, 0) == 0 || errno != EPERM)
+		return 8;
 	return setpriority(PRIO_PROCESS, 0, 19) == 0 ? 0 : 6;
 }
 
