@@ -211,6 +211,12 @@ child_on_probe(void *self, void *peer, struct frame *f)
 }
 
 static void
+link_want(struct link *l)
+{
+	ev_io_want(&l->io, (l->paused ? 0 : EV_IO_READ) | (chan_wants_write(l->chan) ? EV_IO_WRITE : 0));
+}
+
+static void
 link_ready(void *arg, unsigned what)
 {
 	struct link *l = arg;
@@ -224,7 +230,7 @@ link_ready(void *arg, unsigned what)
 		rc = ipc_dispatch(l->rules, l->nrules, l->peer_role, l->child->state, l->self, l,
 			&f);
 	if (rc == 0 || rc == PT_EAGAIN) {
-		ev_io_want(&l->io, EV_IO_READ | (chan_wants_write(l->chan) ? EV_IO_WRITE : 0));
+		link_want(l);
 		return;
 	}
 	l->gone(l->self, l, rc); /* may free the link */
@@ -270,8 +276,15 @@ link_send(struct link *l, struct frame *f, int fd)
 	int rc = chan_send(l->chan, f, fd);
 
 	if (rc == 0 && chan_wants_write(l->chan))
-		ev_io_want(&l->io, EV_IO_READ | EV_IO_WRITE);
+		link_want(l);
 	return rc;
+}
+
+void
+link_pause(struct link *l, bool paused)
+{
+	l->paused = paused;
+	link_want(l);
 }
 
 void

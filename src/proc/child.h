@@ -35,6 +35,7 @@ struct link {
 	const struct ipc_rule *rules;
 	size_t nrules;
 	unsigned peer_role;
+	bool paused;
 	void *self;
 	link_gone_f *gone; /* rc: PT_EEOF, PT_EPROTO (the peer is condemned), PT_EIO */
 };
@@ -68,6 +69,9 @@ int link_send(struct link *link, struct frame *f, int fd) PT_MUST_USE;
 /* Sends or queues; fd (-1: none) is borrowed. A peer that has gone, or does not take what is sent, is met by the link's
  * callback, later. l NULL is fine. */
 void link_tell(struct link *l, struct frame *f, int fd);
+
+/* Reads nothing from the peer, and is not woken by what it sends, until it is called again with false. */
+void link_pause(struct link *link, bool paused);
 
 /* Runs the loop until the process ends. */
 __attribute__((noreturn)) void child_run(struct child *c);

@@ -45,7 +45,7 @@ struct control {
 	uint64_t log_dropped;
 	bool reopen_asked;
 	TAILQ_HEAD(, log_sender) senders;
-	struct ev_timer log_timer;
+	struct ev_timer log_timer, gather_timer;
 	struct table *tables[TABLE_SLOTS_MAX];
 	struct rec_mem *recs[TABLE_SLOTS_MAX]; /* of workers, to read; of TABLE_SLOT_PAST, to write */
 	struct rec_writer *past;               /* what was worth keeping of workers that have ended */

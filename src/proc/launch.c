@@ -12,9 +12,11 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define TITLE_ROOM 128     /* octets of environment that a process title may overwrite */
+#define LOG_GATHERED (208 * 1024) /* octets; the kernel doubles it */
+#define TITLE_ROOM 128            /* octets of environment that a process title may overwrite */
 
 extern char **environ;
 
@@ -84,6 +86,8 @@ launch_log_end(struct parent *p, int *control_end)
 	*control_end = -1;
 	if (p->helpers[ROLE_CONTROL] == NULL || chan_pair(fds) != 0)
 		return -1;
+	/* as much as anybody may: lines gather there (control_log.c) */
+	(void)setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &(int){ LOG_GATHERED }, sizeof(int));
 	*control_end = fds[1];
 	return fds[0];
 }
