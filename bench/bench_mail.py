@@ -227,19 +227,20 @@ class Mail:
 
     def hashing_rows(self):
         """Logins at a pace that leaves room, three times in each round: twice beside as many others by certificate as there are
-        passwords in the third, so that the hashes alone are what is different."""
+        passwords in the third, so that the hashes alone are what is different. A p99 needs many logins and many rounds: what two
+        equal runs differ by is printed beside it."""
         server = self.server()
         p99, same, beside, checked, p50 = [], [], [], [], []
         tool = os.path.join(self.o.tools, "mail")
-        seconds = max(3, self.o.seconds)
-        for n in range(max(9, self.o.rounds)):
+        seconds = max(4, self.o.seconds)
+        for n in range(max(15, self.o.rounds)):
             got = {}
             order = ["certificates", "again", "passwords"]
             for which in order[n % 3:] + order[:n % 3]:
                 how = ["password"] if which == "passwords" else ["login", "--pki", self.b.folder, "--certs", str(USERS)]
                 p = subprocess.Popen([tool] + how + ["--port", str(server.mail_port), "--users", str(USERS), "--rate", "50",
                                                      "--seconds", str(seconds + 1)], stdout=subprocess.PIPE, text=True)
-                time.sleep(0.5)
+                time.sleep(0.3)
                 got[which] = self.run(server, "login", "--rate", 200, seconds=seconds)
                 r = json.loads(p.communicate()[0])
                 if which == "passwords":
