@@ -10,7 +10,7 @@
  * submit opens its connections first; an operation is a message, and its time that from the last octet sent to the reply. login: an
  * operation is a connection, STARTTLS with a client certificate, AUTH EXTERNAL and QUIT. password: the same without a
  * certificate and with AUTH PLAIN. --rate: so many each second, each at its time, whether those before it have ended or not.
- * stall: connections that begin a ClientHello and send one octet of it a second; those that the server drops come back. idle: that
+ * stall: connections that begin a ClientHello and send one octet of it a second, each at its time; those that the server drops come back. idle: that
  * are logged in and say nothing. Both print "up" when all are there, and end with standard input.
  * Messages go from client<i>@localhost, whose certificate client i has, to client0 to client<USERS - 1>.
  *
@@ -236,20 +236,20 @@ static void
 hold(struct load *l)
 {
 	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
-	uint64_t next = meter_now_ns() + DRIP_NS;
-	unsigned i;
+	uint64_t begun = meter_now_ns(), n = 0;
+	struct slot *s;
 
 	puts("up");
 	fflush(stdout);
 	l->running = true;
 	while (poll(&in, 1, 0) == 0) {
-		turn(l, 50);
-		if (meter_now_ns() < next)
-			continue;
-		next += DRIP_NS;
-		for (i = 0; i < l->nslots; i++)
-			if (l->slots[i].smtp.fd >= 0 && l->slots[i].smtp.phase == SMTP_STALLED)
-				smtp_drip(&l->slots[i].smtp);
+		turn(l, 5);
+		/* one after the other in the course of the second: they know nothing of each other */
+		for (; begun + n * DRIP_NS / l->nslots <= meter_now_ns(); n++) {
+			s = &l->slots[n % l->nslots];
+			if (s->smtp.fd >= 0 && s->smtp.phase == SMTP_STALLED)
+				smtp_drip(&s->smtp);
+		}
 	}
 	printf("{\"up\": %u, \"dropped\": %" PRIu64 ", \"errors\": %" PRIu64 "}\n", l->nslots, l->dropped, l->errors);
 }
