@@ -80,11 +80,18 @@ box_base(const struct box *b, uint64_t line, uint32_t uid, char *base)
 {
 	char text[512];
 	struct index_line x;
-	ssize_t n = b->index_fd < 0 ? -1 : pread(b->index_fd, text, sizeof text, (off_t)line);
+	size_t have = 0;
+	ssize_t n = 1;
 	bool bad;
 
-	if (n <= 0 || index_line_parse((struct span){ (uint8_t *)text, (size_t)n }, &x, &bad) == 0 ||
-	    x.kind != '+' || x.uid != uid)
+	if (b->index_fd < 0)
+		return PT_ENOENT;
+	while (n > 0 && have < sizeof text && memchr(text, '\n', have) == NULL) {
+		if ((n = pread(b->index_fd, text + have, sizeof text - have, (off_t)(line + have))) < 0)
+			return PT_EIO;
+		have += (size_t)n;
+	}
+	if (index_line_parse((struct span){ (uint8_t *)text, have }, &x, &bad) == 0 || x.kind != '+' || x.uid != uid)
 		return PT_ENOENT;
 	memcpy(base, x.text.p, x.text.n);
 	base[x.text.n] = '\0';
@@ -246,10 +253,12 @@ static int
 find_path(struct box *b, uint32_t uid, const struct store_hint *h, char *base, char *path)
 {
 	struct name *e = NULL;
-	int rc;
+	int rc = 0;
 
+	if (h != NULL && (rc = box_base(b, h->line, uid, base)) == PT_ENOENT)
+		h = NULL; /* its line is damaged; the file's name may say which it is */
 	if (h != NULL) {
-		if ((rc = box_base(b, h->line, uid, base)) != 0)
+		if (rc != 0)
 			return rc;
 		box_path(span_str(base), h->flags, h->where, path);
 		if (faccessat(b->dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
