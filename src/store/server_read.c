@@ -267,6 +267,23 @@ boxes(void *arg, enum store_rc rc, const struct mb_status *list, size_t n)
 	request_free(&q);
 }
 
+/* A request about a user: his name into user (STORE_USER_MAX + 1 octets). NULL: it is answered. */
+static struct request *
+user_request(struct peer *p, uint32_t id, struct span name, char *user)
+{
+	struct request *q;
+
+	if (!maildir_user_ok(name)) {
+		reply_rc(p, id, STORE_INVALID, "no user can have that name");
+		return NULL;
+	}
+	memcpy(user, name.p, name.n);
+	user[name.n] = '\0';
+	if ((q = request_new(p, id)) == NULL)
+		reply_rc(p, id, STORE_TEMP, "");
+	return q;
+}
+
 int
 on_boxes(void *self, void *peer, struct frame *f)
 {
@@ -278,15 +295,7 @@ on_boxes(void *self, void *peer, struct frame *f)
 
 	if (msg_store_boxes_decode(f, &m) != 0)
 		return PT_EPROTO;
-	if (!maildir_user_ok(m.user)) {
-		reply_rc(p, f->id, STORE_INVALID, "no user can have that name");
-		return 0;
-	}
-	memcpy(user, m.user.p, m.user.n);
-	user[m.user.n] = '\0';
-	if ((q = request_new(p, f->id)) == NULL)
-		reply_rc(p, f->id, STORE_TEMP, "");
-	else
+	if ((q = user_request(p, f->id, m.user, user)) != NULL)
 		mb_boxes(s->mbs, user, boxes, q);
 	return 0;
 }
@@ -318,15 +327,7 @@ on_room(void *self, void *peer, struct frame *f)
 
 	if (msg_store_room_decode(f, &m) != 0 || m.quota == 0)
 		return PT_EPROTO;
-	if (!maildir_user_ok(m.user)) {
-		reply_rc(p, f->id, STORE_INVALID, "no user can have that name");
-		return 0;
-	}
-	memcpy(user, m.user.p, m.user.n);
-	user[m.user.n] = '\0';
-	if ((q = request_new(p, f->id)) == NULL)
-		reply_rc(p, f->id, STORE_TEMP, "");
-	else
+	if ((q = user_request(p, f->id, m.user, user)) != NULL)
 		mb_room(s->mbs, user, m.quota, room, q);
 	return 0;
 }

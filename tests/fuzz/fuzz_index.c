@@ -1,33 +1,12 @@
 /* fuzz/fuzz_index.c - any text as a mailbox's index, whole and in two pieces: the same messages. CRCs would stop every input at
  * the first line, so lines get the right one first. */
-#include "store/crc32c.h"
-#include "store/hex.h"
+#include "crc_lines.h"
 #include "store/index.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Each line of the input with its CRC behind. */
-static size_t
-with_crc(const uint8_t *p, size_t n, uint8_t *out)
-{
-	const uint8_t *nl;
-	size_t k = 0, len;
-
-	while (n > 0 && (nl = memchr(p, '\n', n)) != NULL) {
-		len = (size_t)(nl - p);
-		memcpy(out + k, p, len);
-		memcpy(out + k + len, " ~", 2);
-		hex_put(out + k + len + 2, 8, crc32c(0, p, len));
-		out[k + len + 10] = '\n';
-		k += len + 11;
-		n -= len + 1;
-		p = nl + 1;
-	}
-	return k;
-}
 
 static void
 feed(struct index *x, const uint8_t *p, size_t n)
@@ -48,7 +27,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1 || size > 65536 || (text = malloc(size * 12)) == NULL)
 		return 0;
-	n = with_crc(data + 1, size - 1, text);
+	n = crc_lines(data + 1, size - 1, text);
 	index_init(&a);
 	index_init(&b);
 	feed(&a, text, n);

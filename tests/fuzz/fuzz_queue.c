@@ -1,7 +1,6 @@
 /* fuzz/fuzz_queue.c - any text as lines about the queue: of a record, and as an .env (with the right CRCs, and as it is). What was taken
  * is written and read again, and is the same. */
-#include "store/crc32c.h"
-#include "store/hex.h"
+#include "crc_lines.h"
 #include "store/queue.h"
 
 #include "util/err.h"
@@ -10,26 +9,6 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Each line of the input with its CRC behind. */
-static size_t
-with_crc(const uint8_t *p, size_t n, uint8_t *out)
-{
-	const uint8_t *nl;
-	size_t k = 0, len;
-
-	while (n > 0 && (nl = memchr(p, '\n', n)) != NULL) {
-		len = (size_t)(nl - p);
-		memcpy(out + k, p, len);
-		memcpy(out + k + len, " ~", 2);
-		hex_put(out + k + len + 2, 8, crc32c(0, p, len));
-		out[k + len + 10] = '\n';
-		k += len + 11;
-		n -= len + 1;
-		p = nl + 1;
-	}
-	return k;
-}
 
 static bool
 same(const struct queue_entry *a, const struct queue_entry *b)
@@ -104,7 +83,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	/* an .env, then the same as the journal's, some of it again */
-	n = with_crc(data, size, text);
+	n = crc_lines(data, size, text);
 	rc = queue_load(q, 7, (struct span){ text, n }, &taken);
 	PT_ASSERT(taken <= n && (rc == 0 || queue_count(q) == 0));
 	queue_replaying(q, size % 2 == 0);
