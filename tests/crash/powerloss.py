@@ -7,7 +7,8 @@ that a completed flush covers is there, and everything else is as the disk's moo
 - octets that no fsync, fdatasync or syncfs covers: kept, zeros, garbage, or the file ends before them;
 - names (made, linked, renamed, removed) that no fsync of their folder and no syncfs covers: a file system with a
   journal keeps their order, so those after a random point are undone, last first. In every other strike it has
-  none: each is undone or not as it comes, where that can still be done.
+  none: each is undone or not as it comes, where that can still be done. A name that was brought into a folder which
+  was flushed since is there; where it came from it may be, too, until that folder is flushed.
 
 Returns a dictionary of what was done, for the log of a round."""
 
@@ -110,7 +111,7 @@ class Recording:
         folders = self.folders(roots)
         for i in range(len(ops) - 1, -1, -1):
             if (i >= cut) if ordered else (rng.random() < 0.5):
-                done['undone'] += self.undo(ops[i], folders)
+                done['undone'] += self.undo(ops[i], folders, flushed.get(ops[i].dir2, -1) > ops[i].index)
                 if self.is_folder:  # one came, went, or is elsewhere now
                     folders = self.folders(roots)
 
@@ -122,7 +123,8 @@ class Recording:
                 paths[os.stat(path).st_ino] = path
         return paths
 
-    def undo(self, r, folders):
+    def undo(self, r, folders, arrived):
+        """arrived: the folder that a name was brought into has been flushed, and has it."""
         self.is_folder = r.kind in (MKDIR, RMDIR)
 
         def path(inode, era, name):
@@ -154,6 +156,9 @@ class Recording:
                 old, new = path(r.dir, r.era, r.name), path(r.dir2, r.era2, r.name2)
                 if os.path.lexists(old):
                     return 0
+                if arrived:  # at worst the folder that it came from still has it, too
+                    os.link(new, old, follow_symlinks=False)
+                    return 1
                 os.rename(new, old)
                 self.is_folder = os.path.isdir(old)
                 if r.b:
