@@ -472,6 +472,29 @@ test_strange_files(void)
 	rig_close(&r);
 }
 
+/* A file that may not be read, of root's say, hides none of the others. (It hid the mailbox.) */
+static void
+test_unreadable(void)
+{
+	bool root = geteuid() == 0;
+	struct rig r;
+
+	begin(&r);
+	rig_shell(&r, "cd " INBOX "/new && printf good > good && printf bad > bad && chmod 0 bad");
+	if (root) { /* who may read everything */
+		rig_shell(&r, "chown -R 65534 . && chown 0 " INBOX "/new/bad");
+		CU_ASSERT_EQUAL_FATAL(seteuid(65534), 0); /* of all threads */
+	}
+	rescan(&r);
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:good");
+	if (root)
+		CU_ASSERT_EQUAL_FATAL(seteuid(0), 0);
+	rig_shell(&r, "chmod 0600 " INBOX "/new/bad");
+	rescan(&r); /* nobody has forgotten it */
+	rig_is(&r, "INBOX", "1 N:one\r\n 2 N:two\r\n 3 N:good 4 N:bad");
+	rig_close(&r);
+}
+
 /* --- disks ------------------------------------------------------------------------------------------------------- */
 
 static void
@@ -914,6 +937,7 @@ static const struct test_row rows[] = {
 	{ "strange files", test_strange_files },
 	{ "a flush that fails", test_flush_fails },
 	{ "a flush that takes long", test_flush_is_slow },
+	{ "a file that may not be read", test_unreadable },
 	{ "a mailbox that cannot be written", test_apply_fails },
 	{ "what was done by hand", test_done_by_hand },
 	{ "numbers go on", test_numbers_go_on },
