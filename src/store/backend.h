@@ -170,6 +170,9 @@ typedef void store_key_f(void *arg, const char *space, const char *key, uint64_t
 typedef void store_touched_f(void *arg, const char *user, const char *key, struct span name, bool in_new,
 			     bool went);
 
+/* A mailbox has come to be stuck, see there: who waits for it is to be told. */
+typedef void store_stuck_f(void *arg, const char *user, const char *key);
+
 struct store_backend_ops {
 	const char *name;
 	unsigned caps;
@@ -260,6 +263,8 @@ struct store_backend {
 	const struct store_backend_ops *ops;
 	store_touched_f *touched; /* set by the caller */
 	void *touched_arg;
+	store_stuck_f *stuck;     /* the same */
+	void *stuck_arg;
 	struct queue *queue;      /* borrowed; has what is durable, before done() is called. NULL: there is none */
 };
 

@@ -105,16 +105,12 @@ mailbox_unpin(struct mailbox *mb)
 	mb->pins--;
 }
 
-void
-mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc)
+static void
+tell_waiters(struct mailbox *mb, enum store_rc rc)
 {
 	STAILQ_HEAD(, waiter) list = STAILQ_HEAD_INITIALIZER(list);
 	struct waiter *w;
 
-	mb->state = state;
-	mb->looked_ms = monotonic_ms();
-	mb->mbs->messages += mb->x.n - mb->counted;
-	mb->counted = mb->x.n;
 	STAILQ_CONCAT(&list, &mb->waiters);
 	mailbox_pin(mb);
 	while ((w = STAILQ_FIRST(&list)) != NULL) {
@@ -123,6 +119,16 @@ mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc)
 		free(w);
 	}
 	mailbox_unpin(mb);
+}
+
+void
+mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc)
+{
+	mb->state = state;
+	mb->looked_ms = monotonic_ms();
+	mb->mbs->messages += mb->x.n - mb->counted;
+	mb->counted = mb->x.n;
+	tell_waiters(mb, rc);
 }
 
 void
@@ -141,6 +147,25 @@ is_stuck(const struct mailbox *mb)
 	struct store_backend *be = mb->mbs->be;
 
 	return be->ops->stuck != NULL && be->ops->stuck(be, mb->user, mb->key);
+}
+
+/* What waits for nothing but the end of what was accepted would wait until somebody mends the mailbox. */
+static void
+mailbox_stuck(void *arg, const char *user, const char *key)
+{
+	struct mailboxes *mbs = arg;
+	struct mailbox *mb = mbs->closing ? NULL : mailbox_find(mbs, user, key);
+
+	if (mb == NULL)
+		return;
+	mailbox_pin(mb);
+	tell_waiters(mb, STORE_TEMP);
+	txn_stuck(mbs, mb);
+	if (mb->merging > 0)
+		mailbox_scan_refused(mb);
+	if (mb->quiet != NULL)
+		mailbox_quiet(mb, STORE_TEMP);
+	mailbox_unpin(mb);
 }
 
 /* --- loading ---------------------------------------------------------------------------------------------- */
@@ -211,14 +236,14 @@ mailbox_reload(struct mailbox *mb)
 }
 
 void
-mailbox_quiet(struct mailbox *mb)
+mailbox_quiet(struct mailbox *mb, enum store_rc rc)
 {
-	void (*quiet)(void *) = mb->quiet;
+	void (*quiet)(void *, enum store_rc) = mb->quiet;
 
-	if (quiet == NULL || mb->unapplied > 0)
+	if (quiet == NULL || (mb->unapplied > 0 && rc == STORE_OK))
 		return;
 	mb->quiet = NULL;
-	quiet(mb->quiet_arg);
+	quiet(mb->quiet_arg, rc);
 }
 
 static struct mailbox *
@@ -422,6 +447,8 @@ view_there(void *arg, enum store_rc rc, struct mailbox *mb)
 
 	if (rc == STORE_NOTFOUND && !o->made && strcmp(mb->key, "INBOX") == 0 && make_inbox(o, mb))
 		return;
+	if (rc == STORE_OK && mb->unborn && is_stuck(mb))
+		rc = STORE_TEMP;
 	if (rc == STORE_OK && mb->unborn) { /* it was just made, or is found to be there, and has no log yet */
 		wait_for(mb, view_there, o);
 		return;
@@ -751,6 +778,7 @@ mailboxes_new(struct store_backend *be, struct kv *kv, const struct mailboxes_co
 	mbs->conf = *conf;
 	maildir_host(conf->host, mbs->host);
 	TAILQ_INIT(&mbs->lru);
+	TAILQ_INIT(&mbs->late);
 	mbs->hash = calloc(HASH_SIZE, sizeof *mbs->hash);
 	mbs->nhash = HASH_SIZE;
 	mbs->ids = mb_ids_new();
@@ -760,6 +788,8 @@ mailboxes_new(struct store_backend *be, struct kv *kv, const struct mailboxes_co
 	}
 	be->touched = mailbox_touched;
 	be->touched_arg = mbs;
+	be->stuck = mailbox_stuck;
+	be->stuck_arg = mbs;
 	be->queue = conf->queue;
 	if (conf->queue != NULL)
 		mailboxes_queue_begin(mbs);
@@ -779,7 +809,7 @@ mailboxes_free(struct mailboxes **mbsp)
 		TAILQ_FOREACH(mb, &mbs->lru, lru) {
 			mailbox_settled(mb, MB_NONE, STORE_TEMP);
 			mb->unapplied = 0;
-			mailbox_quiet(mb);
+			mailbox_quiet(mb, STORE_OK);
 		}
 	if (mbs->hash != NULL)
 		while ((mb = TAILQ_FIRST(&mbs->lru)) != NULL)

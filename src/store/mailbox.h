@@ -124,7 +124,8 @@ struct mb_txn {
 	struct mb_txn *under_way_next; /* of those that have begun, with the same hash */
 	struct mb_txn *same;           /* sent again meanwhile: they wait for this one's answer */
 	size_t hints_cap;
-	bool begun, written, answered, listed;
+	TAILQ_ENTRY(mb_txn) late;      /* in mailboxes.late, if it is_late */
+	bool begun, written, answered, listed, is_late;
 	struct mailbox *merges; /* what others did there, and nothing else */
 	struct store_listed *list;
 	size_t nlist;

@@ -59,7 +59,8 @@ struct mailbox {
 	unsigned reloads;
 	bool watched;
 	uint32_t compact_at;  /* lines: not before, the last try failed */
-	void (*quiet)(void *arg); /* called once when nothing that was committed is unapplied; NULL: nobody waits */
+	/* called once when nothing that was committed is unapplied; STORE_TEMP: that will not be soon. NULL: nobody waits */
+	void (*quiet)(void *arg, enum store_rc rc);
 	void *quiet_arg;
 	STAILQ_HEAD(, waiter) waiters, scan_waiters;
 	TAILQ_HEAD(, mb_view) views;
@@ -91,9 +92,13 @@ struct mailboxes {
 	void *changed_arg;
 	struct mb_ids *ids;
 	struct mb_quota *quotas[MB_QUOTA_HASH];
+	TAILQ_HEAD(, mb_txn) late; /* durable, and answered when they are carried out */
 	uint64_t look_pass;        /* goes up for each look at a transaction */
 	bool closing;
 };
+
+/* What is durable there, but cannot be carried out at present, is answered: it is accepted, and views have it later. */
+void txn_stuck(struct mailboxes *mbs, const struct mailbox *mb);
 
 /* --- mailbox.c ------------------------------------------------------------------------------------------ */
 
@@ -114,7 +119,8 @@ void mailbox_unpin(struct mailbox *mb);
 void mailbox_settled(struct mailbox *mb, enum mb_state state, enum store_rc rc); /* wakes all who wait */
 void mailbox_gone(struct mailbox *mb);   /* deleted or renamed: views hear it */
 void mailbox_reload(struct mailbox *mb); /* what is in memory is not what is in the log */
-void mailbox_quiet(struct mailbox *mb);  /* a commit is applied or was taken back: calls `quiet` if it was the last */
+/* STORE_OK: a commit is applied or was taken back: calls `quiet` if it was the last. STORE_TEMP: the rest cannot be carried out. */
+void mailbox_quiet(struct mailbox *mb, enum store_rc rc);
 void mailbox_tell(struct mailbox *mb, enum mb_event what, uint64_t octets);
 int64_t mailbox_clock(const struct mailboxes *mbs);
 
@@ -177,6 +183,7 @@ void mailboxes_queue_look(struct mailboxes *mbs);
 
 /* Looks for what others did; cb may be NULL. */
 void mailbox_scan(struct mailbox *mb, bool all);
+void mailbox_scan_refused(struct mailbox *mb); /* what was found cannot be written: who waits for it hears that */
 /* What a scan found is in the log, or will never be. */
 void mailbox_merged(struct mailbox *mb);
 void mailbox_touched(void *arg, const char *user, const char *key, struct span name, bool in_new, bool went);

@@ -167,6 +167,12 @@ tell_scanned(struct mailbox *mb, enum store_rc rc)
 	}
 }
 
+void
+mailbox_scan_refused(struct mailbox *mb)
+{
+	tell_scanned(mb, STORE_TEMP);
+}
+
 static void
 scanned(void *arg, enum store_rc rc, struct store_scan *s)
 {

@@ -92,9 +92,28 @@ static void try(void *arg);
 static void
 settled(void *arg, enum store_rc rc, struct mailbox *mb)
 {
-	(void)rc; /* what cannot be read is what this is for */
-	(void)mb;
-	try(arg);
+	/* what cannot be read is what this is for, but not what cannot be written */
+	if (rc != STORE_OK && (mb->state == MB_LOADING || mb->state == MB_BUSY))
+		give_up(arg);
+	else
+		try(arg);
+}
+
+/* What was committed is in the log, or will not be soon. */
+static void
+quiet(void *arg, enum store_rc rc)
+{
+	struct reindex *r = arg;
+	struct mailbox *mb = r->mb;
+
+	if (rc == STORE_OK) {
+		try(r);
+		return;
+	}
+	if (mb->state == MB_BUSY) /* as it was before */
+		mailbox_settled(mb, mb->x.uidvalidity != 0 ? MB_READY : MB_NONE,
+			mb->x.uidvalidity != 0 ? STORE_OK : STORE_NOTFOUND);
+	give_up(r);
 }
 
 /* All that was committed is in the old log, and nobody commits. */
@@ -140,7 +159,7 @@ try(void *arg)
 		start(r);
 		return;
 	}
-	mb->quiet = try;
+	mb->quiet = quiet;
 	mb->quiet_arg = r;
 }
 

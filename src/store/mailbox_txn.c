@@ -104,6 +104,9 @@ answer(struct mb_txn *t)
 	if (t->answered)
 		return;
 	t->answered = true;
+	if (t->is_late)
+		TAILQ_REMOVE(&t->mbs->late, t, late);
+	t->is_late = false;
 	if (t->id[0] != '\0' && (t->reply.rc == STORE_OK || (t->reply.rc == STORE_CONFLICT && t->written)))
 		mb_ids_done(t->mbs->ids, t->id, &t->reply);
 	same = mb_ids_end(t->mbs->ids, t);
@@ -147,7 +150,7 @@ commit_applied(struct store_commit *c)
 			mailbox_reload(td->mb);
 		else
 			mailbox_maybe_compact(td->mb);
-		mailbox_quiet(td->mb);
+		mailbox_quiet(td->mb, STORE_OK);
 	}
 	if (t->merges != NULL)
 		mailbox_merged(t->merges);
@@ -172,7 +175,7 @@ undo(struct mb_txn *t)
 		mailbox_unpin(t->touched[i].mb);
 		mb_quota_unknown(t->mbs, t->touched[i].mb->user);
 		mailbox_reload(t->touched[i].mb);
-		mailbox_quiet(t->touched[i].mb);
+		mailbox_quiet(t->touched[i].mb, STORE_OK);
 	}
 	if (t->merges != NULL)
 		mailbox_merged(t->merges);
@@ -194,6 +197,18 @@ tell(struct mb_txn *t)
 		mailboxes_queue_look(mbs);
 }
 
+static bool
+touches_stuck(const struct mb_txn *t)
+{
+	struct store_backend *be = t->mbs->be;
+	unsigned i;
+
+	for (i = 0; i < t->ntouched && be->ops->stuck != NULL; i++)
+		if (be->ops->stuck(be, t->touched[i].mb->user, t->touched[i].mb->key))
+			return true;
+	return false;
+}
+
 static void
 commit_done(struct store_commit *c, enum store_rc rc)
 {
@@ -208,8 +223,27 @@ commit_done(struct store_commit *c, enum store_rc rc)
 		return;
 	}
 	tell(t);
-	if (!t->after_apply && (t->is_viewed == NULL || !t->is_viewed(t)))
+	if ((!t->after_apply && (t->is_viewed == NULL || !t->is_viewed(t))) || touches_stuck(t)) {
 		answer(t);
+		return;
+	}
+	t->is_late = true;
+	TAILQ_INSERT_TAIL(&t->mbs->late, t, late);
+}
+
+void
+txn_stuck(struct mailboxes *mbs, const struct mailbox *mb)
+{
+	struct mb_txn *t, *next;
+	unsigned i;
+
+	for (t = TAILQ_FIRST(&mbs->late); t != NULL; t = next) {
+		next = TAILQ_NEXT(t, late);
+		for (i = 0; i < t->ntouched && t->touched[i].mb != mb; i++)
+			continue;
+		if (i < t->ntouched)
+			answer(t);
+	}
 }
 
 static void
