@@ -292,6 +292,17 @@ crew_refuse(struct crew *p, struct crew_strand *s)
 	wake(p, &w);
 }
 
+const struct crew_job *
+crew_strand_first(struct crew *p, const struct crew_strand *s)
+{
+	const struct crew_job *j;
+
+	pthread_mutex_lock(&p->lock);
+	j = s->head == NULL ? NULL : s->head->job;
+	pthread_mutex_unlock(&p->lock);
+	return j;
+}
+
 bool
 crew_strand_idle(struct crew *p, const struct crew_strand *s)
 {

@@ -67,6 +67,9 @@ void crew_again(struct crew *p, struct crew_job *j);
 /* Those who wait in that strand alone and may be refused are, and leave it; their done() is called in crew_dispatch(). */
 void crew_refuse(struct crew *p, struct crew_strand *s);
 
+/* Whose turn it is there; NULL: nobody's. It may run just now. */
+const struct crew_job *crew_strand_first(struct crew *p, const struct crew_strand *s);
+
 /* Nothing is queued or running there. */
 bool crew_strand_idle(struct crew *p, const struct crew_strand *s);
 

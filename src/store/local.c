@@ -138,7 +138,7 @@ local_submit(struct local *l, struct crew_job *j, struct box *const *boxes, unsi
 void
 local_submit_read(struct local *l, struct crew_job *j, struct box *b)
 {
-	if (b != NULL && b->stuck) {
+	if (b != NULL && b->stuck > 0) {
 		if (b->jobs++ == 0)
 			TAILQ_REMOVE(&l->lru, b, lru);
 		j->refused(j);
@@ -192,6 +192,21 @@ apply_over(struct local *l, struct apply *a)
 	}
 }
 
+void
+local_apply_failed(struct local *l, struct apply_job *aj)
+{
+	aj->parked = true;
+	TAILQ_INSERT_TAIL(&l->failing, aj, retry);
+	if (aj->tries++ == 0) {
+		log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second; the journal "
+			"has what was accepted, and nothing more is accepted for it", aj->box[0]->key,
+			aj->box[0]->user, pt_strerror(aj->rc));
+		l->next_retry = 0; /* the first time soon: until then who asks waits */
+	} else {
+		local_block(l, aj);
+	}
+}
+
 static void
 apply_done(struct crew_job *j)
 {
@@ -199,21 +214,13 @@ apply_done(struct crew_job *j)
 	struct local *l = aj->l;
 	unsigned i;
 
+	if (aj->settling) {
+		settle_wait(l, aj);
+		return;
+	}
 	l->retrying -= aj->tries > 0;
 	if (aj->job.again) {
-		aj->parked = true;
-		TAILQ_INSERT_TAIL(&l->failing, aj, retry);
-		if (aj->tries++ == 0) {
-			log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second; the journal "
-				"has what was accepted, and nothing more is accepted for it", aj->box[0]->key,
-				aj->box[0]->user, pt_strerror(aj->rc));
-			l->next_retry = 0; /* the first time soon: until then who asks waits */
-		} else {
-			for (i = 0; i < aj->nboxes; i++) {
-				aj->box[i]->stuck = true;
-				crew_refuse(l->crew, &aj->box[i]->strand);
-			}
-		}
+		local_apply_failed(l, aj);
 		return;
 	}
 	if (aj->tries > 0)
@@ -222,10 +229,9 @@ apply_done(struct crew_job *j)
 	if (aj->kept)
 		log_msg(LOG_L_ERROR, "mailbox %s of %s keeps its name: another program has made a folder of the new one",
 			aj->box[1]->key, aj->box[1]->user);
-	for (i = 0; i < aj->nboxes; i++) {
-		aj->box[i]->stuck = false;
+	local_unblock(aj);
+	for (i = 0; i < aj->nboxes; i++)
 		local_box_left(l, aj->box[i]);
-	}
 	TAILQ_REMOVE(&aj->a->parts, aj, of);
 	if (--aj->a->jobs == 0)
 		apply_over(l, aj->a);
@@ -242,6 +248,7 @@ part_new(struct local *l, struct apply *a, size_t hint)
 	aj->l = l;
 	aj->a = a;
 	aj->hint = hint;
+	aj->order = ++l->parts_made;
 	a->jobs++;
 	TAILQ_INSERT_TAIL(&a->parts, aj, of);
 	return aj;
@@ -311,6 +318,7 @@ submit(struct apply_job *aj, const uint8_t *end)
 	aj->text.n = (size_t)(end - aj->text.p);
 	PT_ASSERT(aj->nboxes > 0);
 	local_submit(aj->l, &aj->job, aj->box, aj->nboxes);
+	local_block_behind(aj->l, aj);
 }
 
 /* What makes, removes or renames a mailbox is the user's, too: a list comes behind it. */
@@ -472,6 +480,7 @@ checkpoint_end(struct local *l, uint64_t lsn, int error)
 		return;
 	}
 	l->synced = lsn;
+	settle_below(l, lsn);
 	l->checkpointed = time(NULL);
 	local_recycle(l);
 	drop_files(l, lsn);
@@ -714,7 +723,7 @@ wait_for_flight(struct local *l)
 {
 	struct pollfd p = { .fd = crew_fd(l->crew), .events = POLLIN };
 
-	while (l->flushing || l->checkpointing || l->making_spare) {
+	while (l->flushing || l->checkpointing || l->making_spare || l->is_settling) {
 		(void)poll(&p, 1, -1);
 		crew_dispatch(l->crew);
 	}
@@ -769,7 +778,10 @@ local_close(struct store_backend *be)
 				crew_drain(l->crew); /* what was refused is read again */
 		}
 	} else if (l->crew != NULL) { /* who waits for something is still there */
-		crew_drain(l->crew);
+		if (TAILQ_EMPTY(&l->failing))
+			crew_drain(l->crew);
+		else
+			wait_for_flight(l);
 	}
 	crew_free(&l->crew);
 	local_answer(l->flight, true, STORE_TEMP);
@@ -1038,6 +1050,8 @@ local_new(const struct local_conf *conf)
 	TAILQ_INIT(&l->applying);
 	TAILQ_INIT(&l->failing);
 	STAILQ_INIT(&l->queue_turns);
+	TAILQ_INIT(&l->settle_next);
+	TAILQ_INIT(&l->settle_now);
 	threads[CREW_APPLY] = conf->apply_threads > 0 ? conf->apply_threads : 2;
 	threads[CREW_READ] = conf->read_threads > 0 ? conf->read_threads : 4;
 	threads[CREW_FLUSH] = 1;

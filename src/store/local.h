@@ -3,6 +3,7 @@
  * local.c        main thread: jobs, checkpoints, other programs
  * local_journal.c main thread: transactions and their flushes
  * local_carry.c  main thread: what cannot be carried out
+ * local_settle.c what must be on the disk before a mailbox goes or gets another name
  * local_apply.c  in threads: a transaction's lines to files and index
  * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
@@ -41,7 +42,7 @@ struct box {
 	char key[STORE_BOX_MAX + 1];
 	struct crew_strand strand;
 	unsigned jobs; /* queued or running */
-	bool stuck;    /* what was accepted for it could not be carried out twice, and waits for the next try */
+	unsigned stuck; /* parts of it that were accepted and are blocked (local_carry.c) */
 	int wd_new, wd_cur; /* inotify; -1 */
 	/* jobs of the strand */
 	int dir_fd;   /* -1: not open */
@@ -86,6 +87,10 @@ struct apply_job {
 	unsigned tries;
 	bool kept; /* a mailbox could not get its new name */
 	bool parked; /* in local.failing */
+	bool blocked; /* twice tried, or behind one that was: counted in its boxes' stuck */
+	uint64_t order; /* of submission: that in which they wait */
+	bool settling, granted; /* waits for a flush of its own; has had it */
+	size_t begun, begun_hint; /* then: lines and hints that are done */
 	TAILQ_ENTRY(apply_job) retry, of;
 };
 
@@ -112,6 +117,7 @@ struct local {
 	uint64_t segment_octets;      /* of the journal */
 	TAILQ_HEAD(, apply) applying;
 	TAILQ_HEAD(, apply_job) failing;
+	uint64_t parts_made;
 	unsigned retrying, carrying; /* jobs that are tried again just now; transactions on their way back into the journal */
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
 	size_t ndrops, drops_cap;
@@ -119,6 +125,13 @@ struct local {
 	struct names *ended; /* replay: ids of mailboxes that are deleted or renamed further on */
 	uint64_t owed;     /* octets of bodies that are accepted and may not be in files yet: they take room, too */
 	uint64_t synced;   /* LSN below which all is in the files for good */
+	_Atomic uint64_t settled; /* the same for mailboxes alone, and a few seconds younger (local_settle.c) */
+	_Atomic bool moved;       /* a record has a younger LSN than it had: the order of LSNs says nothing any more */
+	TAILQ_HEAD(, apply_job) settle_next, settle_now; /* who waits for the next flush of the mail folder, and for this one */
+	struct crew_job settle_job;
+	uint64_t settle_lsn;
+	int settle_error;
+	bool is_settling;
 	struct store_commit mark; /* the record that says so */
 	bool marking;
 	uint64_t now_ms, next_checkpoint, next_retry;
@@ -174,12 +187,30 @@ void local_make_spare(struct local *l, bool extra);
 /* What cannot be carried out, and keeps segments from being recycled, goes to the journal's end. */
 void local_carry(struct local *l);
 bool local_stuck(struct store_backend *be, const char *user, const char *key);
+/* A part could not be carried out, twice. It is blocked, with all that wait behind it and hold or want other boxes, and what only reads
+ * there is refused. */
+void local_block(struct local *l, struct apply_job *aj);
+/* It has just been submitted: is it behind one that is blocked? */
+void local_block_behind(struct local *l, struct apply_job *aj);
+void local_unblock(struct apply_job *aj); /* it is done */
 /* Whether a file of .tmp is one that such a transaction needs. */
 bool local_carries(const struct local *l, const char *file);
+
+/* --- local_settle.c ---------------------------------------------------------------------------------------- */
+
+/* Main thread. The part comes back to its turn when the mail folder has been flushed. */
+void settle_wait(struct local *l, struct apply_job *aj);
+/* All that is below is on the disk. */
+void settle_below(struct local *l, uint64_t lsn);
+
+/* In threads. Whether a mailbox may go, or get another name; if not, the part must settle_wait(). */
+bool settle_may(struct apply_job *aj);
 
 /* --- local_apply.c --------------------------------------------------------------------------------------- */
 
 void apply_run(struct crew_job *j);
+/* Main thread: it could not, and is tried again. */
+void local_apply_failed(struct local *l, struct apply_job *aj);
 
 /* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
  * comes there first is the file system's choice. Reads which are there; NULL: out of memory. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define PATH_ROOM (MAILDIR_NAME_MAX + 5)
+#define APPLY_WAITS 1 /* no error: the job goes on with this line when the mail folder has been flushed */
 #define INDEX_BATCH_MAX (64u << 20) /* lines of one job; a transaction is smaller */
 
 /* --- a box's descriptors -------------------------------------------------------------------------------- */
@@ -862,7 +863,7 @@ bury(struct run *r, struct box *b, const struct record_line *line)
 		return user_fd == PT_ENOENT ? 0 : user_fd;
 	maildir_folder(b->key, folder);
 	snprintf(grave, sizeof grave, DELETED "%016llx-%zx", (unsigned long long)r->aj->a->lsn,
-		(size_t)(line->raw.p - r->aj->text.p));
+		(size_t)(line->raw.p - r->aj->a->whole));
 	if (strcmp(folder, ".") != 0)
 		rc = move_out(r, user_fd, folder, grave);
 	close(user_fd);
@@ -877,7 +878,7 @@ delete_box(struct run *r, const struct record_line *line)
 	if (r->replay && !is_same_box(r, b, line->word[2]))
 		return 0;
 	/* what was copied from here could not be copied again */
-	return syncfs(r->l->conf.mail_fd) != 0 ? PT_EIO : bury(r, b, line);
+	return settle_may(r->aj) ? bury(r, b, line) : APPLY_WAITS;
 }
 
 /* Durable before anything else happens under either name. */
@@ -893,7 +894,9 @@ note_move(struct run *r, struct box *to, uint64_t modseq)
 	if ((rc = index_put_moved(&text, modseq)) == 0 && to->index_fd >= 0)
 		rc = maildir_write(to->index_fd, buf_span(&text).p, buf_size(&text));
 	buf_fini(&text);
-	return rc == 0 && syncfs(r->l->conf.mail_fd) != 0 ? PT_EIO : rc;
+	if (rc == 0 && ((to->index_fd >= 0 && fdatasync(to->index_fd) != 0) || fsync(to->dir_fd) != 0))
+		rc = PT_EIO;
+	return rc;
 }
 
 static int
@@ -918,8 +921,8 @@ rename_box(struct run *r, const struct record_line *line)
 		return note_move(r, from, modseq); /* and at later replays, too */
 	}
 	/* what the journal would write again must not have to be looked for under another name */
-	if (syncfs(r->l->conf.mail_fd) != 0)
-		return PT_EIO;
+	if (!settle_may(r->aj))
+		return APPLY_WAITS;
 	box_close(from);
 	box_close(to);
 	names_free(&from->names);
@@ -1073,35 +1076,62 @@ one_line(struct run *r, const struct record_line *line, struct span rest)
 	}
 }
 
+/* The job keeps its turn, and begins again with the line that has to wait. */
+static int
+suspend(struct run *r, size_t done)
+{
+	int rc = r->box != NULL ? flush_lines(r) : 0;
+
+	if (rc != 0)
+		return rc;
+	r->aj->begun = done;
+	r->aj->begun_hint = r->hint;
+	r->aj->settling = r->aj->job.again = true;
+	return 0;
+}
+
+/* A second try may find any part of the first one done, like a replay. */
+static void
+begin_again(struct apply_job *aj)
+{
+	unsigned i;
+
+	for (i = 0; i < aj->nboxes; i++) {
+		box_close(aj->box[i]);
+		names_free(&aj->box[i]->names);
+	}
+}
+
 void
 apply_run(struct crew_job *j)
 {
 	struct apply_job *aj = (struct apply_job *)j;
 	struct run r = { .l = aj->l, .aj = aj, .replay = aj->a->commit == NULL || aj->tries > 0,
-		.hint = aj->hint };
+		.hint = aj->begun > 0 ? aj->begun_hint : aj->hint };
 	struct record_line line;
-	struct span text = aj->text;
+	struct span text = { aj->text.p + aj->begun, aj->text.n - aj->begun };
+	size_t done = aj->begun;
 	unsigned i;
 	bool bad;
 	int rc = 0;
 
 	buf_init(&r.out, INDEX_BATCH_MAX);
-	/* a second try may find any part of the first one done, like a replay */
-	if (aj->tries > 0)
-		for (i = 0; i < aj->nboxes; i++) {
-			box_close(aj->box[i]);
-			names_free(&aj->box[i]->names);
-		}
+	if (aj->tries > 0 && aj->begun == 0)
+		begin_again(aj);
 	while (rc == 0 && record_next(&text, &line, &bad))
-		rc = one_line(&r, &line, text);
-	if (rc == 0 && r.box != NULL)
+		if ((rc = one_line(&r, &line, text)) == 0)
+			done = aj->text.n - text.n;
+	if (rc == APPLY_WAITS)
+		rc = suspend(&r, done);
+	else if (rc == 0 && r.box != NULL)
 		rc = flush_lines(&r);
 	buf_fini(&r.out);
-	if (r.replay && aj->a->commit != NULL)
+	if (r.replay && aj->a->commit != NULL && !aj->settling)
 		for (i = 0; i < aj->nboxes; i++)
 			names_free(&aj->box[i]->names);
 	aj->rc = rc;
 	if (rc != 0) {
+		aj->begun = 0;
 		aj->l->stuck++;
 		aj->job.again = true;
 	}

@@ -12,7 +12,7 @@ stuck_boxes(const struct local *l)
 
 	for (i = 0; i < l->nhash; i++)
 		for (b = l->hash[i]; b != NULL; b = b->hash_next)
-			n += b->stuck && b->user[0] != '\0' && b->key[0] != '\0';
+			n += b->stuck > 0 && b->user[0] != '\0' && b->key[0] != '\0';
 	return n;
 }
 
