@@ -943,8 +943,10 @@ replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct 
 
 	TAILQ_INIT(&r.records);
 	l->replaying = true;
-	if ((l->graves = graves_read(l->tmp_fd)) == NULL || (l->ended = names_new()) == NULL)
-		return PT_ENOMEM;
+	if ((l->ended = names_new()) == NULL)
+		return diag_set(diag, PT_ENOMEM, "out of memory");
+	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
+		return diag_set(diag, PT_EIO, "cannot read .tmp in the mail folder: %s", pt_strerror(PT_EIO));
 	if ((rc = local_keys(l, key_f, arg, diag)) != 0 || (rc = local_queue_load(l, diag)) != 0)
 		return rc;
 	rc = journal_replay(l->journal, replay_record, &r, &gaps, diag);

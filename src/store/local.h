@@ -213,7 +213,7 @@ void apply_run(struct crew_job *j);
 void local_apply_failed(struct local *l, struct apply_job *aj);
 
 /* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
- * comes there first is the file system's choice. Reads which are there; NULL: out of memory. */
+ * comes there first is the file system's choice. Reads which are there; NULL: they cannot be read, or out of memory. */
 struct names *graves_read(int tmp_fd);
 /* Those of records below lsn go, and what is left of deleted mailboxes: a checkpoint has everything. */
 void graves_clear(int tmp_fd, uint64_t lsn);
