@@ -4,10 +4,23 @@
  * back octet for octet, as there is one way to write a message. */
 #include "ipc/msg.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What was read and is written again is what came: but for what a newer sender has behind the fields, and for fields that an
+ * older one does not know. */
+static void
+same_fields(unsigned type, struct span came, struct span again)
+{
+	size_t n = came.n < again.n ? came.n : again.n;
+
+	PT_ASSERT(memcmp(came.p, again.p, n) == 0);
+	PT_ASSERT(came.n <= n || msg_may_be_longer(type));
+	PT_ASSERT(again.n <= n || msg_fields_min(type) != UINT_MAX);
+}
 
 #define TRY(number, upper, lower, with_fd)                                                         \
 	{                                                                                          \
@@ -16,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 		if (msg_##lower##_decode(f, &m) == 0) {                                            \
 			PT_ASSERT((f->fd >= 0) == (with_fd));                                      \
 			PT_ASSERT(msg_##lower##_encode(&m, 1, &again) == 0);                       \
-			PT_ASSERT(span_equal(frame_payload(f), frame_payload(&again)));            \
+			same_fields(number, frame_payload(f), frame_payload(&again));              \
 		}                                                                                  \
 	}
 
