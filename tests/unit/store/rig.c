@@ -255,7 +255,7 @@ is_applying(const struct rig *r)
 void
 rig_settle(struct rig *r)
 {
-	time_t end = time(NULL) + 2; /* some tests keep a mailbox from being written */
+	time_t end = time(NULL) + (r->settle_s > 0 ? r->settle_s : 30); /* a disk that many use may stand still for seconds */
 	int i;
 
 	for (i = 0; i < 10 || (is_applying(r) && time(NULL) < end); i++)

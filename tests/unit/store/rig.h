@@ -18,6 +18,7 @@ struct rig {
 	struct queue *queue;
 	struct mailboxes *mbs;
 	uint64_t quota_octets, quota_messages;
+	unsigned settle_s;  /* rig_settle() waits no longer: set where something is kept from being written; 0: for hangs only */
 	bool failed;        /* the engine said so */
 	char why[256];      /* it could not be opened */
 	unsigned segments;  /* 0: 4, of 256 KiB */

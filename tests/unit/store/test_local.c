@@ -530,6 +530,7 @@ test_flush_is_slow(void)
 	unsigned i;
 
 	begin(&r);
+	r.settle_s = 1;
 	hold = true;
 	held = 0;
 	for (i = 0; i < PT_COUNT(rc); i++) {
@@ -562,6 +563,7 @@ test_apply_fails(void)
 	int i;
 
 	begin(&r);
+	r.settle_s = 1;
 	rig_settle(&r);
 	fail_rename = ENOSPC;
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "three")).rc, STORE_OK);
@@ -601,6 +603,7 @@ test_stuck(void)
 	r.segment_octets = 100000;
 	memset(body, 'x', sizeof body - 1);
 	rig_open(&r, RIG_LOCAL);
+	r.settle_s = 1;
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, STUCK, "INBOX", "first")).rc, STORE_OK);
 	CU_ASSERT_TRUE(rig_index(&r, STUCK, "INBOX", &x));
 	index_fini(&x);
