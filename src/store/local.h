@@ -5,6 +5,8 @@
  * local_carry.c  main thread: what cannot be carried out
  * local_settle.c what must be on the disk before a mailbox goes or gets another name
  * local_apply.c  in threads: a transaction's lines to files and index
+ * local_graves.c in threads: what was taken away and may still be needed
+ * local_subscribe.c in threads: the file of subscriptions
  * local_names.c  in threads: which files a folder has
  * local_read.c   in threads: indexes, folders and messages read
  * local_file.c   in threads: large bodies
@@ -212,12 +214,6 @@ void apply_run(struct crew_job *j);
 /* Main thread: it could not, and is tried again. */
 void local_apply_failed(struct local *l, struct apply_job *aj);
 
-/* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
- * comes there first is the file system's choice. Reads which are there; NULL: they cannot be read, or out of memory. */
-struct names *graves_read(int tmp_fd);
-/* Those of records below lsn go, and what is left of deleted mailboxes: a checkpoint has everything. */
-void graves_clear(int tmp_fd, uint64_t lsn);
-
 /* Folder and index of a box, open for its jobs. make: where they are not there. 0, PT_ENOENT, PT_EFULL, PT_EIO. */
 int box_open(struct local *l, struct box *b, bool make) PT_MUST_USE;
 void box_close(struct box *b);
@@ -227,6 +223,27 @@ void box_path(struct span base, uint32_t flags, uint8_t where, char *out);
 
 /* The base name that the line at that octet of the index gives. base_out has MAILDIR_BASE_MAX + 1 octets. */
 int box_base(const struct box *b, uint64_t line, uint32_t uid, char *base_out) PT_MUST_USE;
+
+/* --- local_graves.c ----------------------------------------------------------------------------------------- */
+
+#define DELETED "deleted-" /* <lsn>-<where in its transaction>: a whole mailbox */
+#define GRAVE_ROOM 80
+
+/* What "-" takes away goes into .tmp first: a copy of it may not be on the disk yet, and which of two changes of folders
+ * comes there first is the file system's choice. Reads which are there; NULL: they cannot be read, or out of memory. */
+struct names *graves_read(int tmp_fd);
+/* Those of records below lsn go, and what is left of deleted mailboxes: a checkpoint has everything. */
+void graves_clear(int tmp_fd, uint64_t lsn);
+
+void grave_name(char out[GRAVE_ROOM], uint64_t lsn, struct span id, uint32_t uid);
+/* A folder with all that is in it, as many levels of it. What cannot be removed stays. */
+void tree_remove(int dir_fd, const char *name, int depth);
+
+/* --- local_subscribe.c -------------------------------------------------------------------------------------- */
+
+struct record_line;
+/* A line "s". In a job of the user's box. */
+int local_subscribe(struct local *l, struct box *b, const struct record_line *line) PT_MUST_USE;
 
 /* --- local_names.c: names of a folder, by base ------------------------------------------------------------ */
 

@@ -6,12 +6,10 @@
  * whatever name they have by now, and index lines that are there are not written again. */
 #include "store/local.h"
 
-#include "store/hex.h"
 #include "store/maildir.h"
 #include "store/record.h"
 #include "store/uidset.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -389,93 +387,6 @@ prepare_replay(struct run *r, struct box *b)
 	return rc;
 }
 
-/* --- what was removed and may still be needed ------------------------------------------------------------- */
-
-#define DELETED "deleted-" /* <lsn>-<where in its transaction>: a whole mailbox */
-#define GONE "gone-" /* <lsn>-<mailbox id>-<uid> */
-#define GRAVE_ROOM 80
-
-static void
-grave_name(char out[GRAVE_ROOM], uint64_t lsn, struct span id, uint32_t uid)
-{
-	snprintf(out, GRAVE_ROOM, GONE "%016llx-%.*s-%08x", (unsigned long long)lsn, (int)id.n, (const char *)id.p, uid);
-}
-
-/* What follows the LSN; NULL: no grave. */
-static const char *
-grave_parse(const char *name, uint64_t *lsn_out)
-{
-	size_t n = strlen(GONE);
-
-	if (strncmp(name, GONE, n) != 0 || strlen(name) < n + 17 || !hex_get((const uint8_t *)name + n, 16, lsn_out))
-		return NULL;
-	return name + n + 17;
-}
-
-struct names *
-graves_read(int tmp_fd)
-{
-	struct names *n = names_new();
-	struct dirent *e;
-	const char *what;
-	uint64_t lsn;
-	DIR *dir;
-	int fd, rc = 0;
-
-	if (n == NULL)
-		return NULL;
-	fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
-		if (fd >= 0)
-			close(fd);
-		names_free(&n);
-		return NULL;
-	}
-	while (rc == 0 && (errno = 0, e = readdir(dir)) != NULL)
-		if ((what = grave_parse(e->d_name, &lsn)) != NULL &&
-		    (rc = names_add(n, span_str(what), 0, 0)) == 0)
-			names_find(n, span_str(what))->size = lsn;
-	if (rc == 0 && errno != 0)
-		rc = PT_EIO;
-	closedir(dir);
-	if (rc != 0)
-		names_free(&n);
-	return n;
-}
-
-static void remove_tree(int dir_fd, const char *name, int depth);
-
-/* A mailbox that was deleted, and of which something is left: the process ended in between. */
-static bool
-is_deleted(const char *name, uint64_t *lsn_out)
-{
-	size_t n = strlen(DELETED);
-
-	return strncmp(name, DELETED, n) == 0 && strlen(name) > n + 16 &&
-		hex_get((const uint8_t *)name + n, 16, lsn_out);
-}
-
-void
-graves_clear(int tmp_fd, uint64_t below)
-{
-	int fd = openat(tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent *e;
-	uint64_t lsn;
-	DIR *dir;
-
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(dir)) != NULL)
-		if (grave_parse(e->d_name, &lsn) != NULL && lsn < below)
-			(void)unlinkat(fd, e->d_name, 0);
-		else if (is_deleted(e->d_name, &lsn) && lsn < below)
-			remove_tree(fd, e->d_name, 3);
-	closedir(dir);
-}
-
 /* Replay: the source is gone; perhaps it was still there when the record was made, and the copy is not on the disk. */
 static int
 link_grave(struct run *r, int to_fd, const char *to)
@@ -809,28 +720,6 @@ is_same_box(struct run *r, struct box *b, struct span id)
 
 /* --- mailboxes as a whole ------------------------------------------------------------------------------- */
 
-static void
-remove_tree(int dir_fd, const char *name, int depth)
-{
-	struct dirent *e;
-	DIR *dir;
-	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(dir)) != NULL) {
-		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-			continue;
-		if (unlinkat(fd, e->d_name, 0) != 0 && depth > 0)
-			remove_tree(fd, e->d_name, depth - 1);
-	}
-	closedir(dir);
-	(void)unlinkat(dir_fd, name, AT_REMOVEDIR);
-}
-
 /* At once for everybody, then in peace; and durable first, or a loss of power might bring back a part of it, without the
  * index that tells a replay which mailbox that was. */
 static int
@@ -839,7 +728,7 @@ move_out(struct run *r, int user_fd, const char *folder, const char *grave)
 	int rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
 
 	if (rc == ENOTEMPTY || rc == EEXIST) { /* what is left of it from before a replay */
-		remove_tree(r->l->tmp_fd, grave, 3);
+		tree_remove(r->l->tmp_fd, grave, 3);
 		rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
 	}
 	if (rc == ENOENT)
@@ -847,7 +736,7 @@ move_out(struct run *r, int user_fd, const char *folder, const char *grave)
 	if (rc == 0 && (fsync(user_fd) != 0 || fsync(r->l->tmp_fd) != 0))
 		rc = EIO;
 	if (rc == 0)
-		remove_tree(r->l->tmp_fd, grave, 3);
+		tree_remove(r->l->tmp_fd, grave, 3);
 	return rc == 0 ? 0 : maildir_error(rc);
 }
 
@@ -940,59 +829,6 @@ rename_box(struct run *r, const struct record_line *line)
 	return rc != 0 ? rc : note_move(r, to, modseq);
 }
 
-#define SUBSCRIPTIONS "subscriptions"
-#define SUBSCRIPTIONS_MAX (1u << 20)
-
-/* One name a line, in modified UTF-7, as Dovecot and Courier keep it. */
-static int
-subscribe(struct run *r, const struct record_line *line)
-{
-	struct box *b = r->aj->box[0];
-	char key[STORE_BOX_MAX + 2];
-	struct buf text;
-	struct span s;
-	const uint8_t *nl;
-	uint8_t *old = NULL;
-	ssize_t n = 0;
-	int fd, rc;
-
-	PT_ASSERT(record_word(line->word[1], key, STORE_BOX_MAX + 1));
-	buf_init(&text, SUBSCRIPTIONS_MAX + sizeof key);
-	if ((rc = box_open(r->l, b, true)) != 0)
-		return rc;
-	if ((old = malloc(SUBSCRIPTIONS_MAX)) == NULL)
-		return PT_ENOMEM;
-	if ((fd = maildir_open(b->dir_fd, SUBSCRIPTIONS, O_RDONLY)) >= 0) {
-		n = pread(fd, old, SUBSCRIPTIONS_MAX, 0);
-		close(fd);
-	}
-	for (s = (struct span){ old, n < 0 ? 0 : (size_t)n }; s.n > 0 && rc == 0;) {
-		nl = memchr(s.p, '\n', s.n);
-		fd = nl == NULL ? (int)s.n : (int)(nl - s.p);
-		if (!span_equal((struct span){ s.p, (size_t)fd }, span_str(key)) && fd > 0)
-			rc = buf_printf(&text, "%.*s\n", fd, (const char *)s.p);
-		s.n -= (size_t)fd + (nl != NULL);
-		s.p += fd + (nl != NULL);
-	}
-	if (rc == 0 && line->word[2].p[0] == '1')
-		rc = buf_printf(&text, "%s\n", key);
-	if (rc == 0 && (fd = maildir_open(b->dir_fd, SUBSCRIPTIONS ".new", O_WRONLY | O_CREAT | O_TRUNC)) >= 0) {
-		rc = maildir_write(fd, buf_span(&text).p, buf_size(&text));
-		/* what it replaces was flushed long ago, and the journal has only the last changes: the names that nobody has
-		 * touched since are nowhere else */
-		if (rc == 0 && fdatasync(fd) != 0)
-			rc = PT_EIO;
-		close(fd);
-		if (rc == 0 && renameat(b->dir_fd, SUBSCRIPTIONS ".new", b->dir_fd, SUBSCRIPTIONS) != 0)
-			rc = maildir_error(errno);
-	} else if (rc == 0) {
-		rc = fd;
-	}
-	free(old);
-	buf_fini(&text);
-	return rc;
-}
-
 /* --- keys ------------------------------------------------------------------------------------------------- */
 
 /* Key logs are opened for each line's job: they are few and change seldom compared with mail. */
@@ -1067,7 +903,7 @@ one_line(struct run *r, const struct record_line *line, struct span rest)
 	case 'R':
 		return rename_box(r, line);
 	case 's':
-		return subscribe(r, line);
+		return local_subscribe(r->l, r->aj->box[0], line);
 	case 'V':
 	case 'v':
 		return key_line(r, line);
