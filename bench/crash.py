@@ -20,12 +20,12 @@ import time
 PART = 50
 TESTS = pathlib.Path(__file__).resolve().parent.parent / 'tests'
 COUNTS = {
-    'store': (r'(\d+) with loss', r'(\d+) requests acknowledged', r'(\d+) repeated', r'(\d+) changes by another program'),
+    'store': (r'(\d+) with loss', r'(\d+) with several flushes', r'(\d+) requests acknowledged', r'(\d+) repeated', r'(\d+) changes by another program'),
     'queue': (r'(\d+) with loss', r'(\d+) changes acknowledged'),
     'server': (r'(\d+) of them with loss', r'(\d+) replies 250', r'(\d+) deliveries acknowledged'),
 }
 WORDS = {
-    'store': ('with loss of what was not flushed', 'requests acknowledged', 'repeated', 'changes by another program'),
+    'store': ('with loss of what was not flushed', 'with several flushes under way', 'requests acknowledged', 'repeated', 'changes by another program'),
     'queue': ('with loss of what was not flushed', 'changes acknowledged'),
     'server': ('with loss of what was not flushed', 'replies 250', 'deliveries acknowledged'),
 }

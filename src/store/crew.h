@@ -15,7 +15,7 @@
 enum crew_lane {
 	CREW_APPLY, /* carries out what the journal has */
 	CREW_READ,  /* all else: loading, scanning, opening, flushing bodies */
-	CREW_FLUSH, /* the journal's flush, alone */
+	CREW_FLUSH, /* the journal's flushes, alone */
 	CREW_LANES
 };
 

@@ -34,15 +34,24 @@ struct segment {
 struct batch {
 	uint8_t *p;
 	size_t len, cap;
-	int fd;        /* of the segment */
 	uint32_t segment;
 	uint64_t off;  /* in it */
 	char from[NAME_MAX_LEN], to[NAME_MAX_LEN]; /* the segment was free, and gets its name first; "": it has it */
-	int error;     /* errno of what went wrong */
 };
+
+struct journal_flight {
+	struct batch b;
+	int fd;     /* of the current segment, for this flight alone; of the first it is the segment's own */
+	int dir_fd; /* for the one that gives a segment its name: there is but one at a time */
+	int error;  /* errno of what went wrong; NOT_RUN */
+};
+
+#define NOT_RUN (-1)
+#define MEMORY_KEPT (2 * (size_t)JOURNAL_BATCH_MAX) /* of all batches together, when they have ended */
 
 struct journal {
 	int dir_fd; /* borrowed */
+	int flight_dir_fd; /* the same folder: nobody else may be told of the flights' errors */
 	int lock_fd;
 	struct journal_conf conf;
 	struct segment seg[JOURNAL_SEGMENTS_MAX];
@@ -54,8 +63,11 @@ struct journal {
 	uint64_t off;  /* in current: where the next record goes */
 	uint64_t next;
 	uint32_t epoch;
-	struct batch batch, flight;
-	bool flying;   /* flight belongs to who writes it */
+	struct batch batch;
+	struct journal_flight flight[JOURNAL_FLIGHTS]; /* a ring; those under way belong to who writes them */
+	unsigned nflights, first, flying; /* with descriptors; the oldest, and how many are under way */
+	size_t flying_octets, memory;     /* memory: of all batches */
+	int error;                        /* errno, once failed */
 	uint64_t flushes;
 };
 
@@ -145,6 +157,13 @@ slot_free(const struct journal *j)
 	return -1;
 }
 
+/* The folder once more: an error in flushing it is told to one of those who have the same description. */
+static int
+folder_open(int dir_fd)
+{
+	return openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* Octets in the file, so that later flushes write data only. */
 static int
 write_zeros(int fd, uint64_t octets)
@@ -173,17 +192,23 @@ int
 journal_spare_make(const struct journal *j, uint32_t number, int *fd_out)
 {
 	char name[NAME_MAX_LEN], tmp[NAME_MAX_LEN + 4];
-	int fd, rc;
+	int fd, dir_fd, rc;
 
 	*fd_out = -1;
 	name_free(name, number);
 	snprintf(tmp, sizeof tmp, "%s.new", name);
+	if ((dir_fd = folder_open(j->dir_fd)) < 0)
+		return PT_EIO;
 	fd = openat(j->dir_fd, tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return errno == ENOSPC ? PT_EFULL : PT_EIO;
+	if (fd < 0) {
+		rc = errno == ENOSPC ? PT_EFULL : PT_EIO;
+		close(dir_fd);
+		return rc;
+	}
 	if ((rc = write_zeros(fd, j->conf.segment_octets)) == 0 &&
-	    (renameat(j->dir_fd, tmp, j->dir_fd, name) != 0 || fsync(j->dir_fd) != 0))
+	    (renameat(j->dir_fd, tmp, j->dir_fd, name) != 0 || fsync(dir_fd) != 0))
 		rc = PT_EIO;
+	close(dir_fd);
 	if (rc != 0) {
 		close(fd);
 		unlinkat(j->dir_fd, tmp, 0);
@@ -351,7 +376,7 @@ open_all(struct journal *j, struct diag *diag)
 	DIR *dir;
 	int fd, rc = 0;
 
-	if ((fd = openat(j->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+	if ((fd = folder_open(j->dir_fd)) < 0)
 		return diag_set(diag, PT_EIO, "cannot read the journal's folder: %s", strerror(errno));
 	if ((dir = fdopendir(fd)) == NULL) {
 		close(fd);
@@ -363,6 +388,14 @@ open_all(struct journal *j, struct diag *diag)
 		rc = diag_set(diag, PT_EIO, "cannot read the journal's folder: %s", strerror(errno));
 	closedir(dir);
 	return rc;
+}
+
+/* Descriptors that only flights have. */
+static void
+flights_close(struct journal *j)
+{
+	while (j->nflights > 1)
+		close(j->flight[--j->nflights].fd);
 }
 
 int
@@ -381,8 +414,11 @@ journal_open(int dir_fd, const struct journal_conf *conf, struct journal **j_out
 	j->next = 1;
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
 		j->seg[i].fd = -1;
+	j->flight_dir_fd = folder_open(dir_fd);
 	j->lock_fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (j->lock_fd < 0)
+	if (j->flight_dir_fd < 0)
+		rc = diag_set(diag, PT_EIO, "cannot open the journal's folder: %s", strerror(errno));
+	else if (j->lock_fd < 0)
 		rc = diag_set(diag, PT_EIO, "cannot open the journal's lock: %s", strerror(errno));
 	else if (flock(j->lock_fd, LOCK_EX | LOCK_NB) != 0)
 		rc = diag_set(diag, PT_EBUSY, "another store process holds the journal");
@@ -402,13 +438,17 @@ journal_close(struct journal **jp)
 
 	if (j == NULL)
 		return;
+	flights_close(j);
 	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
 		if (j->seg[i].fd >= 0)
 			close(j->seg[i].fd);
+	if (j->flight_dir_fd >= 0)
+		close(j->flight_dir_fd);
 	if (j->lock_fd >= 0)
 		close(j->lock_fd);
 	free(j->batch.p);
-	free(j->flight.p);
+	for (i = 0; i < JOURNAL_FLIGHTS; i++)
+		free(j->flight[i].b.p);
 	free(j);
 	*jp = NULL;
 }
@@ -677,8 +717,9 @@ journal_flushes(const struct journal *j)
 }
 
 static int
-batch_room(struct batch *b, size_t n)
+batch_room(struct journal *j, size_t n)
 {
+	struct batch *b = &j->batch;
 	size_t cap = b->cap == 0 ? 256 * 1024 : b->cap;
 	uint8_t *grown;
 
@@ -690,65 +731,129 @@ batch_room(struct batch *b, size_t n)
 		return 0;
 	if ((grown = realloc(b->p, cap)) == NULL)
 		return PT_ENOMEM;
+	j->memory += cap - b->cap;
 	b->p = grown;
 	b->cap = cap;
 	return 0;
 }
 
-bool
+/* The same segment once more, by the name that it still has. */
+static int
+reopen(const struct journal *j, const char *name, int segment_fd)
+{
+	int fd = openat(j->dir_fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat a, b;
+
+	if (fd >= 0 && (fstat(fd, &a) != 0 || fstat(segment_fd, &b) != 0 || a.st_dev != b.st_dev || a.st_ino != b.st_ino)) {
+		close(fd); /* somebody has put another file in its place */
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Descriptors for flights of the segment that the batch begins. Where the process has too few of them, fewer flights
+ * are under way at once. */
+static void
+flights_open(struct journal *j)
+{
+	unsigned n;
+
+	PT_ASSERT(j->flying == 0);
+	flights_close(j);
+	j->flight[0].fd = j->seg[j->batch.segment].fd;
+	for (n = 1; n < JOURNAL_FLIGHTS; n++)
+		if ((j->flight[n].fd = reopen(j, j->batch.from, j->flight[0].fd)) < 0)
+			break;
+	j->nflights = n;
+	j->first = 0;
+}
+
+/* Whether the batch may begin beside those that are under way. */
+static bool
+may_join(const struct journal *j)
+{
+	return j->flying < j->nflights && j->batch.from[0] == '\0' &&
+		j->flying_octets + j->batch.len <= JOURNAL_BATCH_MAX;
+}
+
+struct journal_flight *
 journal_flush_begin(struct journal *j)
 {
+	struct journal_flight *f;
 	struct batch taken = j->batch;
 
-	PT_ASSERT(!j->flying);
-	if (j->batch.len == 0)
-		return false;
-	j->batch = j->flight; /* its memory */
+	if (j->failed || taken.len == 0 || (j->flying > 0 && !may_join(j)))
+		return NULL;
+	if (taken.from[0] != '\0')
+		flights_open(j);
+	f = &j->flight[(j->first + j->flying++) % j->nflights];
+	j->batch = f->b; /* its memory */
 	j->batch.len = 0;
 	j->batch.from[0] = '\0';
-	j->flight = taken;
-	j->flying = true;
-	return true;
+	f->b = taken;
+	f->dir_fd = j->flight_dir_fd;
+	f->error = NOT_RUN;
+	j->flying_octets += taken.len;
+	return f;
 }
 
 static int
-batch_write(const struct journal *j, const struct batch *b)
+flight_write(const struct journal_flight *f)
 {
+	const struct batch *b = &f->b;
 	size_t done = 0;
 	ssize_t n;
 
 	if (b->from[0] != '\0' &&
-	    (renameat(j->dir_fd, b->from, j->dir_fd, b->to) != 0 || fsync(j->dir_fd) != 0))
+	    (renameat(f->dir_fd, b->from, f->dir_fd, b->to) != 0 || fsync(f->dir_fd) != 0))
 		return errno;
 	while (done < b->len) {
-		n = pwrite(b->fd, b->p + done, b->len - done, (off_t)(b->off + done));
+		n = pwrite(f->fd, b->p + done, b->len - done, (off_t)(b->off + done));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 ? errno : ENOSPC;
 		done += (size_t)n;
 	}
-	return fdatasync(b->fd) != 0 ? errno : 0;
+	return fdatasync(f->fd) != 0 ? errno : 0;
 }
 
 void
-journal_flush_run(struct journal *j)
+journal_flush_run(struct journal_flight *f)
 {
-	j->flight.error = batch_write(j, &j->flight);
+	f->error = flight_write(f);
+}
+
+/* What one burst of large records needed is not kept for all flights. */
+static void
+batch_forget(struct journal *j, struct batch *b)
+{
+	if (j->memory <= MEMORY_KEPT)
+		return;
+	free(b->p);
+	j->memory -= b->cap;
+	b->p = NULL;
+	b->cap = 0;
 }
 
 int
-journal_flush_end(struct journal *j)
+journal_flush_end(struct journal *j, struct journal_flight *f)
 {
-	PT_ASSERT(j->flying);
-	j->flying = false;
-	j->flight.len = 0;
-	if (j->flight.error != 0) {
+	PT_ASSERT(j->flying > 0 && f == &j->flight[j->first] && f->error != NOT_RUN);
+	j->first = (j->first + 1) % j->nflights;
+	j->flying--;
+	j->flying_octets -= f->b.len;
+	f->b.len = 0;
+	batch_forget(j, &f->b);
+	if (!j->failed && f->error != 0) {
 		j->failed = true;
-		errno = j->flight.error;
+		j->error = f->error;
+	}
+	if (j->failed) {
+		errno = j->error;
 		return PT_EIO;
 	}
-	j->seg[j->flight.segment].durable = true;
+	j->seg[f->b.segment].durable = true;
 	j->flushes++;
 	return 0;
 }
@@ -756,12 +861,15 @@ journal_flush_end(struct journal *j)
 int
 journal_flush(struct journal *j)
 {
+	struct journal_flight *f;
+
+	PT_ASSERT(j->flying == 0);
 	if (j->failed)
 		return PT_EIO;
-	if (!journal_flush_begin(j))
+	if ((f = journal_flush_begin(j)) == NULL)
 		return 0;
-	journal_flush_run(j);
-	return journal_flush_end(j);
+	journal_flush_run(f);
+	return journal_flush_end(j, f);
 }
 
 int
@@ -781,7 +889,7 @@ journal_append(struct journal *j, struct span text, const struct span *bodies, s
 	len += body;
 	if (len > j->conf.segment_octets - JOURNAL_HEADER)
 		return PT_ETOOBIG;
-	if ((rc = batch_room(b, JOURNAL_HEADER + len)) != 0)
+	if ((rc = batch_room(j, JOURNAL_HEADER + len)) != 0)
 		return rc;
 	if (!j->begun || j->off + JOURNAL_HEADER + len > j->conf.segment_octets) {
 		if (b->len > 0)
@@ -791,7 +899,6 @@ journal_append(struct journal *j, struct span text, const struct span *bodies, s
 	}
 	if (b->len == 0) {
 		b->segment = j->current;
-		b->fd = j->seg[j->current].fd;
 		b->off = j->off;
 	}
 	p = b->p + b->len;

@@ -12,6 +12,13 @@
  * segment by their LSN. The last epoch is in the file `lock`, too, because all records of a process may be torn. Each start begins a new segment, and a scan goes on behind a gap: after a failed flush the
  * end of the last segment is only in memory, and what was acknowledged since must not depend on it.
  *
+ * Several flushes may be under way at once, of one segment: each is a *flight*, and they end in the order in which they began, so that
+ * what is acknowledged is always a prefix. What a later one has put on the disk before an earlier one was lost is behind
+ * a gap inside its segment, which ends the scan of it; and none of a new segment begins before all of the older one have ended,
+ * because the scan does go on behind a gap between segments. Linux tells of an error in writing once for each open file
+ * description: where two threads wait in fdatasync() on the same one, one of them may be told of the other's error, and the other that all
+ * is well. So each flight has a description of its own, opened (not duplicated) before anything is written through it.
+ *
  * Used by one thread, but journal_read(), journal_spare_make() and journal_flush_run(), which any may call. */
 #ifndef STORE_JOURNAL_H
 #define STORE_JOURNAL_H
@@ -22,8 +29,10 @@
 #define JOURNAL_HEADER 49
 #define JOURNAL_SEGMENTS_MAX 256
 #define JOURNAL_BATCH_MAX (8u << 20) /* octets that wait for a flush; more are refused with PT_EBUSY */
+#define JOURNAL_FLIGHTS 4            /* flushes under way at once, with at most JOURNAL_BATCH_MAX octets together */
 
 struct journal;
+struct journal_flight; /* a batch on its way to the disk */
 
 struct journal_conf {
 	uint64_t segment_octets; /* of each segment; no record is longer */
@@ -71,14 +80,15 @@ uint64_t journal_next(const struct journal *j);
 int journal_append(struct journal *j, struct span text, const struct span *bodies, size_t nbodies,
 		   struct journal_place *place_out) PT_MUST_USE;
 
-/* Makes the batch durable, in three steps: begin takes it (false: there is none), run writes it and waits for the disk, end
- * says how it went. run may be called by any thread while others append to the next batch; begin and end belong to the
- * journal's own, and only one batch is under way at a time. PT_EIO, errno says why: it may or may not be durable;
+/* Makes the batch durable, in three steps. begin takes it; NULL: there is none, or it must wait for the end of another flight, because so
+ * many are under way or it begins a new segment, or the journal has failed. run writes it and waits for the disk; any thread, once, while others
+ * append to the next batch and begin it. end takes the one that began first, after its run, and says how it went: 0; or PT_EIO,
+ * errno says why, for it and all that began later, however their own flush went: they may or may not be durable, and
  * nothing will ever be written again, because a second flush may succeed without the data. The process must end
- * and replay. journal_flush() is all three, for who can wait. */
-bool journal_flush_begin(struct journal *j) PT_MUST_USE;
-void journal_flush_run(struct journal *j);
-int journal_flush_end(struct journal *j) PT_MUST_USE;
+ * and replay. begin and end belong to the journal's own thread. journal_flush() is all three, for who can wait, when none is under way. */
+struct journal_flight *journal_flush_begin(struct journal *j) PT_MUST_USE; /* borrowed until its end */
+void journal_flush_run(struct journal_flight *f);
+int journal_flush_end(struct journal *j, struct journal_flight *f) PT_MUST_USE;
 int journal_flush(struct journal *j) PT_MUST_USE;
 
 /* Octets that wait for a flush, without those that are under way. */

@@ -508,8 +508,8 @@ local_oldest(const struct local *l)
 
 	if (a != NULL)
 		return a->lsn;
-	if (l->flight != NULL)
-		return l->flight->id;
+	if (l->flights > 0)
+		return l->flight[l->first_flight].list->id;
 	return l->batch != NULL ? l->batch->id : journal_next(l->journal);
 }
 
@@ -723,7 +723,7 @@ wait_for_flight(struct local *l)
 {
 	struct pollfd p = { .fd = crew_fd(l->crew), .events = POLLIN };
 
-	while (l->flushing || l->checkpointing || l->making_spare || l->is_settling) {
+	while (l->flights > 0 || l->checkpointing || l->making_spare || l->is_settling) {
 		(void)poll(&p, 1, -1);
 		crew_dispatch(l->crew);
 	}
@@ -784,7 +784,11 @@ local_close(struct store_backend *be)
 			wait_for_flight(l);
 	}
 	crew_free(&l->crew);
-	local_answer(l->flight, true, STORE_TEMP);
+	while (l->flights > 0) { /* their threads have gone: nobody can say how it went */
+		local_answer(l->flight[l->first_flight].list, true, STORE_TEMP);
+		l->first_flight = (l->first_flight + 1) % JOURNAL_FLIGHTS;
+		l->flights--;
+	}
 	for (i = 0; i < l->nhash; i++)
 		while ((b = l->hash[i]) != NULL) {
 			l->hash[i] = b->hash_next;
@@ -1056,7 +1060,7 @@ local_new(const struct local_conf *conf)
 	TAILQ_INIT(&l->settle_now);
 	threads[CREW_APPLY] = conf->apply_threads > 0 ? conf->apply_threads : 2;
 	threads[CREW_READ] = conf->read_threads > 0 ? conf->read_threads : 4;
-	threads[CREW_FLUSH] = 1;
+	threads[CREW_FLUSH] = JOURNAL_FLIGHTS;
 	if ((l->hash = calloc(HASH_SIZE, sizeof *l->hash)) != NULL)
 		l->nhash = HASH_SIZE;
 	l->crew = crew_new(threads);

@@ -96,6 +96,16 @@ struct apply_job {
 	TAILQ_ENTRY(apply_job) retry, of;
 };
 
+/* A batch on its way to the disk. */
+struct flight {
+	struct crew_job job; /* first */
+	struct local *l;
+	struct journal_flight *f;
+	struct store_commit *list;   /* in the order of their LSNs */
+	uint64_t began_us, took_us;  /* took: without waking the thread */
+	bool over; /* the disk has said how it went; it waits for those that began before it */
+};
+
 struct local {
 	struct store_backend be; /* first */
 	struct local_conf conf;
@@ -110,9 +120,9 @@ struct local {
 	TAILQ_HEAD(, box) lru; /* boxes without jobs, oldest first */
 	struct store_commit *queued, **queued_end; /* not yet in the journal */
 	struct store_commit *batch, **batch_end;   /* in the journal's batch */
-	struct store_commit *flight;               /* being flushed */
-	struct crew_job flush_job;
-	uint64_t flight_us, flush_us; /* how long this flush took, and they do of late */
+	struct flight flight[JOURNAL_FLIGHTS];     /* being flushed: a ring */
+	unsigned first_flight, flights;            /* the oldest, and how many */
+	uint64_t flush_us, flush_least_us; /* how long flushes take of late, and the quickest of them */
 	struct latency flushes;       /* all since the start */
 	uint64_t was_synced;          /* `synced` of earlier processes, as the journal says */
 	int64_t checkpointed;         /* when one last ended; 0: none since the start */
@@ -138,7 +148,7 @@ struct local {
 	bool marking;
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
-	bool checkpointing, making_spare, failed, replaying, flushing, closing, said_copies;
+	bool checkpointing, making_spare, failed, replaying, closing, said_copies;
 	bool queue_apart;  /* the queue's folder is on a file system of its own */
 	bool queue_failed; /* its files could not be written, which has been said */
 	STAILQ_HEAD(, queue_turn) queue_turns; /* who has the queue's files, and who waits for them */

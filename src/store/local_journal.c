@@ -1,5 +1,5 @@
-/* store/local_journal.c - the main thread's side of the journal: transactions gather, one flush at a time makes them durable,
- * then they are answered and carried out. Its segments are made ahead and recycled here. */
+/* store/local_journal.c - the main thread's side of the journal: transactions gather, flushes make them durable, and in the order of
+ * the journal they are answered and carried out. Its segments are made ahead and recycled here. */
 #include "store/local.h"
 
 #include "util/log.h"
@@ -181,31 +181,45 @@ now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+static void flush_done(struct crew_job *j);
+
 static void
 flush_run(struct crew_job *j)
 {
-	struct local *l = (struct local *)((char *)j - offsetof(struct local, flush_job));
+	struct flight *f = (struct flight *)j;
 	uint64_t began = now_us();
 
-	journal_flush_run(l->journal);
-	l->flight_us = now_us() - began;
+	journal_flush_run(f->f);
+	f->took_us = now_us() - began;
 }
 
-/* Takes the batch that was under way; *rc_out: how it went. */
+/* How long flushes take. Of the quickest: on a disk that is quick some take long because the processors, or the disk, are busy with
+ * other things, and that is no reason to have more of them. */
+static void
+flush_timed(struct local *l, uint64_t us)
+{
+	l->flush_us = (7 * l->flush_us + us) / 8;
+	if (us < l->flush_least_us || l->flush_least_us == 0)
+		l->flush_least_us = us;
+	else
+		l->flush_least_us += (us - l->flush_least_us + 15) / 16;
+}
+
+/* Takes the oldest batch, which is over; *rc_out: how it went. */
 static struct store_commit *
 flight_take(struct local *l, int *rc_out)
 {
-	struct store_commit *c = l->flight;
+	struct flight *f = &l->flight[l->first_flight];
 
-	if ((*rc_out = journal_flush_end(l->journal)) != 0)
-		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged",
-			strerror(errno));
-	else
-		latency_add(&l->flushes, l->flight_us);
-	l->flush_us = (7 * l->flush_us + l->flight_us) / 8;
-	l->flight = NULL;
-	l->flushing = false;
-	return c;
+	if ((*rc_out = journal_flush_end(l->journal, f->f)) == 0)
+		latency_add(&l->flushes, f->took_us);
+	else if (!l->failed)
+		log_msg(LOG_L_ERROR, "cannot flush the journal: %s; nothing of this batch is acknowledged, and nothing of "
+			"those behind it", strerror(errno));
+	flush_timed(l, f->took_us);
+	l->first_flight = (l->first_flight + 1) % JOURNAL_FLIGHTS;
+	l->flights--;
+	return f->list;
 }
 
 /* A batch is on the disk, or not: acknowledged before its files are written. */
@@ -241,49 +255,6 @@ flight_over(struct local *l, struct store_commit *c, int rc)
 	}
 }
 
-static void flush_start(struct local *l, bool here);
-static void take_queued(struct local *l);
-
-static void
-flush_done(struct crew_job *j)
-{
-	struct local *l = (struct local *)((char *)j - offsetof(struct local, flush_job));
-	struct store_commit *c;
-	int rc;
-
-	c = flight_take(l, &rc);
-	/* the disk need not wait until all are answered */
-	if (rc == 0 && !l->failed && !l->closing) {
-		take_queued(l);
-		if (l->batch != NULL && l->batch->next != NULL)
-			flush_start(l, false);
-	}
-	flight_over(l, c, rc);
-	local_flush(&l->be); /* what came meanwhile */
-}
-
-/* One batch at a time; while it is on its way the next one gathers. here: it is waited for. */
-static void
-flush_start(struct local *l, bool here)
-{
-	struct store_commit *c;
-	int rc;
-
-	l->flushing = journal_flush_begin(l->journal);
-	PT_ASSERT(l->flushing);
-	l->flight = l->batch;
-	l->batch = NULL;
-	l->batch_end = &l->batch;
-	if (here) {
-		flush_run(&l->flush_job);
-		c = flight_take(l, &rc);
-		flight_over(l, c, rc);
-	} else {
-		l->flush_job = (struct crew_job){ .run = flush_run, .done = flush_done, .lane = CREW_FLUSH };
-		crew_submit(l->crew, &l->flush_job, NULL, 0);
-	}
-}
-
 /* Into the batch, as far as it goes. */
 static void
 take_queued(struct local *l)
@@ -309,18 +280,88 @@ take_queued(struct local *l)
 	}
 }
 
+/* The batch begins its way to the disk, while the next one gathers. here: it is waited for. false: it must wait for one that is
+ * under way (journal_flush_begin()). */
+static bool
+flush_start(struct local *l, bool here)
+{
+	struct flight *f = &l->flight[(l->first_flight + l->flights) % JOURNAL_FLIGHTS];
+	struct journal_flight *begun = journal_flush_begin(l->journal);
+	struct store_commit *c;
+	int rc;
+
+	PT_ASSERT(begun != NULL || l->flights > 0);
+	if (begun == NULL)
+		return false;
+	*f = (struct flight){ .job = { .run = flush_run, .done = flush_done, .lane = CREW_FLUSH }, .l = l, .f = begun,
+		.list = l->batch, .began_us = now_us() };
+	l->flights++;
+	l->batch = NULL;
+	l->batch_end = &l->batch;
+	if (here) {
+		PT_ASSERT(l->flights == 1);
+		flush_run(&f->job);
+		c = flight_take(l, &rc);
+		flight_over(l, c, rc);
+	} else {
+		crew_submit(l->crew, &f->job, NULL, 0);
+	}
+	return true;
+}
+
+/* Whether another flush may begin. On a quick disk one at a time is best: what comes meanwhile goes with the next, and each costs two
+ * wake-ups. On a slow one they begin as far apart as they would end in turns: whoever comes waits for a fraction of a flush, and
+ * then for its own. What gathers is not for ever: the end of each asks again. */
+static bool
+may_start(const struct local *l)
+{
+	const struct flight *youngest;
+
+	if (l->flights == 0)
+		return true;
+	if (l->flights == JOURNAL_FLIGHTS || l->closing || l->flush_least_us < FLUSH_INLINE_US)
+		return false;
+	youngest = &l->flight[(l->first_flight + l->flights - 1) % JOURNAL_FLIGHTS];
+	return l->queued != NULL || now_us() - youngest->began_us >= l->flush_us / JOURNAL_FLIGHTS;
+}
+
+static void
+flush_done(struct crew_job *j)
+{
+	struct flight *f = (struct flight *)j;
+	struct local *l = f->l;
+	struct store_commit *c;
+	int rc;
+
+	f->over = true;
+	while (l->flights > 0 && l->flight[l->first_flight].over) {
+		c = flight_take(l, &rc);
+		/* the disk need not wait until all are answered */
+		if (rc == 0 && !l->failed && !l->closing) {
+			take_queued(l);
+			if (l->batch != NULL && l->batch->next != NULL && may_start(l))
+				(void)flush_start(l, false);
+		}
+		flight_over(l, c, rc);
+	}
+	local_flush(&l->be); /* what came meanwhile */
+}
+
 void
 local_flush(struct store_backend *be)
 {
 	struct local *l = (struct local *)be;
+	bool here;
 
-	while (!l->failed && !l->flushing) {
+	while (!l->failed && may_start(l)) {
 		take_queued(l);
 		if (l->batch == NULL)
 			return; /* nothing, or no segment is free: after the next checkpoint */
 		/* For who is alone, on a fast disk, it is waited for here: nobody else is held up for long, and being
 		 * woken twice takes half as long as the flush. */
-		flush_start(l, l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US &&
+		here = l->flights == 0 && (l->closing || (l->batch->next == NULL && l->flush_us < FLUSH_INLINE_US &&
 			journal_batch(l->journal) <= FLUSH_INLINE_OCTETS));
+		if (!flush_start(l, here))
+			return;
 	}
 }

@@ -6,6 +6,9 @@
  * Only regular files and folders count. What a program writes through a shared mapping is not seen; the
  * store does not do that.
  *
+ * POWERLOSS_FLUSH_US makes each flush take longer, by half to three halves of so many microseconds, so that several of different threads
+ * are under way at once and do not end in the order in which they began.
+ *
  * POWERLOSS_NOFLUSH=1, or a file `noflush` in that folder, makes every flush a lie: it returns 0 and does nothing, and is not
  * recorded. A suite that passes then shows nothing. */
 #include "powerloss.h"
@@ -15,6 +18,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,6 +34,7 @@ static struct powerloss_header *header; /* NULL: nothing is recorded */
 static struct powerloss_record *records;
 static int graves_fd = -1;
 static bool lies;
+static uint64_t slow_us;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -49,7 +54,7 @@ real(const char *name)
 __attribute__((constructor)) static void
 begin(void)
 {
-	const char *dir = getenv("POWERLOSS");
+	const char *dir = getenv("POWERLOSS"), *us = getenv("POWERLOSS_FLUSH_US");
 	char path[PATH_MAX + 32];
 	ssize_t n;
 	void *p;
@@ -57,6 +62,7 @@ begin(void)
 
 	raw = REAL(syscall);
 	lies = getenv("POWERLOSS_NOFLUSH") != NULL;
+	slow_us = us == NULL ? 0 : strtoull(us, NULL, 10);
 	if (dir == NULL) {
 		if ((n = readlink("/proc/self/exe", path, PATH_MAX)) <= 0)
 			return;
@@ -108,11 +114,20 @@ whole(struct powerloss_record *r)
 		atomic_store(&r->whole, 1);
 }
 
+/* What the record is of has returned. A flush of another thread that has begun before need not cover it. */
+static void
+ended(struct powerloss_record *r)
+{
+	if (r != NULL)
+		atomic_store(&r->end, atomic_load(&header->next));
+}
+
 static void
 done(struct powerloss_record *r, bool ok)
 {
 	if (r == NULL)
 		return;
+	ended(r);
 	if (ok)
 		atomic_store(&r->done, 1);
 	else
@@ -202,7 +217,7 @@ total(const struct iovec *iov, int n)
 	return sum;
 }
 
-static void
+static struct powerloss_record *
 note_write(int fd, off_t off, size_t n)
 {
 	struct stat st;
@@ -210,7 +225,7 @@ note_write(int fd, off_t off, size_t n)
 	int flags;
 
 	if (r == NULL)
-		return;
+		return NULL;
 	if (off < 0) {
 		flags = fcntl(fd, F_GETFL);
 		off = flags & O_APPEND ? st.st_size : lseek(fd, 0, SEEK_CUR);
@@ -218,92 +233,106 @@ note_write(int fd, off_t off, size_t n)
 	r->a = (uint64_t)off;
 	r->b = n;
 	whole(r);
+	return r;
 }
+
+#define NOTED(type, note, call)                                                                    \
+	do {                                                                                       \
+		struct powerloss_record *r_ = note;                                                \
+		type rc_ = call;                                                                   \
+		ended(r_);                                                                         \
+		return rc_;                                                                        \
+	} while (0)
 
 ssize_t
 write(int fd, const void *p, size_t n)
 {
-	note_write(fd, -1, n);
-	return REAL(write)(fd, p, n);
+	NOTED(ssize_t, note_write(fd, -1, n), REAL(write)(fd, p, n));
 }
 
 ssize_t
 writev(int fd, const struct iovec *iov, int n)
 {
-	note_write(fd, -1, total(iov, n));
-	return REAL(writev)(fd, iov, n);
+	NOTED(ssize_t, note_write(fd, -1, total(iov, n)), REAL(writev)(fd, iov, n));
 }
 
 ssize_t
 pwrite(int fd, const void *p, size_t n, off_t off)
 {
-	note_write(fd, off, n);
-	return REAL(pwrite)(fd, p, n, off);
+	NOTED(ssize_t, note_write(fd, off, n), REAL(pwrite)(fd, p, n, off));
 }
 
 ssize_t
 pwrite64(int fd, const void *p, size_t n, off64_t off)
 {
-	note_write(fd, off, n);
-	return REAL(pwrite)(fd, p, n, off);
+	NOTED(ssize_t, note_write(fd, off, n), REAL(pwrite64)(fd, p, n, off));
 }
 
 ssize_t
 pwritev(int fd, const struct iovec *iov, int n, off_t off)
 {
-	note_write(fd, off, total(iov, n));
-	return REAL(pwritev)(fd, iov, n, off);
+	NOTED(ssize_t, note_write(fd, off, total(iov, n)), REAL(pwritev)(fd, iov, n, off));
 }
 
 ssize_t
 pwritev64(int fd, const struct iovec *iov, int n, off64_t off)
 {
-	note_write(fd, off, total(iov, n));
-	return REAL(pwritev)(fd, iov, n, off);
+	NOTED(ssize_t, note_write(fd, off, total(iov, n)), REAL(pwritev64)(fd, iov, n, off));
 }
 
-static void
+static struct powerloss_record *
 note_truncate(int fd, off_t size)
 {
 	struct stat st;
 	struct powerloss_record *r = take_fd(POWERLOSS_TRUNCATE, fd, &st);
 
 	if (r == NULL)
-		return;
+		return NULL;
 	r->a = (uint64_t)st.st_size;
 	r->b = (uint64_t)size;
 	whole(r);
+	return r;
 }
 
 int
 ftruncate(int fd, off_t size)
 {
-	note_truncate(fd, size);
-	return REAL(ftruncate)(fd, size);
+	NOTED(int, note_truncate(fd, size), REAL(ftruncate)(fd, size));
 }
 
 int
 ftruncate64(int fd, off64_t size)
 {
-	note_truncate(fd, size);
-	return REAL(ftruncate)(fd, size);
+	NOTED(int, note_truncate(fd, size), REAL(ftruncate64)(fd, size));
 }
 
 ssize_t
 copy_file_range(int in, off64_t *in_off, int out, off64_t *out_off, size_t n, unsigned flags)
 {
-	note_write(out, out_off != NULL ? *out_off : -1, n);
-	return REAL(copy_file_range)(in, in_off, out, out_off, n, flags);
+	NOTED(ssize_t, note_write(out, out_off != NULL ? *out_off : -1, n),
+		REAL(copy_file_range)(in, in_off, out, out_off, n, flags));
 }
 
 ssize_t
 sendfile(int out, int in, off_t *off, size_t n)
 {
-	note_write(out, -1, n);
-	return REAL(sendfile)(out, in, off, n);
+	NOTED(ssize_t, note_write(out, -1, n), REAL(sendfile)(out, in, off, n));
 }
 
 /* --- flushes ---------------------------------------------------------------------------------- */
+
+static void
+slow(void)
+{
+	static _Atomic uint64_t turns;
+	uint64_t us = slow_us / 2 + (slow_us > 0 ? (atomic_fetch_add(&turns, 1) + 1) * 0x9e3779b97f4a7c15ull % slow_us : 0);
+	struct timespec t = { (time_t)(us / 1000000), (long)(us % 1000000 * 1000) };
+	int saved = errno;
+
+	if (us > 0)
+		(void)ppoll(NULL, 0, &t, NULL); /* a call that the store's filter lets pass */
+	errno = saved;
+}
 
 static int
 flush(enum powerloss_kind kind, int fd, int (*f)(int))
@@ -312,11 +341,14 @@ flush(enum powerloss_kind kind, int fd, int (*f)(int))
 	struct stat st;
 	int rc;
 
-	if (lies)
+	if (lies) {
+		slow();
 		return 0;
+	}
 	r = take_fd(kind, fd, &st);
 	whole(r);
 	rc = f(fd);
+	slow();
 	done(r, rc == 0);
 	return rc;
 }

@@ -34,9 +34,10 @@ struct powerloss_record {
 	uint64_t dir, dir2;      /* inodes of folders; 0: names are absolute */
 	uint64_t a, b;
 	uint64_t thread;
+	_Atomic uint64_t end;    /* how many records had begun when it had returned: a flush that began later covers it. 0: it has not */
 	char name[POWERLOSS_NAME];
 	char name2[POWERLOSS_NAME];
-	uint8_t unused[56];
+	uint8_t unused[48];
 };
 
 _Static_assert(sizeof(struct powerloss_record) == 320, "powerloss.py reads 320");

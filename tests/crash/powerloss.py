@@ -14,13 +14,14 @@ Returns a dictionary of what was done, for the log of a round."""
 
 import os
 import struct
+import sys
 
 MAGIC = 0x31534F4C52575031
 RECORDS = 1 << 20
 SIZE = 320
 WRITE, TRUNCATE, FLUSH, SYNCFS, CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR = range(1, 11)
 NAMES = (CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR)
-LAYOUT = struct.Struct('<4I7Q96s96s')
+LAYOUT = struct.Struct('<4I8Q96s96s')
 
 
 class Record:
@@ -29,10 +30,11 @@ class Record:
     def __init__(self, index, fields):
         self.index = index
         (whole, self.kind, done, failed, self.dev, self.ino, self.dir, self.dir2, self.a, self.b,
-         self.thread, name, name2) = fields
+         self.thread, self.end, name, name2) = fields
         self.whole, self.done, self.failed = bool(whole), bool(done), bool(failed)
         self.name = os.fsdecode(name.split(b'\0')[0])
         self.name2 = os.fsdecode(name2.split(b'\0')[0])
+        self.end = self.end or sys.maxsize  # it had not returned
         self.era = self.era2 = self.own_era = 0  # which of the folders that had this number one after the other
 
 
@@ -58,8 +60,8 @@ class Recording:
             f.truncate(SIZE + RECORDS * SIZE)
 
     def records(self):
+        count = self.count()
         with open(self.log, 'rb') as f:
-            count = min(struct.unpack('<QQQ', f.read(24))[1], RECORDS)
             f.seek(SIZE)
             octets = f.read(count * SIZE)
         for i in range(count):
@@ -67,13 +69,26 @@ class Recording:
             if r.whole:
                 yield r
 
+    def count(self):
+        """Records until now."""
+        with open(self.log, 'rb') as f:
+            return min(struct.unpack('<QQQ', f.read(24))[1], RECORDS)
+
+    def waiting(self, folder, since):
+        """The most flushes of one file of that folder that had begun, from record `since` on, and not returned when the
+        processes were killed."""
+        inodes = [e.inode() for e in os.scandir(folder)]
+        begun = [r.ino for r in self.records()
+                 if r.index >= since and r.kind == FLUSH and not r.done and not r.failed]
+        return max((begun.count(i) for i in inodes), default=0)
+
     # --- what is durable -----------------------------------------------------------------------------
 
     def strike(self, roots, rng):
         records = list(self.records())
         self.roots = roots
         self.tell_apart(records)
-        # a flush covers what had begun before it began; only one that has returned counts
+        # a flush covers what had returned before it began; only one that has returned counts
         synced = {}
         flushed = {}
         for r in records:
@@ -83,10 +98,10 @@ class Recording:
                 flushed[r.ino] = r.index
         sync = max(synced.values(), default=-1)  # all is on one file system
         done = {'records': len(records), 'undone': 0, 'torn': 0, 'octets': 0}
-        self.undo_names([r for r in records if r.kind in NAMES and r.done and r.index > sync],
+        self.undo_names([r for r in records if r.kind in NAMES and r.done and r.end > sync],
                         flushed, roots, rng, done)
-        self.tear_data([r for r in records if r.kind in (WRITE, TRUNCATE) and r.index > sync
-                        and r.index > flushed.get(r.ino, -1)], roots, rng, done)
+        self.tear_data([r for r in records if r.kind in (WRITE, TRUNCATE) and r.end > sync
+                        and r.end > flushed.get(r.ino, -1)], roots, rng, done)
         return done
 
     def tell_apart(self, records):
@@ -101,7 +116,7 @@ class Recording:
     def undo_names(self, ops, flushed, roots, rng, done):
         def durable(r):
             dirs = [r.dir] + ([r.dir2] if r.kind in (LINK, RENAME) else [])
-            return all(flushed.get(d, -1) > r.index for d in dirs)
+            return all(flushed.get(d, -1) >= r.end for d in dirs)
 
         ops = [r for r in ops if not durable(r)]
         if not ops:
@@ -111,7 +126,7 @@ class Recording:
         folders = self.folders(roots)
         for i in range(len(ops) - 1, -1, -1):
             if (i >= cut) if ordered else (rng.random() < 0.5):
-                done['undone'] += self.undo(ops[i], folders, flushed.get(ops[i].dir2, -1) > ops[i].index)
+                done['undone'] += self.undo(ops[i], folders, flushed.get(ops[i].dir2, -1) >= ops[i].end)
                 if self.is_folder:  # one came, went, or is elsewhere now
                     folders = self.folders(roots)
 

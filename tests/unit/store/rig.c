@@ -249,7 +249,7 @@ is_applying(const struct rig *r)
 	const struct local *l = (const struct local *)r->be;
 
 	return r->kind == RIG_LOCAL && !r->failed && TAILQ_EMPTY(&l->failing) &&
-		(l->flushing || !TAILQ_EMPTY(&l->applying));
+		(l->flights > 0 || !TAILQ_EMPTY(&l->applying));
 }
 
 void

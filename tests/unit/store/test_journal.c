@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ static int dir_fd;
 
 static int fail_write, fail_flush; /* errno for the next one, 0: none */
 static unsigned flushes;
+static int flushed_fd[16]; /* by the last flushes */
 
 ssize_t __real_pwrite(int fd, const void *p, size_t n, off_t off);
 ssize_t __wrap_pwrite(int fd, const void *p, size_t n, off_t off);
@@ -43,7 +45,7 @@ __wrap_pwrite(int fd, const void *p, size_t n, off_t off)
 int
 __wrap_fdatasync(int fd)
 {
-	flushes++;
+	flushed_fd[flushes++ % PT_COUNT(flushed_fd)] = fd;
 	if (fail_flush != 0) {
 		errno = fail_flush;
 		fail_flush = 0;
@@ -405,12 +407,27 @@ test_failed(void)
 	}
 }
 
-/* While a batch is on its way the next one gathers, into the next segment too; only one is under way. */
+/* So that there are free ones. */
+static void
+spare(struct journal *j, unsigned n)
+{
+	uint32_t number;
+	int fd;
+
+	while (n-- > 0) {
+		number = journal_spare_number(j);
+		CU_ASSERT_EQUAL_FATAL(journal_spare_make(j, number, &fd), 0);
+		CU_ASSERT_EQUAL_FATAL(journal_spare_add(j, number, fd), 0);
+	}
+}
+
+/* While a batch is on its way the next one gathers, into the next segment too, which waits for the end of the older one. */
 static void
 test_gathers(void)
 {
 	struct journal_place at;
 	struct span body = { (const uint8_t[3000]){ 7 }, 3000 };
+	struct journal_flight *f;
 	struct seen s;
 	struct journal *j;
 	uint64_t gaps;
@@ -418,31 +435,274 @@ test_gathers(void)
 
 	folder_new();
 	j = open_journal(4, &s, &gaps);
-	for (i = 0; i < 3; i++) { /* so that there are free ones */
-		uint32_t number = journal_spare_number(j);
-		int fd;
-
-		CU_ASSERT_EQUAL_FATAL(journal_spare_make(j, number, &fd), 0);
-		CU_ASSERT_EQUAL_FATAL(journal_spare_add(j, number, fd), 0);
-	}
-	CU_ASSERT_FALSE(journal_flush_begin(j));
+	spare(j, 3);
+	CU_ASSERT_PTR_NULL(journal_flush_begin(j));
 	for (i = 0; i < 6; i += 2) { /* two records fill a segment */
 		CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &body, 1, &at), 0);
-		CU_ASSERT_TRUE(journal_flush_begin(j));
+		CU_ASSERT_PTR_NOT_NULL_FATAL(f = journal_flush_begin(j));
 		CU_ASSERT_EQUAL(journal_batch(j), 0);
 		CU_ASSERT_EQUAL(journal_append(j, span_str("y\n"), &body, 1, &at), 0);
 		CU_ASSERT_EQUAL(journal_append(j, span_str("z\n"), &body, 1, &at), PT_EBUSY);
-		journal_flush_run(j);
-		CU_ASSERT_EQUAL(journal_flush_end(j), 0);
+		journal_flush_run(f);
+		CU_ASSERT_EQUAL(journal_flush_end(j, f), 0);
 		CU_ASSERT_EQUAL(journal_flush(j), 0);
 	}
 	CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &body, 1, &at), 0);
-	CU_ASSERT_TRUE(journal_flush_begin(j)); /* never run: as if killed */
+	CU_ASSERT_PTR_NOT_NULL(journal_flush_begin(j)); /* never run: as if killed */
 	journal_close(&j);
 	j = open_journal(4, &s, &gaps);
 	CU_ASSERT_EQUAL(s.n, 6);
 	CU_ASSERT_EQUAL(s.last, 6);
 	CU_ASSERT_EQUAL(gaps, 0);
+	journal_close(&j);
+	folder_end();
+}
+
+/* Begins flights of one record each, with so many octets beside. */
+static void
+begin(struct journal *j, struct journal_flight **f, unsigned n, size_t octets)
+{
+	while (n-- > 0) {
+		CU_ASSERT_EQUAL_FATAL(put(j, "x\n", octets), 0);
+		CU_ASSERT_PTR_NOT_NULL_FATAL(*f++ = journal_flush_begin(j));
+	}
+}
+
+/* Several flushes at once: none more than there are flights, each through a description of its own, and they end in order. */
+static void
+test_flights(void)
+{
+	struct journal_flight *f[JOURNAL_FLIGHTS];
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	unsigned i, k;
+
+	folder_new();
+	j = open_journal(3, &s, &gaps);
+	for (k = 0; k < 3; k++) { /* the ring goes round */
+		begin(j, f, JOURNAL_FLIGHTS - (k == 1), 100);
+		CU_ASSERT_EQUAL(put(j, "x\n", 100), 0);
+		if (k != 1)
+			CU_ASSERT_PTR_NULL(journal_flush_begin(j)); /* it gathers */
+		flushes = 0;
+		for (i = JOURNAL_FLIGHTS - (k == 1); i-- > 0;) /* the disk takes them in whatever order */
+			journal_flush_run(f[i]);
+		for (i = 0; i + 1 < flushes; i++) { /* dup() would share the place */
+			CU_ASSERT_NOT_EQUAL(flushed_fd[i], flushed_fd[i + 1]);
+			CU_ASSERT_EQUAL(lseek(flushed_fd[i], 7 + i, SEEK_SET), 7 + i);
+			CU_ASSERT_EQUAL(lseek(flushed_fd[i + 1], 0, SEEK_CUR), 0);
+			CU_ASSERT_EQUAL(lseek(flushed_fd[i], 0, SEEK_SET), 0);
+		}
+		for (i = 0; i < JOURNAL_FLIGHTS - (k == 1); i++)
+			CU_ASSERT_EQUAL(journal_flush_end(j, f[i]), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+	}
+	CU_ASSERT_EQUAL(journal_flushes(j), 3 * JOURNAL_FLIGHTS + 2);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 3 * JOURNAL_FLIGHTS + 2);
+	CU_ASSERT_EQUAL(gaps, 0);
+	journal_close(&j);
+	folder_end();
+}
+
+/* One in the middle fails, to be flushed or to be written: what began before it is done, and nothing that began later, although that
+ * is on the disk. The next start has all up to the gap, and never what lies behind it. */
+static void
+test_flight_fails(void)
+{
+	struct journal_flight *f[3];
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps, next;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		folder_new();
+		j = open_journal(3, &s, &gaps);
+		begin(j, f, 3, 100);
+		*(i == 0 ? &fail_flush : &fail_write) = EIO;
+		journal_flush_run(f[1]);
+		journal_flush_run(f[2]);
+		journal_flush_run(f[0]);
+		CU_ASSERT_EQUAL(journal_flush_end(j, f[0]), 0);
+		errno = 0;
+		CU_ASSERT_EQUAL(journal_flush_end(j, f[1]), PT_EIO);
+		CU_ASSERT_EQUAL(errno, EIO);
+		CU_ASSERT_EQUAL(put(j, "x\n", 10), PT_EIO);
+		errno = 0;
+		CU_ASSERT_EQUAL(journal_flush_end(j, f[2]), PT_EIO);
+		CU_ASSERT_EQUAL(errno, EIO);
+		CU_ASSERT_PTR_NULL(journal_flush_begin(j));
+		CU_ASSERT_EQUAL(journal_flushes(j), 1);
+		journal_close(&j);
+		j = open_journal(3, &s, &gaps);
+		CU_ASSERT_EQUAL(s.n, i == 0 ? 3 : 1); /* what was written can still be read here */
+		next = journal_next(j);
+		CU_ASSERT_EQUAL(next, s.n + 1);
+		CU_ASSERT_EQUAL(put(j, "y\n", 100), 0); /* as long as the one that is missing */
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+		journal_close(&j);
+		j = open_journal(3, &s, &gaps);
+		CU_ASSERT_EQUAL(s.last, next);
+		CU_ASSERT_EQUAL(s.n, next);
+		CU_ASSERT_EQUAL(gaps, 0);
+		journal_close(&j);
+		folder_end();
+	}
+}
+
+/* Killed when only later flights had reached the disk, in the segment that they began, which may have no record then: they never
+ * were. What comes afterwards has their numbers, and may lie in the same segment. */
+static void
+test_flights_killed(void)
+{
+	struct journal_flight *f[3];
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+	unsigned lost;
+
+	for (lost = 0; lost < 3; lost++) {
+		folder_new();
+		j = open_journal(2, &s, &gaps);
+		begin(j, f, 3, 100);
+		if (lost != 0)
+			journal_flush_run(f[0]);
+		if (lost != 1)
+			journal_flush_run(f[1]);
+		if (lost != 2)
+			journal_flush_run(f[2]);
+		journal_close(&j);
+		j = open_journal(2, &s, &gaps);
+		CU_ASSERT_EQUAL(s.n, lost);
+		CU_ASSERT_EQUAL(gaps, 0);
+		CU_ASSERT_EQUAL(put(j, "y\n", 100), 0);
+		CU_ASSERT_EQUAL(journal_flush(j), 0);
+		journal_close(&j);
+		j = open_journal(2, &s, &gaps);
+		CU_ASSERT_EQUAL(s.n, lost + 1);
+		CU_ASSERT_EQUAL(s.last, lost + 1);
+		CU_ASSERT_EQUAL(gaps, 0);
+		journal_close(&j);
+		folder_end();
+	}
+}
+
+/* A new segment begins when all flights of the older one have ended: a scan goes on behind a gap between segments. Its own
+ * then begin at once, beside the one that gives it its name. */
+static void
+test_flights_segment(void)
+{
+	struct journal_flight *f[3];
+	struct seen s;
+	struct journal *j;
+	struct stat st;
+	uint64_t gaps;
+	unsigned i;
+
+	folder_new();
+	j = open_journal(3, &s, &gaps);
+	spare(j, 2);
+	begin(j, f, 2, 3000); /* two fill it */
+	CU_ASSERT_EQUAL(put(j, "x\n", 3000), 0);
+	CU_ASSERT_PTR_NULL(journal_flush_begin(j));
+	for (i = 0; i < 2; i++) {
+		journal_flush_run(f[i]);
+		CU_ASSERT_PTR_NULL(journal_flush_begin(j));
+		CU_ASSERT_EQUAL(journal_flush_end(j, f[i]), 0);
+	}
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f[0] = journal_flush_begin(j));
+	begin(j, f + 1, 1, 100);
+	journal_flush_run(f[1]);
+	CU_ASSERT_NOT_EQUAL(fstatat(dir_fd, "0000000000000003.pj", &st, 0), 0);
+	CU_ASSERT_FALSE(journal_recyclable(j, 5)); /* nothing of the new one is there for good */
+	journal_flush_run(f[0]);
+	CU_ASSERT_EQUAL(fstatat(dir_fd, "0000000000000003.pj", &st, 0), 0);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[0]), 0);
+	CU_ASSERT_TRUE(journal_recyclable(j, 5));
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[1]), 0);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 4);
+	CU_ASSERT_EQUAL(gaps, 0);
+	journal_close(&j);
+	folder_end();
+}
+
+/* Without descriptors for more there is one at a time, and the next segment has them again. */
+static void
+test_flights_descriptors(void)
+{
+	struct journal_flight *f[2];
+	struct rlimit was, none;
+	struct seen s;
+	struct journal *j;
+	uint64_t gaps;
+
+	folder_new();
+	j = open_journal(3, &s, &gaps);
+	spare(j, 2);
+	CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 3;
+	CU_ASSERT_EQUAL(put(j, "x\n", 3000), 0);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &none), 0);
+	f[0] = journal_flush_begin(j);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &was), 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f[0]);
+	CU_ASSERT_EQUAL(put(j, "x\n", 3000), 0);
+	CU_ASSERT_PTR_NULL(journal_flush_begin(j));
+	journal_flush_run(f[0]);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[0]), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	begin(j, f, 2, 3000); /* two fill a segment */
+	journal_flush_run(f[0]);
+	journal_flush_run(f[1]);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[0]), 0);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[1]), 0);
+	journal_close(&j);
+	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(s.n, 4);
+	journal_close(&j);
+	folder_end();
+}
+
+/* What is under way has a maximum, too; one that is larger goes alone. */
+static void
+test_flights_octets(void)
+{
+	static uint8_t octets[JOURNAL_BATCH_MAX];
+	struct journal_conf conf = { .segment_octets = 4 * JOURNAL_BATCH_MAX, .segments = 2 };
+	struct span half = { octets, JOURNAL_BATCH_MAX / 2 - JOURNAL_HEADER - 3 }, more = { octets, half.n + 1 };
+	struct journal_flight *f[2];
+	struct journal_place at;
+	struct seen s = { 0 };
+	struct journal *j;
+	struct diag diag;
+	uint64_t gaps;
+
+	folder_new();
+	CU_ASSERT_EQUAL_FATAL(journal_open(dir_fd, &conf, &j, &diag), 0);
+	CU_ASSERT_EQUAL_FATAL(journal_replay(j, see, &s, &gaps, &diag), 0);
+	CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &half, 1, &at), 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f[0] = journal_flush_begin(j));
+	CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &half, 1, &at), 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f[1] = journal_flush_begin(j)); /* the maximum */
+	CU_ASSERT_EQUAL(journal_append(j, span_str("x\n"), &more, 1, &at), 0);
+	CU_ASSERT_PTR_NULL(journal_flush_begin(j));
+	journal_flush_run(f[0]);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[0]), 0);
+	CU_ASSERT_PTR_NULL(journal_flush_begin(j)); /* and one more */
+	journal_flush_run(f[1]);
+	CU_ASSERT_EQUAL(journal_flush_end(j, f[1]), 0);
+	CU_ASSERT_EQUAL(journal_flush(j), 0);
+	journal_close(&j);
+	memset(&s, 0, sizeof s);
+	CU_ASSERT_EQUAL_FATAL(journal_open(dir_fd, &conf, &j, &diag), 0);
+	CU_ASSERT_EQUAL_FATAL(journal_replay(j, see, &s, &gaps, &diag), 0);
+	CU_ASSERT_EQUAL(s.n, 3);
 	journal_close(&j);
 	folder_end();
 }
@@ -568,6 +828,12 @@ static const struct test_row rows[] = {
 	{ "segments exchanged and lost", test_segments },
 	{ "a flush that failed", test_failed },
 	{ "a batch gathers while another is flushed", test_gathers },
+	{ "several flushes at once", test_flights },
+	{ "one of several flushes fails", test_flight_fails },
+	{ "killed while later flushes were done", test_flights_killed },
+	{ "a new segment waits for the older one's flushes", test_flights_segment },
+	{ "no descriptors for several flushes", test_flights_descriptors },
+	{ "octets of several flushes", test_flights_octets },
 	{ "the newest stays", test_newest_stays },
 	{ "what is found is flushed", test_found_is_flushed },
 	{ "epochs", test_epochs },
