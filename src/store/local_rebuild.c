@@ -504,14 +504,17 @@ count_missing(struct rebuild *r)
  * file must be gone for good, and a new id makes all that is said of the old one void. So everything that was done comes to the disk first;
  * and what is told about the new index must be found again, so does its name. */
 static int
-publish(struct rebuild *r, struct span text)
+publish(struct rebuild *r, struct span text, bool *there)
 {
 	int rc;
+
+	*there = false;
 
 	if (syncfs(r->l->conf.mail_fd) != 0)
 		return PT_EIO;
 	if ((rc = box_write_new(r->b->dir_fd, INDEX_FILE, text)) != 0)
 		return rc;
+	*there = true;
 	return fsync(r->b->dir_fd) == 0 ? 0 : PT_EIO;
 }
 
@@ -521,8 +524,8 @@ box_rebuild(struct local *l, struct box *b, const struct store_header *known, st
 {
 	struct rebuild r = { .l = l, .b = b };
 	struct buf text;
-	bool bad;
-	int rc;
+	bool bad, there;
+	int rc, again;
 
 	index_init(x);
 	buf_init(&text, REBUILT_OCTETS_MAX);
@@ -532,15 +535,20 @@ box_rebuild(struct local *l, struct box *b, const struct store_header *known, st
 	if ((rc = place(&r)) != 0)
 		goto out;
 	import_header(&r, known);
-	if ((rc = put_all(&r, &text)) != 0 || (rc = publish(&r, buf_span(&text))) != 0)
+	if ((rc = put_all(&r, &text)) != 0)
+		goto out;
+	rc = publish(&r, buf_span(&text), &there);
+	if (!there)
 		goto out;
 	count_missing(&r);
 	r.out.damaged = r.s.damaged;
 	*out = r.out;
 	box_close(b); /* its descriptor is the old file's */
 	b->clean = false;
-	if ((rc = box_open(l, b, false)) == 0)
-		(void)index_feed(x, buf_span(&text), UINT32_MAX, NULL, NULL, &bad, &rc);
+	again = box_open(l, b, false);
+	if (again == 0) /* also where its name may not be for good: what comes next must go into it */
+		(void)index_feed(x, buf_span(&text), UINT32_MAX, NULL, NULL, &bad, &again);
+	rc = rc != 0 ? rc : again;
 out:
 	buf_fini(&text);
 	names_free(&r.names);

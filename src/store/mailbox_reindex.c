@@ -56,7 +56,7 @@ rebuilt(void *arg, enum store_rc rc, struct index *x, const struct store_rebuilt
 		free(r);
 		return;
 	}
-	if (rc == STORE_OK) {
+	if (rc == STORE_OK || x->uidvalidity != 0) { /* the new one is in its place, for good or not */
 		take(mb, x);
 		if (out->header == STORE_HEADER_NEW)
 			note_uidvalidity(mb);
