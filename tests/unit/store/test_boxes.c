@@ -188,7 +188,7 @@ answered(struct rig *r, const enum store_rc *rc)
 	unsigned i;
 
 	for (i = 0; i < 12000 && *rc == STORE_UNKNOWN; i++) /* for hangs */
-		rig_settle(r);
+		rig_turn(r, 5);
 	CU_ASSERT_NOT_EQUAL_FATAL(*rc, STORE_UNKNOWN);
 }
 
@@ -268,7 +268,7 @@ test_shared(void)
 	for (i = 0; i < PT_COUNT(users); i++)
 		answered(&r, &rc[i]); /* which is before it is carried out */
 	while (wholes == 0)
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	for (i = 0; i < 10; i++) /* all that is done for others goes on */
 		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "more")).rc, STORE_OK);
 	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
@@ -395,7 +395,7 @@ test_waiters(void)
 	CU_ASSERT_EQUAL(added, STORE_TEMP);
 	frozen = false;
 	while (r.be->ops->stuck(r.be, FROZEN, "INBOX"))
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	is(&r, FROZEN, "INBOX", "1 S:first 2 N:second");
 	CU_ASSERT_STRING_EQUAL(rig_commit(&r, rig_add(NULL, FROZEN, "INBOX", "fourth")).uids, "3");
 	rig_close(&r);
@@ -427,7 +427,7 @@ test_joint(void)
 		CU_ASSERT_EQUAL(rc[i], STORE_OK);
 	}
 	while (!r.be->ops->stuck(r.be, OTHER, "Frozen"))
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	CU_ASSERT_TRUE(r.be->ops->stuck(r.be, OTHER, "Target"));
 	CU_ASSERT_TRUE(r.be->ops->stuck(r.be, OTHER, "INBOX")); /* behind one that is behind */
 	CU_ASSERT_FALSE(r.be->ops->stuck(r.be, OTHER, "Free"));
@@ -438,7 +438,7 @@ test_joint(void)
 	is(&r, OTHER, "Free", "1 N:yes");
 	frozen = false;
 	while (r.be->ops->stuck(r.be, OTHER, "Frozen") || r.be->ops->stuck(r.be, OTHER, "INBOX"))
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	is(&r, OTHER, "Target", "1 N:cold");
 	is(&r, OTHER, "INBOX", "1 N:first 2 N:cold");
 	is(&r, OTHER, "Frozen", "1 N:cold 2 N:colder");
@@ -520,19 +520,21 @@ test_large(void)
 	freeze(FROZEN);
 	add_large(&r, FROZEN, "large");
 	while (!r.be->ops->stuck(r.be, FROZEN, "INBOX"))
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	for (i = 0; i < 400 && !l->moved; i++)
 		CU_ASSERT_EQUAL_FATAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", body)).rc, STORE_OK);
 	CU_ASSERT_TRUE_FATAL(l->moved);
 	held_links = 0;
 	hold_link = true;
 	while (held_links == 0)
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	CU_ASSERT_TRUE(TAILQ_EMPTY(&l->failing)); /* just now */
-	rig_checkpoint(&r);
+	(void)r.be->ops->tick(r.be, l->now_ms + 600000); /* a checkpoint */
+	for (i = 0; i < 1000 && l->checkpointing; i++)
+		rig_turn(&r, 5);
 	frozen = hold_link = false;
 	while (r.be->ops->stuck(r.be, FROZEN, "INBOX"))
-		rig_settle(&r);
+		rig_turn(&r, 5);
 	is(&r, FROZEN, "INBOX", "1 N:first 2 N:large");
 	rig_close(&r);
 }
