@@ -1,6 +1,9 @@
 /* store/local.h - the parts of the local engine among themselves: journal in front of Maildir++.
  *
- * local.c        main thread: jobs, checkpoints, other programs
+ * local.c        main thread: open, close, and other programs
+ * local_jobs.c   main thread: what jobs work on, and transactions cut into jobs
+ * local_checkpoint.c main thread: what was carried out is made durable
+ * local_replay.c main thread: what the journal has at a start
  * local_journal.c main thread: transactions and their flushes
  * local_carry.c  main thread: what cannot be carried out
  * local_settle.c what must be on the disk before a mailbox goes or gets another name
@@ -157,9 +160,19 @@ struct local {
 	_Atomic uint64_t stuck; /* jobs that failed since the start */
 };
 
-/* --- local.c --------------------------------------------------------------------------------------------- */
+/* --- local_checkpoint.c ---------------------------------------------------------------------------------- */
 
+uint64_t local_tick(struct store_backend *be, uint64_t now_ms);
 uint64_t local_oldest(const struct local *l); /* the LSN below which all is carried out */
+void local_checkpoint_now(struct local *l);   /* all is carried out, no thread is at work: waits for the disk */
+
+/* --- local_replay.c -------------------------------------------------------------------------------------- */
+
+int local_replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct diag *diag) PT_MUST_USE;
+
+/* --- local_jobs.c ---------------------------------------------------------------------------------------- */
+
+void local_retry_failed(struct local *l); /* what could not be carried out */
 struct box *local_find(struct local *l, const char *user, const char *key); /* NULL: not in use */
 struct box *local_box(struct local *l, const char *user, const char *key); /* NULL: out of memory */
 

@@ -1,7 +1,9 @@
 /* store/mailbox_impl.h - the parts of the mailbox logic among themselves.
  *
  * mailbox.c        mailboxes in memory: loading, waiting, forgetting; views
- * mailbox_txn.c    a transaction's life: checks, record, answer
+ * mailbox_txn.c    a transaction's life: record, answer
+ * mailbox_look.c   it waits for its mailboxes, and all of it is checked
+ * mailbox_write.c  its operations as lines
  * mailbox_lines.c  changes as lines, taken into memory as they are written
  * mailbox_merge.c  what others changed, and compaction
  * mailbox_reindex.c  a log made anew of what is there
@@ -162,7 +164,19 @@ void txn_finish(struct mb_txn *t, int rc);
 uint32_t txn_uidvalidity(struct writing *w, const char *user); /* one that this user never had */
 uint32_t txn_spare_uidvalidity(struct mailboxes *mbs, const char *user); /* the same, not yet taken */
 void txn_touched(struct mb_txn *t, struct mailbox *mb, struct mb_touched **out);
+void txn_refuse(struct mb_txn *t, enum store_rc rc, const char *text); /* text NULL: what the answer has already */
+bool txn_is_empty(const struct mb_txn *t); /* only its id: there is nothing to be made durable */
 
+/* --- mailbox_look.c -------------------------------------------------------------------------------------- */
+
+/* Waits, looks, and goes on to txn_write(), or refuses. */
+void txn_try(struct mb_txn *t);
+bool txn_renames(const struct mb_txn *t, const char *key); /* a rename: that mailbox, too */
+bool txn_new_name(char *to, const char *key, const char *old, const char *new); /* false: it is too long */
+
+/* --- mailbox_write.c ------------------------------------------------------------------------------------- */
+
+void txn_write(struct mb_txn *t);
 /* The "I" or "F" of the operation's body. */
 void writing_source(struct writing *w, const struct mb_op *op);
 
