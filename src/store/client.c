@@ -574,7 +574,9 @@ store_attach(struct store *s, int fd)
 	watches_begin(s);
 	/* views first: what is asked of them comes behind */
 	TAILQ_FOREACH(v, &s->views, next)
-		if (v->opened && !v->gone)
+		if (v->opened && v->gone)
+			view_not_reopened(v); /* the last channel may have left that half done: nobody would answer it */
+		else if (v->opened)
 			view_reopen(v);
 	for (c = TAILQ_FIRST(&s->calls); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, next);

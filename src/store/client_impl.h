@@ -198,6 +198,7 @@ void txn_wake(struct store_blob *b); /* its file is there, or never will be */
 int view_log(struct store_view *v, int fd, uint64_t octets);
 void view_event(struct store_view *v, bool gone, uint64_t octets);
 void view_reopen(struct store_view *v);
+void view_not_reopened(struct store_view *v); /* what was under way of that is answered with STORE_TEMP */
 void view_reopening(struct store_view *v, bool on);
 void view_free(struct store_view *v);
 

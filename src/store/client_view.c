@@ -212,18 +212,26 @@ view_reopening(struct store_view *v, bool on)
 }
 
 void
-view_reopen(struct store_view *v)
+view_not_reopened(struct store_view *v)
 {
-	struct call *c = call_new(v->s, NULL, NULL), *old, *next;
+	struct call *c, *next;
 
-	/* what the last channel left half done */
-	for (old = TAILQ_FIRST(&v->s->calls); old != NULL; old = next) {
-		next = TAILQ_NEXT(old, next);
-		if (old->view == v) {
-			old->view = NULL;
-			call_answer(old, STORE_TEMP, NULL);
+	for (c = TAILQ_FIRST(&v->s->calls); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, next);
+		if (c->view == v) {
+			c->view = NULL;
+			call_answer(c, STORE_TEMP, NULL);
 		}
 	}
+	view_reopening(v, false);
+}
+
+void
+view_reopen(struct store_view *v)
+{
+	struct call *c = call_new(v->s, NULL, NULL);
+
+	view_not_reopened(v); /* what the last channel left half done */
 	view_reopening(v, c != NULL);
 	if (c == NULL)
 		view_event(v, true, 0);

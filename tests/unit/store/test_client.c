@@ -1,4 +1,5 @@
 /* unit/store/test_client.c - the client's library against the server over a channel, both in this process: what workers do. */
+#include "store/client_impl.h"
 #include "store/rig.h"
 #include "store/server.h"
 #include "store/store.h"
@@ -410,6 +411,34 @@ test_reattach(void)
 	CU_ASSERT_FALSE(store_view_next(v.view, &c));
 	deliver(&b, USER, NULL, "last", 4, 0);
 	next_is(v.view, STORE_CHANGE_EXISTS, 4, 4);
+	store_view_close(&v.view);
+	both_close(&b);
+}
+
+/* A view was being opened again when that store ended as well; and it is found to be gone before the next one comes. */
+static void
+test_reattach_gone(void)
+{
+	struct both b;
+	struct got g = { .fd = -1 };
+	struct got v;
+	int i;
+
+	both_open(&b, RIG_LOCAL);
+	deliver(&b, USER, NULL, "one", 3, 0);
+	v = open_view(&b, "INBOX");
+	for (i = 0; i < 2; i++) {
+		server_free(&b.server);
+		rig_stop(&b.r);
+		rig_start(&b.r);
+		both_start(&b);
+		attach(&b);
+		CU_ASSERT_EQUAL(store_pending(b.c), i == 0); /* nobody asks for what is gone */
+		v.view->gone = true;
+	}
+	store_get(b.c, "vacation", "key", on_reply, &g);
+	wait_got(&b, &g);
+	CU_ASSERT_EQUAL(store_pending(b.c), 0);
 	store_view_close(&v.view);
 	both_close(&b);
 }
@@ -1201,6 +1230,7 @@ static const struct test_row tests[] = {
 	{ "recipients", test_recipients },
 	{ "views", test_view },
 	{ "a new store process", test_reattach },
+	{ "a view that is gone when the next store process comes", test_reattach_gone },
 	{ "room", test_room },
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
