@@ -104,6 +104,7 @@ take(enum powerloss_kind kind)
 	r = &records[n];
 	r->kind = kind;
 	r->thread = (uint64_t)gettid();
+	r->process = (uint64_t)getpid();
 	return r;
 }
 

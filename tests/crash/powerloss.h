@@ -35,9 +35,10 @@ struct powerloss_record {
 	uint64_t a, b;
 	uint64_t thread;
 	_Atomic uint64_t end;    /* how many records had begun when it had returned: a flush that began later covers it. 0: it has not */
+	uint64_t process;
 	char name[POWERLOSS_NAME];
 	char name2[POWERLOSS_NAME];
-	uint8_t unused[48];
+	uint8_t unused[40];
 };
 
 _Static_assert(sizeof(struct powerloss_record) == 320, "powerloss.py reads 320");

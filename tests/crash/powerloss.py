@@ -21,7 +21,7 @@ RECORDS = 1 << 20
 SIZE = 320
 WRITE, TRUNCATE, FLUSH, SYNCFS, CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR = range(1, 11)
 NAMES = (CREATE, LINK, RENAME, UNLINK, MKDIR, RMDIR)
-LAYOUT = struct.Struct('<4I8Q96s96s')
+LAYOUT = struct.Struct('<4I9Q96s96s')
 
 
 class Record:
@@ -30,7 +30,7 @@ class Record:
     def __init__(self, index, fields):
         self.index = index
         (whole, self.kind, done, failed, self.dev, self.ino, self.dir, self.dir2, self.a, self.b,
-         self.thread, self.end, name, name2) = fields
+         self.thread, self.end, self.process, name, name2) = fields
         self.whole, self.done, self.failed = bool(whole), bool(done), bool(failed)
         self.name = os.fsdecode(name.split(b'\0')[0])
         self.name2 = os.fsdecode(name2.split(b'\0')[0])
@@ -87,6 +87,7 @@ class Recording:
     def strike(self, roots, rng):
         records = list(self.records())
         self.roots = roots
+        self.end_with_processes(records)
         self.tell_apart(records)
         # a flush covers what had returned before it began; only one that has returned counts
         synced = {}
@@ -103,6 +104,14 @@ class Recording:
         self.tear_data([r for r in records if r.kind in (WRITE, TRUNCATE) and r.end > sync
                         and r.end > flushed.get(r.ino, -1)], roots, rng, done)
         return done
+
+    def end_with_processes(self, records):
+        """What a killed process had not come back from was over when the next one began: that one's flushes cover it."""
+        last = {r.process: i for i, r in enumerate(records)}
+        for r in records:
+            behind = last[r.process] + 1
+            if r.end == sys.maxsize and behind < len(records):
+                r.end = records[behind].index
 
     def tell_apart(self, records):
         """Folders that came and went under one inode number: which one of them a record is about."""
