@@ -89,9 +89,11 @@ view_opened(void *arg, enum store_rc rc, struct mb_view *mv, int fd, uint64_t oc
 	struct request *q = arg;
 	struct peer_view *v = q->view;
 
-	if (v->closed) {
+	if (v->closed) { /* every question is answered: its client may wait until nothing is under way */
 		mb_view_close(&mv);
 		free(v);
+		if (q->peer != NULL)
+			reply_rc(q->peer, q->id, STORE_NOTFOUND, "it was closed meanwhile");
 	} else if (rc == STORE_OK) {
 		v->v = mv;
 		send_log(q->peer, v->id, q->id, fd, octets);

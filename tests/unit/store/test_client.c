@@ -443,6 +443,31 @@ test_reattach_gone(void)
 	both_close(&b);
 }
 
+/* A view is closed while it is being opened again. */
+static void
+test_reattach_closed(void)
+{
+	struct both b;
+	struct got v;
+	int i;
+
+	both_open(&b, RIG_LOCAL);
+	deliver(&b, USER, NULL, "one", 3, 0);
+	v = open_view(&b, "INBOX");
+	server_free(&b.server);
+	rig_stop(&b.r);
+	rig_start(&b.r);
+	both_start(&b);
+	attach(&b);
+	store_view_close(&v.view);
+	CU_ASSERT_EQUAL(store_pending(b.c), 1);
+	for (i = 0; i < 1000 && store_pending(b.c) > 0; i++)
+		turn(&b);
+	CU_ASSERT_EQUAL(store_pending(b.c), 0);
+	CU_ASSERT_EQUAL(server_count(b.server).requests, 0);
+	both_close(&b);
+}
+
 static void
 do_keys(struct both *b)
 {
@@ -1231,6 +1256,7 @@ static const struct test_row tests[] = {
 	{ "views", test_view },
 	{ "a new store process", test_reattach },
 	{ "a view that is gone when the next store process comes", test_reattach_gone },
+	{ "a view that is closed while it is being opened again", test_reattach_closed },
 	{ "room", test_room },
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
