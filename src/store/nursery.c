@@ -1,6 +1,7 @@
 /* store/nursery.c - see nursery.h. */
 #include "store/nursery.h"
 
+#include "store/local.h"
 #include "store/maildir.h"
 
 #include <dirent.h>
@@ -60,25 +61,6 @@ mark_top(int fd)
 	return ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
 }
 
-static void
-remove_folder(int top_fd, const char *name)
-{
-	int fd = openat(top_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct dirent *e;
-	DIR *dir;
-
-	if (fd < 0 || (dir = fdopendir(fd)) == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((e = readdir(dir)) != NULL)
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			(void)unlinkat(fd, e->d_name, 0);
-	closedir(dir);
-	(void)unlinkat(top_fd, name, AT_REMOVEDIR);
-}
-
 /* Killed processes leave theirs, with files that no record needs: those are made anew. */
 static void
 sweep(int top_fd)
@@ -94,7 +76,7 @@ sweep(int top_fd)
 	}
 	while ((e = readdir(dir)) != NULL)
 		if (strncmp(e->d_name, NURSERY_PREFIX, strlen(NURSERY_PREFIX)) == 0)
-			remove_folder(top_fd, e->d_name);
+			tree_remove(top_fd, e->d_name, 1);
 	closedir(dir);
 }
 
