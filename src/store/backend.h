@@ -183,6 +183,10 @@ struct store_backend_ops {
 	int (*fd)(const struct store_backend *be);
 	void (*dispatch)(struct store_backend *be);
 
+	/* A turn of the process begins, and ends when answers are on their way: until then none of its threads is to compete with those who
+	 * wait for them. NULL: it makes no difference. */
+	void (*turn)(struct store_backend *be, bool begins);
+
 	/* The number that the next commit will have: names are made of it. */
 	uint64_t (*next_id)(const struct store_backend *be);
 

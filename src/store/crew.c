@@ -1,6 +1,7 @@
 /* store/crew.c - one mutex, a queue for each lane, and strands. */
 #include "store/crew.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #define APPLY_NICE 10 /* who waits for an answer goes first; what has been answered is safe in the journal */
@@ -28,9 +30,13 @@ struct crew {
 	pthread_mutex_t lock;
 	struct lane lane[CREW_LANES];
 	struct queue finished;
-	size_t jobs; /* submitted, done() not yet called */
-	int fd;
+	bool announced; /* of these the main thread has been told, or is just being told */
 	bool stop;
+	int fd;
+	/* the main thread's */
+	size_t jobs; /* submitted, done() not yet called */
+	bool in_turn;
+	unsigned owed; /* threads of CREW_APPLY that are woken when it ends */
 };
 
 /* Who is to be woken when the lock is free again: a thread that is woken under it, and the main thread above all, would only
@@ -64,6 +70,14 @@ pop(struct queue *q)
 	if (j != NULL)
 		q->head = j->next;
 	return j;
+}
+
+/* Under the lock: the main thread is told, unless it has been. */
+static void
+announce(struct crew *p, struct wakes *w)
+{
+	w->main = w->main || !p->announced;
+	p->announced = true;
 }
 
 /* Under the lock. */
@@ -109,8 +123,41 @@ finish(struct crew *p, struct crew_job *j, struct wakes *w)
 {
 	if (!j->again)
 		leave_strands(p, j, w);
-	w->main = p->finished.head == NULL;
 	push(&p->finished, j);
+	if (!j->unhurried || j->again)
+		announce(p, w);
+}
+
+/* Under the lock: until there is a job, or the end. What has ended untold is told before anything else is begun, which may take long, and
+ * when this has waited for CREW_LATE_MS. */
+static struct crew_job *
+next_job(struct crew *p, struct lane *l)
+{
+	struct wakes w = { .main = false };
+	struct timespec late;
+	struct crew_job *j;
+
+	while (!p->stop && l->ready.head == NULL) {
+		if (p->finished.head == NULL || p->announced) {
+			pthread_cond_wait(&l->some, &p->lock);
+			continue;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &late);
+		late.tv_nsec += CREW_LATE_MS * 1000000L;
+		late.tv_sec += late.tv_nsec / 1000000000;
+		late.tv_nsec %= 1000000000;
+		if (pthread_cond_timedwait(&l->some, &p->lock, &late) == ETIMEDOUT)
+			break;
+	}
+	j = p->stop ? NULL : pop(&l->ready);
+	if (p->finished.head != NULL)
+		announce(p, &w);
+	if (w.main) {
+		pthread_mutex_unlock(&p->lock);
+		wake(p, &w);
+		pthread_mutex_lock(&p->lock);
+	}
+	return j;
 }
 
 /* As top -H shows them. */
@@ -131,12 +178,9 @@ thread(void *arg)
 	if (l == &p->lane[CREW_APPLY])
 		(void)setpriority(PRIO_PROCESS, 0, APPLY_NICE); /* on Linux: of this thread */
 	pthread_mutex_lock(&p->lock);
-	for (;;) {
-		while (!p->stop && l->ready.head == NULL)
-			pthread_cond_wait(&l->some, &p->lock);
-		if (p->stop)
-			break;
-		j = pop(&l->ready);
+	while (!p->stop) {
+		if ((j = next_job(p, l)) == NULL)
+			continue;
 		pthread_mutex_unlock(&p->lock);
 		j->run(j);
 		w = (struct wakes){ .main = false };
@@ -172,6 +216,7 @@ struct crew *
 crew_new(const unsigned threads[CREW_LANES])
 {
 	struct crew *p = calloc(1, sizeof *p);
+	pthread_condattr_t monotonic;
 	sigset_t all, before;
 	unsigned i, k;
 	int rc = 0;
@@ -179,8 +224,10 @@ crew_new(const unsigned threads[CREW_LANES])
 	if (p == NULL)
 		return NULL;
 	pthread_mutex_init(&p->lock, NULL);
+	PT_ASSERT(pthread_condattr_init(&monotonic) == 0 && pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
 	for (i = 0; i < CREW_LANES; i++)
-		pthread_cond_init(&p->lane[i].some, NULL);
+		PT_ASSERT(pthread_cond_init(&p->lane[i].some, &monotonic) == 0);
+	pthread_condattr_destroy(&monotonic);
 	if ((p->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
 		rc = PT_EUNAVAIL;
 	sigfillset(&all); /* signals are the main thread's */
@@ -225,6 +272,26 @@ crew_fd(const struct crew *p)
 	return p->fd;
 }
 
+/* Main thread, without the lock. */
+static void
+wake_later(struct crew *p, struct wakes *w)
+{
+	if (p->in_turn) {
+		p->owed += w->n[CREW_APPLY];
+		w->n[CREW_APPLY] = 0;
+	}
+	wake(p, w);
+}
+
+void
+crew_wake(struct crew *p)
+{
+	struct wakes w = { .n = { [CREW_APPLY] = p->owed } };
+
+	p->owed = 0;
+	wake(p, &w);
+}
+
 void
 crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *strands, unsigned n)
 {
@@ -251,7 +318,7 @@ crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *stran
 	if (j->waiting == 0)
 		make_ready(p, j, &w);
 	pthread_mutex_unlock(&p->lock);
-	wake(p, &w);
+	wake_later(p, &w);
 }
 
 void
@@ -264,7 +331,7 @@ crew_again(struct crew *p, struct crew_job *j)
 	p->jobs++;
 	make_ready(p, j, &w);
 	pthread_mutex_unlock(&p->lock);
-	wake(p, &w);
+	wake_later(p, &w);
 }
 
 void
@@ -285,8 +352,8 @@ crew_refuse(struct crew *p, struct crew_strand *s)
 		if (s->tail == t)
 			s->tail = before;
 		j->refused(j);
-		w.main = w.main || p->finished.head == NULL;
 		push(&p->finished, j);
+		announce(p, &w);
 	}
 	pthread_mutex_unlock(&p->lock);
 	wake(p, &w);
@@ -314,24 +381,48 @@ crew_strand_idle(struct crew *p, const struct crew_strand *s)
 	return idle;
 }
 
-void
-crew_dispatch(struct crew *p)
+/* told: by the descriptor, which is emptied. Otherwise it stays as it is: what it announces has not been written yet, perhaps. */
+static void
+collect(struct crew *p, bool told)
 {
 	struct crew_job *j, *next;
 	uint64_t n;
 
 	pthread_mutex_lock(&p->lock);
-	if (read(p->fd, &n, sizeof n) != sizeof n) {
-		/* nothing was announced */
+	if (told) {
+		if (read(p->fd, &n, sizeof n) != sizeof n) {
+			/* nothing was announced */
+		}
+		p->announced = false;
 	}
 	j = p->finished.head;
 	p->finished.head = NULL;
 	pthread_mutex_unlock(&p->lock);
 	for (; j != NULL; j = next) {
 		next = j->next;
-		p->jobs--; /* the main thread's alone */
+		p->jobs--;
 		j->done(j);
 	}
+}
+
+void
+crew_dispatch(struct crew *p)
+{
+	collect(p, true);
+}
+
+void
+crew_turn_begin(struct crew *p)
+{
+	p->in_turn = true;
+}
+
+void
+crew_turn_end(struct crew *p)
+{
+	p->in_turn = false;
+	collect(p, false); /* before a thread takes the next, and tells what it finds */
+	crew_wake(p);
 }
 
 void
@@ -339,6 +430,7 @@ crew_drain(struct crew *p)
 {
 	struct pollfd fd = { .fd = p->fd, .events = POLLIN };
 
+	crew_wake(p);
 	while (p->jobs > 0) {
 		(void)poll(&fd, 1, -1);
 		crew_dispatch(p);

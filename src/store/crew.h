@@ -41,6 +41,7 @@ struct crew_job {
 	void (*done)(struct crew_job *); /* afterwards, in crew_dispatch(); may free the job */
 	enum crew_lane lane;
 	bool again; /* set by run(): it keeps its turn, and runs again after crew_again() */
+	bool unhurried; /* nobody waits for its end, which is told at the end of the main thread's turn or within CREW_LATE_MS; not with `again` */
 	void (*refused)(struct crew_job *); /* instead of run(), by crew_refuse(); NULL: it waits for its turn whatever happens */
 	/* private */
 	struct crew_job *next;
@@ -54,9 +55,17 @@ struct crew *crew_new(const unsigned threads[CREW_LANES]);
 /* Waits for what runs; what has not begun never will, and its done() is not called. */
 void crew_free(struct crew **p);
 
-/* Readable when jobs are done. */
+#define CREW_LATE_MS 2
+
+/* Readable when jobs are done, of which dispatch calls the done(). */
 int crew_fd(const struct crew *p);
 void crew_dispatch(struct crew *p);
+
+/* The main thread begins a turn: threads of CREW_APPLY hear of what is submitted in it when it ends, and what has ended without being
+ * told is then collected. Waking a thread, or being woken, costs more than a small job, and who has been answered first goes first. */
+void crew_turn_begin(struct crew *p);
+void crew_turn_end(struct crew *p);
+void crew_wake(struct crew *p); /* now: the turn will take longer */
 
 /* Queues the job behind all others of its strands (none or up to CREW_STRANDS_INLINE different ones). */
 void crew_submit(struct crew *p, struct crew_job *j, struct crew_strand *const *strands, unsigned n);

@@ -153,6 +153,14 @@ local_dispatch(struct store_backend *be)
 	crew_dispatch(l->crew);
 }
 
+static void
+local_turn(struct store_backend *be, bool begins)
+{
+	struct local *l = (struct local *)be;
+
+	(begins ? crew_turn_begin : crew_turn_end)(l->crew);
+}
+
 static enum store_rc
 room_in(const struct local *l, int fd, uint64_t octets)
 {
@@ -310,7 +318,7 @@ static const struct store_backend_ops local_ops = {
 	.caps = STORE_CAP_MAILDIR | STORE_CAP_ATOMIC_MULTI | STORE_CAP_LINK_COPY | STORE_CAP_EXTERNAL,
 	.close = local_close,
 	.fd = local_fd,
-	.dispatch = local_dispatch,
+	.dispatch = local_dispatch, .turn = local_turn,
 	.next_id = local_next_id,
 	.commit = local_commit,
 	.flush = local_flush,

@@ -207,7 +207,7 @@ part_new(struct local *l, struct apply *a, size_t hint)
 	struct apply_job *aj = calloc(1, sizeof *aj);
 
 	PT_ASSERT(aj != NULL); /* it is durable: who cannot carry it out must end and replay */
-	aj->job = (struct crew_job){ .run = apply_run, .done = apply_done, .lane = CREW_APPLY };
+	aj->job = (struct crew_job){ .run = apply_run, .done = apply_done, .lane = CREW_APPLY, .unhurried = true };
 	aj->l = l;
 	aj->a = a;
 	aj->hint = hint;

@@ -300,6 +300,7 @@ flush_start(struct local *l, bool here)
 	l->batch_end = &l->batch;
 	if (here) {
 		PT_ASSERT(l->flights == 1);
+		crew_wake(l->crew);
 		flush_run(&f->job);
 		c = flight_take(l, &rc);
 		flight_over(l, c, rc);

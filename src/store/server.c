@@ -290,6 +290,8 @@ server_dispatch(struct server *s)
 	int i, n = epoll_wait(s->epoll_fd, events, EVENTS_MAX, 0);
 
 	s->in_turn = true;
+	if (s->be->ops->turn != NULL)
+		s->be->ops->turn(s->be, true);
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == NULL)
 			engine = true;
@@ -307,6 +309,8 @@ server_dispatch(struct server *s)
 		if (p->dead)
 			peer_free(p);
 	}
+	if (s->be->ops->turn != NULL)
+		s->be->ops->turn(s->be, false);
 }
 
 struct server_count

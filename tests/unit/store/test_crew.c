@@ -1,4 +1,4 @@
-/* unit/store/test_crew.c - helper threads: order in a strand, none between strands, jobs of several strands, another try, refusals. */
+/* unit/store/test_crew.c - helper threads: order in a strand, none between strands, jobs of several strands, another try, refusals, turns. */
 #include "store/crew.h"
 
 #include "test.h"
@@ -223,6 +223,84 @@ test_refuse(void)
 	crew_free(&crew);
 }
 
+static void
+submit_unhurried(unsigned number, void (*hook)(struct job *))
+{
+	struct crew_strand *strand = &strands[0];
+
+	jobs[number] = (struct job){ .job = { .run = run, .done = done, .lane = CREW_APPLY, .unhurried = true },
+		.number = number, .strands = 1, .hook = hook };
+	crew_submit(crew, &jobs[number].job, &strand, 1);
+}
+
+static bool
+is_told(void)
+{
+	struct pollfd p = { .fd = crew_fd(crew), .events = POLLIN };
+
+	return poll(&p, 1, 60000) == 1;
+}
+
+/* Who ends without being told is collected at the end of a turn; told when there is none for a while, and before anything else
+ * is begun that may take long; at once where it is to run again. */
+static void
+test_unhurried(void)
+{
+	unsigned i;
+
+	begin(1, 1);
+	submit_unhurried(0, NULL);
+	for (i = 0; i < 100000 && done_count == 0; i++) {
+		usleep(100);
+		crew_turn_begin(crew);
+		crew_turn_end(crew);
+	}
+	CU_ASSERT_EQUAL(done_count, 1);
+	crew_dispatch(crew);
+	submit_unhurried(1, NULL);
+	CU_ASSERT_TRUE(is_told());
+	crew_dispatch(crew);
+	CU_ASSERT_EQUAL(done_count, 2);
+	submit_unhurried(2, NULL);
+	submit_unhurried(3, wait_gate);
+	CU_ASSERT_TRUE_FATAL(is_told());
+	crew_dispatch(crew);
+	CU_ASSERT_EQUAL(done_count, 3);
+	gate = true;
+	submit_unhurried(4, NULL);
+	jobs[4].more = 3;
+	crew_drain(crew);
+	CU_ASSERT_EQUAL(jobs[4].runs, 4);
+	CU_ASSERT_EQUAL(done_count, 5);
+	crew_free(&crew);
+}
+
+/* What is submitted in a turn runs after it, or when the turn takes longer; other lanes do not wait. */
+static void
+test_turn(void)
+{
+	begin(1, 1);
+	submit_unhurried(0, NULL);
+	until(1);
+	usleep(3000 * CREW_LATE_MS); /* it sleeps until it is woken */
+	crew_turn_begin(crew);
+	submit_unhurried(1, NULL);
+	submit(2, 2, CREW_READ, 0, NULL);
+	until(2);
+	CU_ASSERT_EQUAL(jobs[2].runs, 1);
+	crew_turn_end(crew);
+	until(3);
+	crew_turn_begin(crew);
+	submit_unhurried(3, NULL);
+	crew_wake(crew);
+	until(4);
+	submit_unhurried(4, NULL);
+	crew_drain(crew); /* who waits for all must not wait for the end of the turn */
+	CU_ASSERT_EQUAL(done_count, 5);
+	crew_turn_end(crew);
+	crew_free(&crew);
+}
+
 /* The end waits for what runs and drops the rest. */
 static void
 test_end(void)
@@ -244,6 +322,8 @@ static const struct test_row rows[] = {
 	{ "one that hangs", test_slow },
 	{ "another try", test_again },
 	{ "refused instead of waiting", test_refuse },
+	{ "unhurried", test_unhurried },
+	{ "turns", test_turn },
 	{ "the end", test_end },
 };
 
