@@ -9,15 +9,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/queue.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NICE 10 /* logins by certificate and the workers go first */
-#define SLICE_NS 200000 /* Linux 6.12; before that the kernel has one for all */
+#define SLICE_NS (VERIFY_PAUSE_US * 1000ull) /* Linux 6.12; before that the kernel has one for all */
+#define IDLE_MS 20 /* so long one is content with what nobody else wants */
 
 struct pool_job {
 	TAILQ_ENTRY(pool_job) next;
+	struct timespec began;
+	bool pushing;   /* it has been content for long enough */
 	struct user_credentials credentials;
 	char password[VERIFY_PASSWORD_MAX + 1];
 	bool ok;
@@ -36,6 +40,7 @@ struct pool {
 	size_t nwaiting;
 	unsigned idle; /* threads without a job */
 	int fd;        /* read end */
+	bool may_rise; /* threads that have stepped back to what nobody wants may come forward again */
 	unsigned nthreads;
 	pthread_t threads[POOL_THREADS_MAX];
 	/* shared */
@@ -54,10 +59,10 @@ job_free(struct pool_job *job)
 
 /* --- a thread --------------------------------------------------------------------------------- */
 
-/* Lets the others of the process, and the workers, go first. The slice is what sched_yield() (verify.c) gives up when
+/* Lets the others of the process, and the workers, go first. The slice is what sched_yield() gives up when
  * others want the processor: with the kernel's own, which is many times longer, hashing would starve on a busy machine. */
 static void
-step_back(void)
+set_policy(uint32_t policy)
 {
 	/* struct sched_attr of linux/sched/types.h, whose other structures are the C library's as well */
 	struct {
@@ -66,9 +71,44 @@ step_back(void)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime, deadline, period;
-	} a = { .size = sizeof a, .policy = SCHED_OTHER, .nice = NICE, .runtime = SLICE_NS };
+	} a = { .size = sizeof a, .policy = policy, .nice = POOL_NICE /* logins by certificate and the workers go first */, .runtime = SLICE_NS };
 
 	(void)syscall(SYS_sched_setattr, 0, &a, 0);
+}
+
+/* A thread of SCHED_IDLE is where the kernel wakes others as if the processor had nothing to do, and gives way at once. On a machine
+ * where somebody always wants every processor it would be there for ever: after IDLE_MS it is one of low priority. */
+static void
+pause_job(void *arg)
+{
+	struct pool_job *job = arg;
+	struct timespec now;
+
+	if (!job->pushing) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		job->pushing = (now.tv_sec - job->began.tv_sec) * 1000 + (now.tv_nsec - job->began.tv_nsec) / 1000000 >=
+			IDLE_MS;
+		if (job->pushing)
+			set_policy(SCHED_OTHER);
+	}
+	/* without this the kernel would look for others with its next tick only, which is 4 ms where it ticks 250 times a second */
+	sched_yield();
+}
+
+static bool
+run_job(const struct pool *p, struct pool_job *job)
+{
+	bool ok;
+
+	/* the yescrypt form is made in one piece: who cannot push need not be content */
+	job->pushing = !p->may_rise || !verify_is_scram(&job->credentials);
+	clock_gettime(CLOCK_MONOTONIC, &job->began);
+	if (!job->pushing)
+		set_policy(SCHED_IDLE);
+	ok = verify_password(&job->credentials, job->password, pause_job, job);
+	if (!job->pushing)
+		set_policy(SCHED_OTHER);
+	return ok;
 }
 
 static void *
@@ -77,7 +117,7 @@ thread_main(void *arg)
 	struct pool *p = arg;
 	struct pool_job *job;
 
-	step_back();
+	set_policy(SCHED_OTHER);
 	pthread_mutex_lock(&p->lock);
 	for (;;) {
 		while ((job = TAILQ_FIRST(&p->todo)) == NULL && !p->ending)
@@ -86,7 +126,7 @@ thread_main(void *arg)
 			break;
 		TAILQ_REMOVE(&p->todo, job, next);
 		pthread_mutex_unlock(&p->lock);
-		job->ok = verify_password(&job->credentials, job->password);
+		job->ok = run_job(p, job);
 		pthread_mutex_lock(&p->lock);
 		TAILQ_INSERT_TAIL(&p->finished, job, next);
 		/* at most one for each thread: the pipe never fills */
@@ -103,12 +143,14 @@ struct pool *
 pool_new(void)
 {
 	struct pool *p = calloc(1, sizeof *p);
+	struct rlimit nice = { 0, 0 };
 	int fds[2];
 
 	if (p == NULL || pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) {
 		free(p);
 		return NULL;
 	}
+	p->may_rise = getrlimit(RLIMIT_NICE, &nice) == 0 && nice.rlim_cur >= POOL_NICE_LIMIT;
 	p->fd = fds[0];
 	p->done_fd = fds[1];
 	TAILQ_INIT(&p->waiting);

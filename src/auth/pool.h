@@ -1,4 +1,4 @@
-/* auth/pool.h - checking passwords beside the loop: a few threads of low priority, a queue with a limit.
+/* auth/pool.h - checking passwords beside the loop: a few threads that let everybody else go first, a queue with a limit.
  *
  * Everything here is called from the loop's thread, callbacks included; the threads see nothing but a copy of
  * credentials and password, which is wiped when it is done. */
@@ -8,6 +8,8 @@
 #include "auth/verify.h"
 
 #define POOL_THREADS_MAX 4
+#define POOL_NICE 10
+#define POOL_NICE_LIMIT (20 - POOL_NICE) /* RLIMIT_NICE with which threads may do what nobody else has time for (pool.c) */
 #define POOL_QUEUE_MAX 256 /* passwords that wait: at 40 ms each, ten seconds for one thread */
 
 struct pool;

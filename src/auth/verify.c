@@ -6,13 +6,12 @@
 #include <nettle/hmac.h>
 #include <nettle/memxor.h>
 #include <nettle/sha2.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KEY USERS_KEY_SIZE
-#define YIELD_ITERATIONS 2048 /* 0.2 ms */
+#define PAUSE_ITERATIONS 2048 /* VERIFY_PAUSE_US */
 
 /* What RFC 5802 §3 makes of a password. */
 struct keys {
@@ -40,10 +39,10 @@ mac(struct hmac_sha256_ctx *key, const char *text, uint8_t out[KEY])
 	hmac_sha256_digest(key, KEY, out);
 }
 
-/* Hi() of RFC 5802 §2.2, which is one block of PBKDF2 (RFC 8018 §5.2). Others who want this processor get it every 0.2 ms:
- * the kernel would look for them with its next tick only, which is 4 ms where it ticks 250 times a second. */
+/* Hi() of RFC 5802 §2.2, which is one block of PBKDF2 (RFC 8018 §5.2). */
 static void
-salt_password(const char *password, uint32_t iterations, const void *salt, size_t salt_len, uint8_t out[KEY])
+salt_password(const char *password, uint32_t iterations, const void *salt, size_t salt_len, verify_pause_f *pause, void *arg,
+	      uint8_t out[KEY])
 {
 	static const uint8_t block[4] = { 0, 0, 0, 1 };
 	struct hmac_sha256_ctx key;
@@ -59,8 +58,8 @@ salt_password(const char *password, uint32_t iterations, const void *salt, size_
 		hmac_sha256_update(&key, KEY, u);
 		hmac_sha256_digest(&key, KEY, u);
 		memxor(out, u, KEY);
-		if (i % YIELD_ITERATIONS == 0)
-			sched_yield();
+		if (i % PAUSE_ITERATIONS == 0 && pause != NULL)
+			pause(arg);
 	}
 	explicit_bzero(&key, sizeof key);
 	explicit_bzero(u, sizeof u);
@@ -68,12 +67,13 @@ salt_password(const char *password, uint32_t iterations, const void *salt, size_
 
 /* By Nettle, which uses what the processor has for SHA-256: gsasl_scram_secrets_from_password() takes five times as long. */
 static void
-scram_keys(const char *password, uint32_t iterations, const void *salt, size_t salt_len, struct keys *k)
+scram_keys(const char *password, uint32_t iterations, const void *salt, size_t salt_len, verify_pause_f *pause, void *arg,
+	   struct keys *k)
 {
 	struct hmac_sha256_ctx key;
 	struct sha256_ctx hash;
 
-	salt_password(password, iterations, salt, salt_len, k->salted);
+	salt_password(password, iterations, salt, salt_len, pause, arg, k->salted);
 	hmac_sha256_set_key(&key, KEY, k->salted);
 	mac(&key, "Client Key", k->client);
 	mac(&key, "Server Key", k->server);
@@ -85,7 +85,7 @@ scram_keys(const char *password, uint32_t iterations, const void *salt, size_t s
 }
 
 static bool
-check_scram(const struct user_scram *s, const char *password)
+check_scram(const struct user_scram *s, const char *password, verify_pause_f *pause, void *arg)
 {
 	char *salt = NULL, *stored = NULL;
 	size_t salt_len = 0, stored_len = 0;
@@ -95,7 +95,7 @@ check_scram(const struct user_scram *s, const char *password)
 	if (gsasl_base64_from(s->salt, strlen(s->salt), &salt, &salt_len) == GSASL_OK &&
 	    gsasl_base64_from(s->stored_key, strlen(s->stored_key), &stored, &stored_len) == GSASL_OK &&
 	    stored_len == KEY) {
-		scram_keys(password, s->iterations, salt, salt_len, &k);
+		scram_keys(password, s->iterations, salt, salt_len, pause, arg, &k);
 		ok = same(k.stored, stored, KEY);
 	}
 	explicit_bzero(&k, sizeof k);
@@ -121,12 +121,12 @@ check_yescrypt(const char *stored, const char *password)
 }
 
 bool
-verify_password(const struct user_credentials *c, const char *password)
+verify_password(const struct user_credentials *c, const char *password, verify_pause_f *pause, void *arg)
 {
 	if (password[0] == '\0')
 		return false;
-	if (c->scram.iterations != 0)
-		return check_scram(&c->scram, password);
+	if (verify_is_scram(c))
+		return check_scram(&c->scram, password, pause, arg);
 	return c->yescrypt[0] != '\0' && check_yescrypt(c->yescrypt, password);
 }
 
@@ -152,7 +152,7 @@ make_scram(const char *password, struct user_scram *s)
 
 	arc4random_buf(salt, sizeof salt);
 	s->iterations = VERIFY_ITERATIONS;
-	scram_keys(password, s->iterations, salt, sizeof salt, &k);
+	scram_keys(password, s->iterations, salt, sizeof salt, NULL, NULL, &k);
 	if (encode(salt, sizeof salt, s->salt) && encode(k.stored, KEY, s->stored_key) &&
 	    encode(k.server, KEY, s->server_key))
 		rc = 0;
@@ -226,7 +226,7 @@ verify_fake(const uint8_t secret[VERIFY_SECRET_SIZE], const char *name, const st
 	*out = (struct user_credentials){ .yescrypt = "" };
 	hex(secret, text);
 	/* one iteration: HMAC(secret, name || 1), and two keys made from that */
-	scram_keys(text, 1, name, strlen(name), &k);
+	scram_keys(text, 1, name, strlen(name), NULL, NULL, &k);
 	out->scram.iterations = model->scram.iterations != 0 ? model->scram.iterations : VERIFY_ITERATIONS;
 	PT_ASSERT(encode(k.salted, VERIFY_SALT_SIZE, out->scram.salt) &&
 		  encode(k.stored, KEY, out->scram.stored_key) && encode(k.server, KEY, out->scram.server_key));

@@ -13,10 +13,21 @@
 #define VERIFY_SECRET_SIZE 64
 #define VERIFY_FIELD_MAX 512    /* octets of both forms as a field of the users file, with the NUL */
 
-/* Is this the password? It has been through SASLprep. Against the SCRAM form where there is one, else the yescrypt
+/* Called every VERIFY_PAUSE_US or so of the work with a SCRAM form: others may want the processor. */
+#define VERIFY_PAUSE_US 200
+typedef void verify_pause_f(void *arg);
+
+/* Is this the password? pause may be NULL. It has been through SASLprep. Against the SCRAM form where there is one, else the yescrypt
  * form; false without either. Where both stand in a file who steals it attacks the cheaper one, so the dearer would
  * only cost the server. */
-bool verify_password(const struct user_credentials *c, const char *password);
+bool verify_password(const struct user_credentials *c, const char *password, verify_pause_f *pause, void *arg);
+
+/* Whether it is the SCRAM form that would be checked. */
+static inline bool
+verify_is_scram(const struct user_credentials *c)
+{
+	return c->scram.iterations != 0;
+}
 
 /* Both forms of a new password as a field of the users file. PT_EINVAL when it is empty, longer than
  * VERIFY_PASSWORD_MAX, or has characters that SASLprep (RFC 4013) does not take; PT_EIO, PT_ENOMEM. */

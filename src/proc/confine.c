@@ -1,6 +1,8 @@
 /* proc/confine.c - the table of confinement, and how it is put on. */
 #include "proc/confine.h"
 
+#include "auth/pool.h"
+
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -333,6 +335,9 @@ keep_capabilities(const struct confinement *c, struct diag *diag)
 int
 confine_parent(struct diag *diag)
 {
+	struct rlimit nice = { POOL_NICE_LIMIT, POOL_NICE_LIMIT };
+
+	(void)setrlimit(RLIMIT_NICE, &nice); /* who may not does without (auth/pool.c) */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return diag_set(diag, PT_EPERM, "no_new_privs: %s", strerror(errno));
 	return keep_capabilities(&roles[ROLE_PARENT], diag);

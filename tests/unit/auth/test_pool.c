@@ -3,9 +3,14 @@
 
 #include "auth/pool.h"
 
+#include <dirent.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 /* Cheap to check: "pencil" (RFC 7677). */
 #define VECTOR "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==," \
@@ -152,10 +157,85 @@ test_end(void)
 	CU_ASSERT_EQUAL(test_open_fds(), fds);
 }
 
+/* Of any thread but this one: whether it has that policy (proc(5), stat 41), and the nice value of the last seen. */
+static bool
+has_policy(int policy, long *nice_out)
+{
+	DIR *d = opendir("/proc/self/task");
+	char path[300], line[1024], *p;
+	bool has = false;
+	struct dirent *e;
+	FILE *f;
+	int i;
+
+	PT_ASSERT(d != NULL);
+	while ((e = readdir(d)) != NULL) {
+		if (e->d_name[0] == '.' || strtol(e->d_name, NULL, 10) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+		if ((f = fopen(path, "r")) == NULL)
+			continue;
+		p = fgets(line, sizeof line, f) == NULL ? NULL : strrchr(line, ')');
+		fclose(f);
+		for (i = 2; p != NULL && i < 41; i++) {
+			p = strchr(p + 1, ' ');
+			if (i == 18 && p != NULL)
+				*nice_out = strtol(p, NULL, 10);
+		}
+		has = has || (p != NULL && strtol(p, NULL, 10) == policy);
+	}
+	closedir(d);
+	return has;
+}
+
+/* At first it takes only what nobody else wants, then it pushes, where the process may come back from there. A thread that has
+ * nothing to do is an ordinary one of low priority. */
+static void
+test_patience(void)
+{
+	struct rlimit before, nice = { POOL_NICE_LIMIT, POOL_NICE_LIMIT };
+	struct user_credentials slow;
+	bool idle = false, pushed = false, other;
+	struct pool *p;
+	struct one o;
+	long level = 0;
+	int i;
+
+	PT_ASSERT(getrlimit(RLIMIT_NICE, &before) == 0);
+	if (setrlimit(RLIMIT_NICE, &nice) != 0) /* not root: it never steps back so far */
+		PT_ASSERT(getrlimit(RLIMIT_NICE, &nice) == 0);
+	p = start(1);
+	slow = credentials;
+	slow.scram.iterations = 1000000;
+	for (i = 0; i < 30 && !(idle && pushed); i++) {
+		o = (struct one){ .want = true };
+		CU_ASSERT_PTR_NOT_NULL(pool_check(p, &slow, "pencil", wanted, done, &o));
+		while (o.done == 0) {
+			struct pollfd fd = { .fd = pool_fd(p), .events = POLLIN };
+
+			idle = idle || has_policy(SCHED_IDLE, &level);
+			other = idle && has_policy(SCHED_OTHER, &level);
+			if (poll(&fd, 1, other ? 5 : 0) == 1)
+				pool_ready(p);
+			else
+				pushed = pushed || other; /* and it is not because it is done */
+		}
+		if (nice.rlim_cur < POOL_NICE_LIMIT)
+			break;
+	}
+	CU_ASSERT_EQUAL(idle, nice.rlim_cur >= POOL_NICE_LIMIT);
+	CU_ASSERT_EQUAL(pushed, idle);
+	CU_ASSERT_TRUE(has_policy(SCHED_OTHER, &level));
+	CU_ASSERT_EQUAL(level, POOL_NICE);
+	pool_free(&p);
+	(void)setrlimit(RLIMIT_NICE, &before);
+}
+
 static const struct test_row tests[] = {
 	{ "checks", test_checks },
 	{ "the queue's limit", test_limit },
 	{ "cancelling", test_cancel },
+	{ "patience", test_patience },
 	{ "the end", test_end },
 };
 

@@ -49,10 +49,10 @@ test_vector(void)
 	PT_ASSERT(gnutls_hash_fast(GNUTLS_DIG_SHA256, client, 32, hash) == 0);
 	CU_ASSERT_EQUAL(memcmp(hash, stored, 32), 0);
 	/* and PLAIN is checked against the same */
-	CU_ASSERT_TRUE(verify_password(&c, "pencil"));
-	CU_ASSERT_FALSE(verify_password(&c, "pencils"));
-	CU_ASSERT_FALSE(verify_password(&c, "penci"));
-	CU_ASSERT_FALSE(verify_password(&c, ""));
+	CU_ASSERT_TRUE(verify_password(&c, "pencil", NULL, NULL));
+	CU_ASSERT_FALSE(verify_password(&c, "pencils", NULL, NULL));
+	CU_ASSERT_FALSE(verify_password(&c, "penci", NULL, NULL));
+	CU_ASSERT_FALSE(verify_password(&c, "", NULL, NULL));
 }
 
 static void
@@ -70,20 +70,20 @@ test_make(void)
 		CU_ASSERT_STRING_NOT_EQUAL(field, again); /* another salt */
 		CU_ASSERT_TRUE_FATAL(users_credentials_parse(span_str(field), &c, &why));
 		CU_ASSERT_EQUAL(c.scram.iterations, VERIFY_ITERATIONS);
-		CU_ASSERT_TRUE(verify_password(&c, passwords[i]));
-		CU_ASSERT_FALSE(verify_password(&c, "wrong"));
+		CU_ASSERT_TRUE(verify_password(&c, passwords[i], NULL, NULL));
+		CU_ASSERT_FALSE(verify_password(&c, "wrong", NULL, NULL));
 		one = c;
 		one.yescrypt[7] = one.yescrypt[7] == 'a' ? 'b' : 'a'; /* the SCRAM form is looked at, no other */
-		CU_ASSERT_TRUE(verify_password(&one, passwords[i]));
+		CU_ASSERT_TRUE(verify_password(&one, passwords[i], NULL, NULL));
 		one = c; /* each form alone */
 		one.yescrypt[0] = '\0';
-		CU_ASSERT_TRUE(verify_password(&one, passwords[i]));
-		CU_ASSERT_FALSE(verify_password(&one, "wrong"));
+		CU_ASSERT_TRUE(verify_password(&one, passwords[i], NULL, NULL));
+		CU_ASSERT_FALSE(verify_password(&one, "wrong", NULL, NULL));
 		one = c;
 		one.scram.iterations = 0;
-		CU_ASSERT_TRUE(verify_password(&one, passwords[i]));
+		CU_ASSERT_TRUE(verify_password(&one, passwords[i], NULL, NULL));
 		one.yescrypt[0] = '\0';
-		CU_ASSERT_FALSE(verify_password(&one, passwords[i])); /* none */
+		CU_ASSERT_FALSE(verify_password(&one, passwords[i], NULL, NULL)); /* none */
 	}
 }
 
@@ -100,7 +100,7 @@ test_passwords(void)
 	password[VERIFY_PASSWORD_MAX] = '\0';
 	CU_ASSERT_EQUAL(verify_make(password, field), 0);
 	CU_ASSERT_TRUE(users_credentials_parse(span_str(field), &c, &why));
-	CU_ASSERT_TRUE(verify_password(&c, password));
+	CU_ASSERT_TRUE(verify_password(&c, password, NULL, NULL));
 	CU_ASSERT_EQUAL(verify_make("", field), PT_EINVAL);
 	CU_ASSERT_EQUAL(verify_make("a\x01" "b", field), PT_EINVAL);   /* a control character */
 	CU_ASSERT_EQUAL(verify_make("a\xff", field), PT_EINVAL);       /* not UTF-8 */
@@ -108,7 +108,7 @@ test_passwords(void)
 	/* what SASLprep makes equal is equal: U+00AA is "a", U+2168 is "IX" (RFC 4013 §3) */
 	CU_ASSERT_EQUAL(verify_make("\xc2\xaa\xe2\x85\xa8", field), 0);
 	CU_ASSERT_TRUE(users_credentials_parse(span_str(field), &c, &why));
-	CU_ASSERT_TRUE(verify_password(&c, "aIX"));
+	CU_ASSERT_TRUE(verify_password(&c, "aIX", NULL, NULL));
 }
 
 static void
@@ -133,11 +133,11 @@ test_fake(void)
 	CU_ASSERT_EQUAL(a.scram.iterations, 5000);
 	CU_ASSERT_EQUAL(strlen(a.scram.salt), 24);
 	CU_ASSERT_EQUAL(strlen(a.yescrypt), 73); /* as crypt(3) makes them */
-	CU_ASSERT_FALSE(verify_password(&a, "x"));
+	CU_ASSERT_FALSE(verify_password(&a, "x", NULL, NULL));
 	model.yescrypt[0] = '\0';
 	verify_fake(secret, "zoe@example.org", &model, &a);
 	CU_ASSERT_STRING_EQUAL(a.yescrypt, "");
-	CU_ASSERT_FALSE(verify_password(&a, "x"));
+	CU_ASSERT_FALSE(verify_password(&a, "x", NULL, NULL));
 }
 
 /* The way of a user who does not exist has the work of one who does: yescrypt takes its time for both. */
