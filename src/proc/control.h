@@ -42,6 +42,8 @@ struct control {
 	struct conf *conf;
 	uint64_t generation;
 	struct log_target target;
+	struct buf lines; /* for a file, while `together` */
+	bool together;
 	uint64_t log_dropped;
 	bool reopen_asked;
 	TAILQ_HEAD(, log_sender) senders;

@@ -28,6 +28,7 @@
  * first is taken at once and those behind it gather in the socket, which takes some 300; gone on with while more come. */
 #define GATHER_MS 3
 #define GATHERED_MAX 1000 /* taken in one turn */
+#define TOGETHER_MAX (64u << 10) /* octets of lines that are written at once */
 #define STOP_WAIT_MS 1500 /* for senders to go over to the next control */
 #define REPORT_MS 5000      /* how often what was dropped is said */
 #define SYSLOG_DAEMON (3 << 3) /* facility, RFC 5424 §6.2.1 */
@@ -72,6 +73,33 @@ ask_to_reopen(struct control *c)
 }
 
 static void
+not_written(struct control *c, uint64_t lines)
+{
+	c->log_dropped += lines;
+	if (c->target.kind != CONF_LOG_STDERR)
+		ask_to_reopen(c);
+}
+
+/* What was put together goes into its file. */
+static void
+put_lines(struct control *c)
+{
+	struct span s = buf_span(&c->lines);
+	uint64_t lines = 0;
+	ssize_t r = 0;
+
+	if (s.n == 0)
+		return;
+	if (c->target.fd >= 0 && writable(c->target.fd) && (r = write(c->target.fd, s.p, s.n)) > 0)
+		s = (struct span){ s.p + r, s.n - (size_t)r };
+	for (; s.n > 0; s.p++, s.n--)
+		lines += s.p[0] == '\n'; /* a line that was cut is one that is missing */
+	if (lines > 0)
+		not_written(c, lines);
+	buf_consume(&c->lines, buf_size(&c->lines));
+}
+
+static void
 put_line(struct control *c, const char *line, size_t n)
 {
 	struct iovec cut[2] = { { (void *)(uintptr_t)line, PIPE_BUF - 1 }, { (void *)(uintptr_t)"\n", 1 } };
@@ -86,11 +114,8 @@ put_line(struct control *c, const char *line, size_t n)
 		r = c->target.kind == CONF_LOG_SYSLOG
 			? send(c->target.fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT)
 			: write(c->target.fd, line, n);
-	if (r == (ssize_t)n)
-		return;
-	c->log_dropped++;
-	if (c->target.kind != CONF_LOG_STDERR)
-		ask_to_reopen(c);
+	if (r != (ssize_t)n)
+		not_written(c, 1);
 }
 
 static void
@@ -213,7 +238,12 @@ put_message(struct control *c, const struct message *m)
 	buf_init(&line, 4 * FRAME_PAYLOAD_MAX);
 	rc = c->target.format == CONF_LOG_JSON ? format_json(c, m, &line) : format_text(c, m, &line);
 	s = buf_span(&line);
-	if (rc == 0)
+	if (rc == 0 && c->together && c->target.kind == CONF_LOG_FILE) {
+		if (buf_size(&c->lines) + s.n > TOGETHER_MAX)
+			put_lines(c);
+		if ((rc = buf_append(&c->lines, s.p, s.n)) != 0)
+			c->log_dropped++;
+	} else if (rc == 0)
 		put_line(c, (const char *)s.p, s.n);
 	else
 		c->log_dropped++;
@@ -335,8 +365,10 @@ on_log(void *self, void *peer, struct frame *f)
 void
 control_end_if_done(struct control *c)
 {
-	if (c->stopping && TAILQ_EMPTY(&c->senders) && TAILQ_EMPTY(&c->clients))
+	if (c->stopping && TAILQ_EMPTY(&c->senders) && TAILQ_EMPTY(&c->clients)) {
+		put_lines(c);
 		exit(0);
+	}
 }
 
 static const struct ipc_rule sender_rules[] = {
@@ -380,12 +412,15 @@ on_gather(void *arg)
 	struct control *c = arg;
 	struct log_sender *s, *next;
 
+	c->together = true;
 	TAILQ_FOREACH_SAFE(s, &c->senders, next, next) {
 		if (s->gathering) {
 			s->gathering = false; /* the first account that it has begins it anew */
 			take_gathered(s);
 		}
 	}
+	put_lines(c);
+	c->together = false;
 	TAILQ_FOREACH(s, &c->senders, next)
 		if (!s->gathering && s->link->paused)
 			link_pause(s->link, false);
@@ -457,6 +492,7 @@ control_log_init(struct control *c)
 {
 	TAILQ_INIT(&c->senders);
 	c->target.fd = -1;
+	buf_init(&c->lines, TOGETHER_MAX);
 	log_set_sink(sink, c);
 	ev_timer_init(&c->log_timer, c->child.loop, on_report, c);
 	ev_timer_set(&c->log_timer, REPORT_MS);
