@@ -111,7 +111,7 @@ struct note {
 	struct span address; /* of the refusals: as it was typed or canonical; not to be trusted */
 	const char *user;
 	const char *mechanism;
-	const char *id; /* of a message */
+	const char *id; /* of a message; NULL: it was refused before it had one */
 	const struct ask_envelope *envelope;
 	const enum ask_result *results; /* of NOTE_MESSAGE: one for each recipient */
 	uint64_t octets;

@@ -213,20 +213,24 @@ say_result(struct smtp_engine *e, const enum smtp_text *texts, size_t n)
 		smtp_say_about(e, texts[i], span_str(e->tx->body->id));
 }
 
+/* each: where LMTP has a reply for each recipient. A message may be refused before it has a body. */
 static void
 refuse_message(struct smtp_engine *e, enum smtp_text why, bool each)
 {
 	size_t i, n = each && e->tx->envelope.each ? e->tx->envelope.nrecipients : 1;
 	struct note *note = smtp_note(e, NOTE_DISCARDED, why);
+	struct smtp_body *b = e->tx->body;
 
 	room_for(e, n);
-	sink_drop(e->tx->body);
-	note->id = e->tx->body->id;
 	note->envelope = &e->tx->envelope;
-	note->octets = e->tx->body->received;
-	note->address = e->tx->body->denied ? mail_addr_text(&e->tx->body->addr) : (struct span){ NULL, 0 };
+	if (b != NULL) {
+		sink_drop(b);
+		note->id = b->id;
+		note->octets = b->received;
+		note->address = b->denied ? mail_addr_text(&b->addr) : (struct span){ NULL, 0 };
+	}
 	for (i = 0; i < n; i++)
-		smtp_say_about(e, why, span_str(e->tx->body->allowed));
+		smtp_say_about(e, why, span_str(b != NULL ? b->allowed : ""));
 	smtp_tx_end(e);
 }
 
@@ -573,7 +577,8 @@ chunk_end(struct smtp_engine *e)
 	char octets[24];
 
 	if (e->chunk_refusal != SMTP_TX_NONE) {
-		if (b != NULL) {
+		if (b != NULL || e->back == SMTP_ST_RCPT) {
+			/* the first one, too, ends the message: what stands behind it would become one (RFC 3030 §2) */
 			refuse_message(e, (enum smtp_text)e->chunk_refusal, e->chunk_last);
 		} else {
 			smtp_enter(e, (enum smtp_state)e->back);
