@@ -186,6 +186,7 @@ smtp_body_reply(struct smtp_engine *e, const struct ask_reply *reply, uint64_t n
 		smtp_enter(e, SMTP_ST_DATA);
 		smtp_say(e, SMTP_TX_GO_ON);
 	} else {
+		smtp_note(e, NOTE_DISCARDED, body_text(reply->result))->envelope = &e->tx->envelope;
 		smtp_say(e, body_text(reply->result));
 	}
 }

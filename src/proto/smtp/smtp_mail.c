@@ -153,6 +153,15 @@ sender_taken(struct smtp_engine *e)
 	smtp_say(e, SMTP_TX_SENDER_OK);
 }
 
+/* MAIL was well written, and is refused all the same. */
+static void
+refuse_sender(struct smtp_engine *e, enum smtp_text why, struct span value)
+{
+	smtp_note(e, NOTE_SENDER_REFUSED, why)->address = e->tx->envelope.sender;
+	smtp_refuse_about(e, why, value);
+	smtp_tx_end(e);
+}
+
 void
 smtp_act_mail(struct smtp_engine *e, const struct smtp_cmd *cmd)
 {
@@ -165,9 +174,7 @@ smtp_act_mail(struct smtp_engine *e, const struct smtp_cmd *cmd)
 		smtp_finish(e, ENGINE_CLOSE_NO_MEMORY);
 		return;
 	}
-	if ((t = sender_read(e, cmd->arg, &tx->sender, &p)) == SMTP_TX_NONE && max > 0 && p.octets > max)
-		t = SMTP_TX_TOO_BIG; /* before an octet of it is sent (RFC 1870 §6.1) */
-	if (t != SMTP_TX_NONE) {
+	if ((t = sender_read(e, cmd->arg, &tx->sender, &p)) != SMTP_TX_NONE) {
 		free(tx);
 		smtp_refuse(e, t);
 		return;
@@ -175,6 +182,10 @@ smtp_act_mail(struct smtp_engine *e, const struct smtp_cmd *cmd)
 	tx->envelope = (struct ask_envelope){ .sender = mail_addr_text(&tx->sender),
 		.declared = p.octets, .utf8 = p.utf8, .each = e->kind == SMTP_KIND_LMTP };
 	e->tx = tx;
+	if (max > 0 && p.octets > max) {
+		refuse_sender(e, SMTP_TX_TOO_BIG, (struct span){ NULL, 0 }); /* before an octet of it is sent (RFC 1870 §6.1) */
+		return;
+	}
 	if (e->kind != SMTP_KIND_SUBMISSION || tx->sender.n == 0) {
 		sender_taken(e); /* the null sender is what reports and receipts come from */
 		return;
@@ -186,18 +197,13 @@ smtp_act_mail(struct smtp_engine *e, const struct smtp_cmd *cmd)
 void
 smtp_mail_sender_reply(struct smtp_engine *e, const struct ask_reply *reply)
 {
-	enum smtp_text t = reply->result == ASK_TEMP ? SMTP_TX_ASK_LATER : SMTP_TX_SENDER_DENIED;
-	struct note *n;
-
 	if (reply->result == ASK_OK) {
 		sender_taken(e);
 		return;
 	}
 	PT_ASSERT(reply->result == ASK_TEMP || reply->result == ASK_DENIED);
-	n = smtp_note(e, NOTE_SENDER_REFUSED, t);
-	n->address = e->tx->envelope.sender;
-	smtp_refuse_about(e, t, reply->text.n > 0 ? reply->text : span_str(e->user));
-	smtp_tx_end(e);
+	refuse_sender(e, reply->result == ASK_TEMP ? SMTP_TX_ASK_LATER : SMTP_TX_SENDER_DENIED,
+		reply->text.n > 0 ? reply->text : span_str(e->user));
 }
 
 /* --- recipients ------------------------------------------------------------------------------- */
