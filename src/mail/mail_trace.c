@@ -63,22 +63,20 @@ append_user(struct buf *out, const struct mail_trace *t)
 static int
 append_tls(struct buf *out, const struct mail_trace *t)
 {
-	const char *g;
+	const char *g = t->tls_group;
 	char c;
 	int rc;
 
 	if (t->tls_suite == NULL)
 		return 0;
-	if ((rc = buf_printf(out, "\r\n\ttls %s", t->tls_suite)) != 0 || t->tls_group == NULL)
+	if ((rc = buf_printf(out, "\r\n\ttls %s%s", t->tls_suite, g != NULL ? " group " : "")) != 0)
 		return rc;
-	if ((rc = buf_append_str(out, " group ")) != 0)
-		return rc;
-	for (g = t->tls_group; *g != '\0'; g++) {
+	for (; g != NULL && *g != '\0'; g++) {
 		c = *g >= 'A' && *g <= 'Z' ? (char)(*g | 0x20) : *g;
 		if ((rc = buf_append(out, &c, 1)) != 0)
 			return rc;
 	}
-	return 0;
+	return t->tls_version == NULL ? 0 : buf_printf(out, " (%s)", t->tls_version);
 }
 
 int

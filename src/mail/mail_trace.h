@@ -20,6 +20,7 @@ struct mail_trace {
 	const char *mechanism; /* and how: "certificate", "PLAIN" */
 	const char *tls_suite; /* RFC 8314 §4.3 */
 	const char *tls_group;
+	const char *tls_version; /* "TLS1.3": a comment, as that clause has no room for it */
 	bool utf8;             /* a field of this message may hold UTF-8 */
 	int64_t now_s;
 };

@@ -28,7 +28,7 @@ def by_certificate(site):
         mid = re.search(r'kept as ([0-9a-f-]+)\.', text).group(1)
         want = (rf'from client\.example \(\[127\.0\.0\.1\]\) \(authenticated: alice@example\.test by certificate\) '
                 rf'by localhost \(Postern\) with ESMTPSA id {mid} for <bob@example\.test> '
-                r'tls TLS_AES_128_GCM_SHA256 group x25519; \w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000')
+                r'tls TLS_AES_128_GCM_SHA256 group x25519 \(TLS1\.3\); \w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000')
         h.check(re.fullmatch(want, trace), f'Received is {trace!r}')
         server.wait_log(f'message {mid}: accepted from <alice@example.test> to <bob@example.test>')
         h.equal(m.box(server, 'alice@example.test'), [], 'messages of somebody else')

@@ -128,7 +128,8 @@ trace(struct smtp_engine *e, struct buf *out)
 		.hostname = e->conf->hostname, .with = with(e, protocol, sizeof(protocol)),
 		.id = b->id, .user = e->user, .mechanism = e->mechanism, .utf8 = env->utf8,
 		.tls_suite = e->peer->tls ? e->peer->tls_suite : NULL,
-		.tls_group = e->peer->tls ? e->peer->tls_group : NULL, .now_s = b->now_s,
+		.tls_group = e->peer->tls ? e->peer->tls_group : NULL,
+		.tls_version = e->peer->tls_version, .now_s = b->now_s,
 	};
 	int rc;
 

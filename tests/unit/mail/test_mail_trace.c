@@ -51,14 +51,23 @@ test_received(void)
 	t.mechanism = "certificate";
 	t.tls_suite = "TLS_AES_128_GCM_SHA256";
 	t.tls_group = "X25519";
+	t.tls_version = "TLS1.3";
 	CU_ASSERT_EQUAL(mail_trace_received(&b, &t), 0);
 	check(&b, "Received: from laptop ([IPv6:2001:db8::1])\r\n"
 		  "\t(authenticated: a\\(l\\)i\\\\ce??@x by certificate)\r\n"
 		  "\tby mail.example.org (Postern) with ESMTP id 1a\r\n\tfor <b@y>\r\n"
-		  "\ttls TLS_AES_128_GCM_SHA256 group x25519;\r\n"
+		  "\ttls TLS_AES_128_GCM_SHA256 group x25519 (TLS1.3);\r\n"
 		  "\tThu, 1 Jan 1970 00:00:00 +0000\r\n");
+	t.tls_group = NULL;
+	t.tls_version = "TLS1.2";
+	t.user = NULL;
 	t.address = "192.0.2.1";
-	t.user = t.tls_suite = NULL;
+	CU_ASSERT_EQUAL(mail_trace_received(&b, &t), 0);
+	check(&b, "Received: from laptop ([192.0.2.1])\r\n"
+		  "\tby mail.example.org (Postern) with ESMTP id 1a\r\n\tfor <b@y>\r\n"
+		  "\ttls TLS_AES_128_GCM_SHA256 (TLS1.2);\r\n"
+		  "\tThu, 1 Jan 1970 00:00:00 +0000\r\n");
+	t.tls_suite = NULL;
 	CU_ASSERT_EQUAL(mail_trace_received(&b, &t), 0);
 	check(&b, "Received: from laptop ([192.0.2.1])\r\n"
 		  "\tby mail.example.org (Postern) with ESMTP id 1a\r\n\tfor <b@y>;\r\n"
