@@ -4,6 +4,7 @@
 
 #include "conf/conf_value.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 static int
@@ -249,12 +250,25 @@ check_submission(struct conf_reader *r, const struct conf_service_scope *ss, con
 	}
 }
 
+static bool
+is_smtp_port(const union conf_sockaddr *addr)
+{
+	if (addr->sa.sa_family == AF_UNIX)
+		return false;
+	return (addr->sa.sa_family == AF_INET ? addr->in.sin_port : addr->in6.sin6_port) == htons(25);
+}
+
 /* Whoever can speak LMTP puts mail into everyone's mailbox. */
 static void
 check_lmtp(struct conf_reader *r, const struct conf_service_scope *ss, const struct conf_service *sv)
 {
 	size_t i;
 
+	for (i = 0; i < sv->nlistens; i++)
+		if (ss->listens[i] != NULL && is_smtp_port(&sv->listens[i].addr))
+			conf_mistake_word(r->errors, ss->listens[i], NULL,
+					  "lmtp on port 25, where other servers speak SMTP (RFC 2033 forbids it); expected "
+					  "another port, as 24");
 	if (sv->tls != NULL && sv->tls->client_certificate == CONF_CC_REQUIRE)
 		return;
 	for (i = 0; i < sv->nlistens; i++) {
