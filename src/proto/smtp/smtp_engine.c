@@ -396,7 +396,8 @@ line_rest(struct smtp_engine *e, const uint8_t *buf, size_t len, uint64_t now_ms
 	return n;
 }
 
-/* Spoke before it was greeted: not one octet of it is a command. */
+/* Spoke before it was greeted: not one octet of it is a command. RFC 5321 §3.1 would have us wait for its QUIT; who does not
+ * wait for us is no mail server, and would hold a connection for nothing. */
 static size_t
 early(struct smtp_engine *e, size_t len)
 {
