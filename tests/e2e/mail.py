@@ -505,6 +505,68 @@ def each_has_its_line(site):
         h.check('left out' not in server.log(), 'lines were left out')
 
 
+def burst(client, count):
+    """Messages as fast as they go, so that their lines gather. Returns the ids of those that were accepted."""
+    client.send(b'MAIL FROM:<x@elsewhere.example>\r\nRCPT TO:<bob@example.test>\r\nBDAT 12 LAST\r\nSubject: x\r\n' * count)
+    replies = [client.reply() for _ in range(3 * count)]
+    h.check(all(code == 250 for code, _ in replies), f'a message was refused: {replies}')
+    return [text.split()[-1].rstrip('.') for _, text in replies[2::3]]
+
+
+def each_once(server, ids, what):
+    lines = re.findall(r'message (\S+): accepted from ', server.log())
+    missing = [mid for mid in ids if lines.count(mid) != 1]
+    h.check(not missing, f'{len(missing)} of {len(ids)} accepted messages do not have one line {what}: {missing[:3]}')
+
+
+def lines_at_stop(site):
+    """What gathers in control is written although all ends right behind the reply."""
+    for count in (1, 2, 40, 150):
+        with m.server(site, users=m.users_text().replace(' 100M ', ' - ')) as server, m.connect(server, 'mx') as client:
+            client.hello()
+            ids = burst(client, count)
+            server.signal(signal.SIGTERM)
+            client.close()
+            server.wait()
+            each_once(server, ids, 'behind a stop')
+
+
+def lines_at_reload(site):
+    """Nor are they lost with a worker, or a control process, whose time is over."""
+    with m.server(site, users=m.users_text().replace(' 100M ', ' - '), top='drain 1s\n') as server:
+        ids = []
+        for act in (server.reload, server.upgrade, server.reload, server.upgrade):
+            for count in (1, 60):
+                old = set(server.pids('worker') + server.pids('control'))
+                with m.connect(server, 'mx') as client:
+                    client.hello()
+                    ids += burst(client, count)
+                    act()
+                    ids += burst(client, count)
+                    client.expect('QUIT', 221)
+                if act == server.reload:
+                    old -= set(server.pids('control'))
+                h.within(h.TIMEOUT, lambda: not any(h.process_exists(pid) for pid in old), 'the end of those before')
+        h.within(h.TIMEOUT, lambda: ids[-1] in server.log(), 'the last line')
+        each_once(server, ids, 'behind reloads and upgrades')
+
+
+def lines_of_killed(site):
+    """A worker that is killed right behind its reply has said it already."""
+    with m.server(site, users=m.users_text().replace(' 100M ', ' - '), workers=1, allowed='signal 9|was ended|killed') as server:
+        ids = []
+        for count in (1, 2, 30, 1, 150):
+            worker = server.pids('worker')[0]
+            with m.connect(server, 'mx') as client:
+                client.hello()
+                ids += burst(client, count)
+                os.kill(worker, signal.SIGKILL)
+            h.within(h.TIMEOUT, lambda: [p for p in server.pids('worker') if p != worker], 'another worker')
+        server.wait_log('signal 9', 5)
+        h.within(h.TIMEOUT, lambda: ids[-1] in server.log(), 'the last line')
+        each_once(server, ids, 'behind a kill')
+
+
 CASES = (
     ('a certificate is the login', by_certificate),
     ('a password is one', by_password),
@@ -525,6 +587,9 @@ CASES = (
     ('a reload in the middle of a message', reloads),
     ('limits', limits),
     ('each message has its line in the log', each_has_its_line),
+    ('its line is not lost at a stop', lines_at_stop),
+    ('its line is not lost at reloads and upgrades', lines_at_reload),
+    ('its line is not lost when its worker is killed', lines_of_killed),
     ('a store that stands still', back_pressure),
 )
 
