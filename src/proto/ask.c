@@ -24,7 +24,8 @@ ask_result_name(enum ask_result result)
 		[ASK_TEMP] = "temporary",  [ASK_UNKNOWN] = "unknown",
 		[ASK_ELSEWHERE] = "elsewhere", [ASK_DENIED] = "denied",
 		[ASK_OVERQUOTA] = "over-quota", [ASK_FULL] = "full",
-		[ASK_MALFORMED] = "malformed",
+		[ASK_MALFORMED] = "malformed", [ASK_OTHER] = "other",
+		[ASK_LIMITED] = "limited",
 	};
 
 	PT_ASSERT((unsigned)result < ASK_RESULT_COUNT);

@@ -32,6 +32,8 @@ enum ask_result {
 	ASK_UNKNOWN,   /* of ASK_IDENTITY, ASK_RECIPIENT, ASK_COMMIT: no such user in a domain of ours */
 	ASK_ELSEWHERE, /* of ASK_RECIPIENT: not a domain of ours */
 	ASK_DENIED,    /* of ASK_SENDER, ASK_SASL: no */
+	ASK_OTHER,     /* of ASK_SASL: who it is is proved, but not that he may be the one that he wants to be */
+	ASK_LIMITED,   /* of ASK_SASL: too many have failed lately, so this one was not looked at */
 	ASK_MALFORMED, /* of ASK_SASL: not what the mechanism says */
 	ASK_OVERQUOTA, /* of ASK_RECIPIENT, ASK_COMMIT: the user's mailbox is full */
 	ASK_FULL,      /* of ASK_BODY, ASK_COMMIT: the server has no room */

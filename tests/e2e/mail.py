@@ -52,8 +52,24 @@ def by_password(site):
         h.equal([counted[name] for name in ('messages', 'logins', 'logins_failed')], [1, 1, 1], 'what was counted')
         # a session that belongs to a certificate is nobody else's
         with m.secure(server, 'alice') as client:
-            client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 535, '5.7.8')
+            client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 535, '5.7.8 This session belongs to alice@example.test')
             client.expect('AUTH EXTERNAL =', 235, '2.7.0 You are logged in as alice@example.test.')
+
+
+def guessing(site):
+    """Who guesses is told that he is not heard any more, and by whose fault."""
+    with m.server(site) as server:
+        replies = []
+        for _ in range(5):
+            with m.secure(server, cert=None) as client:
+                replies += [client.command('AUTH PLAIN ' + m.plain('bob@example.test', 'wrong')) for _ in range(3)]
+                h.equal(client.reply()[0], 421, 'the goodbye behind three')
+        h.equal([code for code, _ in replies], [535] * 10 + [454] * 5, 'replies')
+        h.check(replies[-1][1].startswith('4.7.0 Too many logins from your address'), f'{replies[-1]}')
+        with m.secure(server, cert=None) as client:
+            client.expect('AUTH PLAIN ' + m.plain('alice@example.test'), 454, '4.7.0 Too many')
+        with m.secure(server, 'alice') as client:  # a certificate is not guessed
+            h.equal(client.message(m.letter('all the same'))[0], 250, 'the reply')
 
 
 def bad_certificates(site):
@@ -570,6 +586,7 @@ def lines_of_killed(site):
 CASES = (
     ('a certificate is the login', by_certificate),
     ('a password is one', by_password),
+    ('a password is not guessed', guessing),
     ('certificates that are none', bad_certificates),
     ('sender and From are the user\'s', senders),
     ('mail from outside', mx),

@@ -159,11 +159,23 @@ smtp_auth_line(struct smtp_engine *e, struct span line)
 		smtp_auth_fail(e, SMTP_TX_AUTH_FAILED);
 }
 
-void
-smtp_auth_reply(struct smtp_engine *e, const struct ask_reply *reply)
+/* Why a login that was well written is none. */
+static enum smtp_text
+failure(const struct smtp_engine *e, enum ask_result result)
 {
 	bool external = strcmp(e->login, "EXTERNAL") == 0;
 
+	PT_ASSERT(result == ASK_DENIED || result == ASK_OTHER);
+	if (external)
+		return SMTP_TX_AUTH_FAILED_EXTERNAL;
+	if (result == ASK_DENIED)
+		return SMTP_TX_AUTH_FAILED;
+	return e->user != NULL ? SMTP_TX_AUTH_OTHER : SMTP_TX_AUTH_AUTHZID;
+}
+
+void
+smtp_auth_reply(struct smtp_engine *e, const struct ask_reply *reply)
+{
 	buf_wipe(&e->sasl);
 	switch (reply->result) {
 	case ASK_MORE:
@@ -184,8 +196,10 @@ smtp_auth_reply(struct smtp_engine *e, const struct ask_reply *reply)
 	case ASK_MALFORMED:
 		smtp_auth_fail(e, SMTP_TX_AUTH_MALFORMED);
 		break;
+	case ASK_LIMITED:
+		smtp_auth_fail(e, SMTP_TX_AUTH_LIMITED);
+		break;
 	default:
-		PT_ASSERT(reply->result == ASK_DENIED);
-		smtp_auth_fail(e, external ? SMTP_TX_AUTH_FAILED_EXTERNAL : SMTP_TX_AUTH_FAILED);
+		smtp_auth_fail(e, failure(e, reply->result));
 	}
 }

@@ -109,7 +109,12 @@
 	X(AUTH_FAILED, "535", "5.7.8", "The login is not right. Check user and password.")         \
 	X(AUTH_FAILED_EXTERNAL, "535", "5.7.8",                                                    \
 	  "The certificate is not a login for that user. Leave the user out, or use its own.")     \
-	X(AUTH_OTHER, "535", "5.7.8", "This session belongs to % by certificate.")                 \
+	X(AUTH_OTHER, "535", "5.7.8",                                                              \
+	  "This session belongs to % by certificate. To be somebody else, connect without it.")    \
+	X(AUTH_AUTHZID, "535", "5.7.8",                                                            \
+	  "The password is right, but you may not act as that other user. Leave the other user out.") \
+	X(AUTH_LIMITED, "454", "4.7.0",                                                            \
+	  "Too many logins from your address, or as this user, have failed. Try again in ten minutes.") \
 	X(AUTH_UNAVAILABLE, "454", "4.7.0", "Logins cannot be checked at present. Try again later.") \
 	/* who and for whom */                                                                     \
 	X(SENDER_DENIED, "550", "5.7.1", "That is no address of yours. Send from: %.")              \
