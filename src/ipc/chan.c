@@ -94,6 +94,14 @@ chan_fd(const struct chan *c)
 	return c->fd;
 }
 
+void
+chan_move(struct chan *c, int fd)
+{
+	close(c->fd);
+	c->fd = fd;
+	c->rest.n = 0; /* the former one's */
+}
+
 bool
 chan_wants_write(const struct chan *c)
 {

@@ -22,6 +22,10 @@ struct chan *chan_new(int fd);
 void chan_free(struct chan **c);
 
 int chan_fd(const struct chan *c);
+
+/* Goes on with another descriptor, which is taken: the peer has been replaced. What waits goes to the new one. */
+void chan_move(struct chan *c, int fd);
+
 bool chan_wants_write(const struct chan *c);
 unsigned chan_waiting(const struct chan *c); /* frames in the queue */
 

@@ -8,6 +8,7 @@
 #include "util/log.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,22 +16,57 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define LOG_OUT_MS 1000
 #define PARENT_FRAMES_MAX 64 /* handled in one turn, so that clients get theirs */
+
+static struct child *logs; /* this process's, for its end */
+
+static bool
+send_line(struct child *c, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	struct frame f;
+
+	return logging_encode(level, text, fields, n, &f) == 0 && chan_send(c->log, &f, -1) == 0;
+}
 
 static void
 send_log(void *arg, enum log_level level, const char *text, const struct log_field *fields, size_t n)
 {
 	struct child *c = arg;
+	char lost[64];
 
-	if (logging_send(c->log_fd, level, text, fields, n) != 0)
+	if (!send_line(c, level, text, fields, n)) {
 		c->log_lost++;
-	else if (c->log_lost > 0) {
-		char lost[64];
-
+	} else if (c->log_lost > 0) {
 		snprintf(lost, sizeof lost, "%u messages were lost before this one", c->log_lost);
-		if (logging_send(c->log_fd, LOG_L_WARNING, lost, NULL, 0) == 0)
+		if (send_line(c, LOG_L_WARNING, lost, NULL, 0))
 			c->log_lost = 0;
 	}
+	if (c->log_watched && chan_wants_write(c->log))
+		ev_io_want(&c->log_io, EV_IO_WRITE);
+}
+
+static void
+log_ready(void *arg, unsigned what)
+{
+	struct child *c = arg;
+
+	(void)what;
+	/* where nobody reads any more it waits for who is next (child_on_log_end()) */
+	if (chan_flush(c->log) != 0 || !chan_wants_write(c->log))
+		ev_io_want(&c->log_io, 0);
+}
+
+/* At the end of the process: what waits is said, if control takes it. */
+static void
+log_out(void)
+{
+	struct pollfd p = { .fd = chan_fd(logs->log), .events = POLLOUT };
+	uint64_t end = ev_now_ms() + LOG_OUT_MS, now;
+
+	while (chan_wants_write(logs->log) && (now = ev_now_ms()) < end && poll(&p, 1, (int)(end - now)) > 0)
+		if (chan_flush(logs->log) != 0)
+			break;
 }
 
 /* The parent is gone: whatever we do, nobody supervises it. */
@@ -137,7 +173,6 @@ child_init(struct child *c, enum role role, int argc, char **argv, const struct 
 	c->rules = rules;
 	c->nrules = nrules;
 	c->self = self;
-	c->log_fd = ROLE_FD_LOG;
 	log_set_name(role_name(role));
 	read_options(argc, argv, &uid, &gid);
 	own_descriptors(role);
@@ -146,8 +181,13 @@ child_init(struct child *c, enum role role, int argc, char **argv, const struct 
 	signal(SIGINT, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	if (role != ROLE_CONTROL)
+	if ((c->log = chan_new(ROLE_FD_LOG)) == NULL)
+		exit(71);
+	logs = c;
+	if (role != ROLE_CONTROL) {
 		log_set_sink(send_log, c);
+		PT_ASSERT(atexit(log_out) == 0);
+	}
 	/* before confinement: libevent makes its own descriptors here */
 	if ((c->loop = ev_loop_new()) == NULL || (c->parent = chan_new(ROLE_FD_PARENT)) == NULL) {
 		log_msg(LOG_L_ERROR, "cannot start: out of memory or descriptors");
@@ -161,6 +201,8 @@ child_init(struct child *c, enum role role, int argc, char **argv, const struct 
 	close(ROLE_FD_ROOT);
 	ev_io_init(&c->parent_io, c->loop, ROLE_FD_PARENT, parent_ready, c);
 	ev_io_want(&c->parent_io, EV_IO_READ);
+	ev_io_init(&c->log_io, c->loop, chan_fd(c->log), log_ready, c);
+	c->log_watched = true;
 	say_ready(c, &limitations);
 	buf_fini(&limitations);
 }
@@ -181,8 +223,12 @@ child_on_log_end(void *self, void *peer, struct frame *f)
 	(void)self;
 	if (msg_log_end_decode(f, &m) != 0)
 		return PT_EPROTO;
-	close(c->log_fd);
-	c->log_fd = frame_take_fd(f);
+	log_out(); /* to the one that goes, which ends when nobody says anything any more */
+	ev_io_fini(&c->log_io);
+	chan_move(c->log, frame_take_fd(f));
+	ev_io_init(&c->log_io, c->loop, chan_fd(c->log), log_ready, c);
+	if (chan_wants_write(c->log))
+		ev_io_want(&c->log_io, EV_IO_WRITE);
 	return 0;
 }
 

@@ -20,8 +20,10 @@ struct child {
 	size_t nrules;
 	void *self; /* given to the handlers */
 	void (*orphaned)(void *self); /* NULL, or what is done when the parent is gone, before the end */
-	int log_fd;
-	unsigned log_lost; /* messages that the log did not take */
+	struct chan *log;  /* what control does not take at once waits in it: no account of a message is lost for being one of many */
+	struct ev_io log_io;
+	bool log_watched;
+	unsigned log_lost; /* messages that it did not take */
 };
 
 /* A channel to another process, watched: frames go to a rule table, the end of it to a callback. */

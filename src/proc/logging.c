@@ -35,18 +35,24 @@ logging_pack(const struct log_field *fields, size_t n, char out[LOGGING_FIELDS_M
 }
 
 int
-logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+logging_encode(enum log_level level, const char *text, const struct log_field *fields, size_t n, struct frame *f)
 {
 	char packed[LOGGING_FIELDS_MAX];
 	size_t at = logging_pack(fields, n, packed);
 	struct timespec now;
 	struct msg_log m;
-	struct frame f;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	m = (struct msg_log){ .time_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
 		.level = (uint8_t)level, .text = span_str(text), .fields = { (uint8_t *)packed, at } };
-	if (msg_log_encode(&m, 0, &f) != 0)
-		return PT_ETOOBIG;
-	return frame_send(fd, &f, -1);
+	return msg_log_encode(&m, 0, f) == 0 ? 0 : PT_ETOOBIG;
+}
+
+int
+logging_send(int fd, enum log_level level, const char *text, const struct log_field *fields, size_t n)
+{
+	struct frame f;
+	int rc = logging_encode(level, text, fields, n, &f);
+
+	return rc != 0 ? rc : frame_send(fd, &f, -1);
 }

@@ -105,6 +105,39 @@ test_order(void)
 	chan_free(&b);
 }
 
+/* Another peer: what had waited goes there, behind nothing of what the first one had got. */
+static void
+test_move(void)
+{
+	unsigned before = test_open_fds();
+	struct chan *a, *b, *next;
+	int fds[2], others[2];
+	uint32_t n, i, got;
+
+	CU_ASSERT_EQUAL_FATAL(chan_pair(fds), 0);
+	CU_ASSERT_EQUAL_FATAL(chan_pair(others), 0);
+	a = chan_new(fds[0]);
+	b = chan_new(fds[1]);
+	n = fill(a, 3, -1);
+	for (got = 0; chan_recv(b, &f) == 0; got++)
+		CU_ASSERT_EQUAL(f.id, got);
+	CU_ASSERT_EQUAL(got, n - chan_waiting(a));
+	chan_free(&b);
+	chan_move(a, others[0]);
+	CU_ASSERT_EQUAL(chan_fd(a), others[0]);
+	next = chan_new(others[1]);
+	CU_ASSERT_EQUAL(chan_flush(a), 0);
+	for (i = got; i < n; i++) {
+		CU_ASSERT_EQUAL_FATAL(chan_recv(next, &f), 0);
+		CU_ASSERT_EQUAL(f.id, i);
+	}
+	CU_ASSERT_EQUAL(chan_recv(next, &f), PT_EAGAIN);
+	CU_ASSERT_FALSE(chan_wants_write(a));
+	chan_free(&a);
+	chan_free(&next);
+	CU_ASSERT_EQUAL(test_open_fds(), before);
+}
+
 /* A frame that waits has a descriptor of its own: ours may be closed meanwhile. */
 static void
 test_descriptors(void)
@@ -315,6 +348,7 @@ static const struct test_row rows[] = {
 	{ "pair", test_pair },
 	{ "the queue's limit, and all of it in order", test_queue },
 	{ "nothing overtakes what waits", test_order },
+	{ "another peer", test_move },
 	{ "descriptors of frames that wait", test_descriptors },
 	{ "a peer that is gone", test_gone },
 	{ "frames that share a packet", test_bundle },
