@@ -592,11 +592,11 @@ note_keyword(struct run *r, const struct index_line *x)
 {
 	char text[STORE_KEYWORD_MAX + 16];
 	int n = snprintf(text, sizeof text, "%u %.*s\n", x->uid, (int)x->text.n, (const char *)x->text.p);
-	int fd = maildir_open(r->box->dir_fd, KEYWORDS_FILE, O_WRONLY | O_APPEND | O_CREAT), rc;
+	int fd = maildir_open(r->box->dir_fd, KEYWORDS_FILE, O_RDWR | O_APPEND | O_CREAT), rc;
 
 	if (fd < 0)
 		return fd;
-	rc = maildir_write(fd, (const uint8_t *)text, (size_t)n);
+	rc = maildir_append(fd, (const uint8_t *)text, (size_t)n);
 	close(fd);
 	return rc;
 }
@@ -839,10 +839,10 @@ key_line(struct run *r, const struct record_line *line)
 	int fd, rc;
 
 	snprintf(name, sizeof name, "%.*s.log", STORE_SPACE_MAX, r->aj->box[0]->key);
-	fd = maildir_open(r->l->conf.kv_fd, name, O_WRONLY | O_APPEND | O_CREAT);
+	fd = maildir_open(r->l->conf.kv_fd, name, O_RDWR | O_APPEND | O_CREAT);
 	if (fd < 0)
 		return fd;
-	rc = maildir_write(fd, line->raw.p, line->raw.n);
+	rc = maildir_append(fd, line->raw.p, line->raw.n);
 	close(fd);
 	return rc;
 }

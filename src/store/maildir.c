@@ -394,6 +394,20 @@ maildir_write(int fd, const uint8_t *p, size_t n)
 	return 0;
 }
 
+int
+maildir_append(int fd, const uint8_t *p, size_t n)
+{
+	struct stat st;
+	char last = '\n';
+	int rc;
+
+	if (fstat(fd, &st) != 0 || (st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) != 1))
+		return PT_EIO;
+	if ((last != '\n' && (rc = maildir_write(fd, (const uint8_t *)"\n", 1)) != 0) || (rc = maildir_write(fd, p, n)) != 0)
+		(void)!ftruncate(fd, st.st_size); /* if that fails, too, the next one ends it */
+	return rc;
+}
+
 static int
 open_beneath(int dir_fd, const char *path, int flags)
 {

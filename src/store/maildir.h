@@ -101,4 +101,8 @@ int maildir_error(int error);
 /* Writes all of it where the descriptor stands: 0, PT_EFULL, PT_EIO; then some of it may be there. */
 int maildir_write(int fd, const uint8_t *p, size_t n) PT_MUST_USE;
 
+/* Adds whole lines to a file of lines that was opened with O_RDWR | O_APPEND: all, or none. What is there may end in half a line, of a
+ * write that was cut: it is ended first, or the new one would be lost in it. Results as above. */
+int maildir_append(int fd, const uint8_t *p, size_t n) PT_MUST_USE;
+
 #endif

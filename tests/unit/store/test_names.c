@@ -1,4 +1,4 @@
-/* unit/store/test_names.c - texts: sets of UIDs, names on disk, records, lines of an index. Pure. */
+/* unit/store/test_names.c - texts: sets of UIDs, names on disk, records, lines of an index; lines at the end of a file. */
 #include "store/index.h"
 #include "store/maildir.h"
 #include "store/record.h"
@@ -6,9 +6,14 @@
 
 #include "test.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static void
 test_uidset(void)
@@ -115,6 +120,53 @@ test_messages(void)
 	CU_ASSERT_STRING_EQUAL(info, ":2,DFPRSTabcdefghijklmnopqrstuvwxyz");
 	maildir_info(0, info);
 	CU_ASSERT_STRING_EQUAL(info, ":2,");
+}
+
+/* Whole lines, whatever is at the end. (One that followed half of another was lost with it.) */
+static void
+test_append(void)
+{
+	static const struct { const char *before, *want; } cases[] = {
+		{ "", "new\n" }, { "old\n", "old\nnew\n" }, { "old\nhal", "old\nhal\nnew\n" }, { "h", "h\nnew\n" },
+	};
+	char text[64];
+	ssize_t n;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < PT_COUNT(cases); i++) {
+		fd = memfd_create("lines", MFD_CLOEXEC);
+		CU_ASSERT_FATAL(fd >= 0 && fcntl(fd, F_SETFL, O_APPEND) == 0);
+		CU_ASSERT_EQUAL(maildir_append(fd, (const uint8_t *)cases[i].before, strlen(cases[i].before)), 0);
+		CU_ASSERT_EQUAL(maildir_append(fd, (const uint8_t *)"new\n", 4), 0);
+		n = pread(fd, text, sizeof text - 1, 0);
+		text[n < 0 ? 0 : n] = '\0';
+		CU_ASSERT_STRING_EQUAL(text, cases[i].want);
+		close(fd);
+	}
+}
+
+/* What cannot be written whole is not written at all. */
+static void
+test_append_fails(void)
+{
+	int fd = memfd_create("lines", MFD_CLOEXEC);
+	struct rlimit small, before;
+	char text[64];
+
+	CU_ASSERT_FATAL(fd >= 0 && fcntl(fd, F_SETFL, O_APPEND) == 0);
+	CU_ASSERT_EQUAL(maildir_append(fd, (const uint8_t *)"1234567\n", 8), 0);
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){ .rlim_cur = 10, .rlim_max = before.rlim_max };
+	(void)signal(SIGXFSZ, SIG_IGN);
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+	CU_ASSERT_EQUAL(maildir_append(fd, (const uint8_t *)"abcdefg\n", 8), PT_EFULL);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_FSIZE, &before), 0);
+	CU_ASSERT_EQUAL(pread(fd, text, sizeof text, 0), 8);
+	CU_ASSERT_EQUAL(maildir_append(fd, (const uint8_t *)"abcdefg\n", 8), 0);
+	CU_ASSERT_EQUAL(pread(fd, text, sizeof text, 0), 16);
+	CU_ASSERT_EQUAL(memcmp(text, "1234567\nabcdefg\n", 16), 0);
+	close(fd);
 }
 
 static void
@@ -314,6 +366,8 @@ static const struct test_row rows[] = {
 	{ "users", test_users },
 	{ "mailboxes", test_keys },
 	{ "messages", test_messages },
+	{ "lines added to a file", test_append },
+	{ "lines for which there is no room", test_append_fails },
 	{ "records", test_records },
 	{ "an index", test_index },
 	{ "an index cut at every octet", test_index_cut },
