@@ -190,8 +190,27 @@ account(struct nursery *n, const struct nursery_folder *in, uint64_t ns)
 		n->patience = n->made = NURSERY_LOOK_FIRST;
 }
 
-int
-nursery_make(struct nursery *n, const char *name, struct nursery_file *f)
+/* Somebody has removed the folder: another takes its place. Under the lock. false: that cannot be. */
+static bool
+replaced(struct nursery *n, struct nursery_folder *f)
+{
+	struct nursery_folder *next;
+
+	if (f->name[0] == '\0')
+		return false;
+	if (f == n->now) { /* else another thread has seen it */
+		if ((next = folder_new(n->top_fd)) == NULL)
+			return false;
+		folder_left(n, n->now);
+		n->now = next;
+		n->cost = 0;
+	}
+	return true;
+}
+
+/* 0, or errno; *again: with another folder it may be done. */
+static int
+make_once(struct nursery *n, const char *name, struct nursery_file *f, bool *again)
 {
 	uint64_t began, ns;
 	int error;
@@ -203,14 +222,26 @@ nursery_make(struct nursery *n, const char *name, struct nursery_file *f)
 	f->folder = f->in->fd;
 	began = n->clock();
 	f->fd = openat(f->folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	error = errno;
+	error = f->fd < 0 ? errno : 0;
 	ns = n->clock() - began;
 	pthread_mutex_lock(&n->lock);
 	account(n, f->in, ns);
-	if (f->fd < 0)
+	*again = error == ENOENT && replaced(n, f->in);
+	if (error != 0)
 		folder_left(n, f->in);
 	pthread_mutex_unlock(&n->lock);
-	return f->fd < 0 ? maildir_error(error) : 0;
+	return error;
+}
+
+int
+nursery_make(struct nursery *n, const char *name, struct nursery_file *f)
+{
+	bool again;
+	int error = make_once(n, name, f, &again);
+
+	if (again)
+		error = make_once(n, name, f, &again);
+	return error == 0 ? 0 : maildir_error(error);
 }
 
 void

@@ -7,8 +7,8 @@
  * `fresh-<8 hex>` in it, and when making them there gets slow another takes its place. File systems without the mark are never slow in
  * this way; there all files are made in the top itself.
  *
- * What is in these folders belongs to nobody but who is making it: a process removes what others have left. May be used by any
- * thread. */
+ * What is in these folders belongs to nobody but who is making it: a process removes what others have left, and makes another folder
+ * where somebody has removed its own. May be used by any thread. */
 #ifndef STORE_NURSERY_H
 #define STORE_NURSERY_H
 

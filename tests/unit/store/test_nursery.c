@@ -241,12 +241,33 @@ test_threads(void)
 	end(&n);
 }
 
+/* Somebody tidies up: another folder takes its place. (No file was made any more until the next start.) */
+static void
+test_folder_removed(void)
+{
+	char name[NAME_MAX + 1], other[NAME_MAX + 1];
+	struct nursery *n;
+
+	begin();
+	CU_ASSERT_PTR_NOT_NULL_FATAL(n = nursery_open(top, clock_told));
+	make_one(n, "one");
+	if (folders(name) == 1) {
+		CU_ASSERT_EQUAL(unlinkat(top, name, AT_REMOVEDIR), 0);
+		make_one(n, "two");
+		CU_ASSERT_EQUAL(folders(other), 1);
+		CU_ASSERT_STRING_NOT_EQUAL(other, name);
+	}
+	make_one(n, "three");
+	end(&n);
+}
+
 static const struct test_row rows[] = {
 	{ "renamed, or given up", test_renamed_and_given_up },
 	{ "who is quick stays", test_quick_stays },
 	{ "who is slow is left, after twice as many each time", test_slow_is_left },
 	{ "what others left is swept", test_swept },
 	{ "left while a file is made in it", test_left_while_used },
+	{ "its folder removed by somebody else", test_folder_removed },
 	{ "threads", test_threads },
 };
 
