@@ -263,6 +263,7 @@ local_close(struct store_backend *be)
 			free(b);
 		}
 	nursery_close(&l->nursery);
+	nursery_close(&l->queue_nursery);
 	journal_close(&l->journal);
 	if (l->tmp_fd >= 0)
 		close(l->tmp_fd);
@@ -307,10 +308,13 @@ open_descriptors(struct local *l, struct diag *diag)
 
 /* Once the journal is ours alone. */
 static int
-open_nursery(struct local *l, struct diag *diag)
+open_nurseries(struct local *l, struct diag *diag)
 {
 	l->nursery = nursery_open(l->tmp_fd, NULL);
-	return l->nursery != NULL ? 0 : diag_set(diag, PT_ENOMEM, "out of memory");
+	if (l->be.queue != NULL)
+		l->queue_nursery = nursery_open(l->conf.queue_fd, NULL);
+	return l->nursery != NULL && (l->be.queue == NULL || l->queue_nursery != NULL) ? 0
+		: diag_set(diag, PT_ENOMEM, "out of memory");
 }
 
 static const struct store_backend_ops local_ops = {
@@ -397,7 +401,7 @@ local_open(const struct local_conf *conf, store_key_f *key_f, store_id_f *id_f, 
 	l->segment_octets = jc.segment_octets;
 	if ((rc = open_descriptors(l, diag)) != 0 ||
 	    (rc = journal_open(conf->journal_fd, &jc, &l->journal, diag)) != 0 ||
-	    (rc = open_nursery(l, diag)) != 0 ||
+	    (rc = open_nurseries(l, diag)) != 0 ||
 	    (rc = local_replay(l, key_f, id_f, arg, diag)) != 0) {
 		l->failed = true; /* carries nothing out */
 		local_close(&l->be);

@@ -117,6 +117,7 @@ struct local {
 	struct crew *crew;
 	int tmp_fd;  /* <mail>/.tmp */
 	struct nursery *nursery; /* in it */
+	struct nursery *queue_nursery; /* in the queue's folder; NULL: there is no queue */
 	int inotify_fd, epoll_fd;
 	struct box **hash;
 	size_t nhash, nboxes;

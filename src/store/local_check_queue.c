@@ -193,7 +193,8 @@ see_other(struct queue_look *q, int fd, const char *name)
 	struct store_finding *f;
 	struct stat st;
 
-	if (name[0] == '.' || strcmp(name, ASIDE) == 0 || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+	if (name[0] == '.' || strcmp(name, ASIDE) == 0 || strncmp(name, NURSERY_PREFIX, strlen(NURSERY_PREFIX)) == 0 ||
+	    fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;
 	if (n <= 4 || strcmp(name + n - 4, ".new") != 0 || !S_ISREG(st.st_mode)) {
 		check_found(q->c, "stranger", STORE_FIX_NONE, "queue/%s is not of the store: somebody put it there", name);

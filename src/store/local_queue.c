@@ -47,25 +47,23 @@ take_name(int dir_fd, const char *from, const char *to)
 	return renameat(dir_fd, from, dir_fd, to) == 0 ? 0 : maildir_error(errno);
 }
 
-/* At once under its name where none is there; otherwise, or where it must be flushed, beside it, whole, and then in its place. */
+/* Where making files is quick: messages come and go here all the time. In its place it is whole. */
 static int
-write_file(int dir_fd, const char *name, struct span s, bool flush)
+write_file(struct local *l, const char *name, struct span s, bool flush)
 {
+	struct nursery_file f;
 	char tmp[NAME_ROOM];
-	int fd = flush ? PT_EBUSY : maildir_open(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL), rc;
-	bool fresh = fd >= 0;
+	int rc;
 
 	snprintf(tmp, sizeof tmp, "%s.new", name);
-	if (!fresh && (fd = maildir_open(dir_fd, tmp, O_WRONLY | O_CREAT | O_TRUNC)) < 0)
-		return fd;
-	rc = maildir_write(fd, s.p, s.n);
-	if (rc == 0 && flush && fdatasync(fd) != 0)
+	if ((rc = nursery_make(l->queue_nursery, tmp, &f)) != 0)
+		return rc;
+	rc = maildir_write(f.fd, s.p, s.n);
+	if (rc == 0 && flush && fdatasync(f.fd) != 0)
 		rc = PT_EIO;
-	close(fd);
-	if (rc == 0 && !fresh)
-		rc = take_name(dir_fd, tmp, name);
-	if (rc != 0)
-		(void)unlinkat(dir_fd, fresh ? name : tmp, 0);
+	if (rc == 0 && renameat(f.folder, tmp, l->conf.queue_fd, name) != 0)
+		rc = maildir_error(errno);
+	nursery_done(l->queue_nursery, &f, rc == 0 ? NULL : tmp);
 	return rc;
 }
 
@@ -117,7 +115,7 @@ save_from_journal(struct local *l, const struct item *it, const char *name)
 	if (body == NULL)
 		return PT_ENOMEM;
 	if ((rc = journal_read(l->journal, it->body.segment, it->body.off, body, it->octets)) == 0)
-		rc = write_file(l->conf.queue_fd, name, (struct span){ body, it->octets }, false);
+		rc = write_file(l, name, (struct span){ body, it->octets }, false);
 	free(body);
 	return rc;
 }
@@ -196,7 +194,7 @@ save_envelope(struct local *l, const struct item *it)
 	file_name(name, it->qid, "env");
 	if (!it->all)
 		return append_env(l, it, name);
-	return write_file(l->conf.queue_fd, name, buf_span(&it->text), it->replace);
+	return write_file(l, name, buf_span(&it->text), it->replace);
 }
 
 static void

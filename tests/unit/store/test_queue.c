@@ -614,24 +614,24 @@ test_files(void)
 	a = queue_one(&r, 2, "one\r\n");
 	b = queue_one(&r, 1, "two\r\n");
 	CU_ASSERT_EQUAL(outcome(&r, b, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
-	CU_ASSERT_TRUE(has(&r, "test -z \"$(ls queue)\""));
+	CU_ASSERT_TRUE(has(&r, "test -z \"$(ls -I 'fresh-*' queue)\""));
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2 && printf 'one\\r\\n' | cmp - queue/*.eml"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2 && printf 'one\\r\\n' | cmp - queue/*.eml"));
 	CU_ASSERT_TRUE(has(&r, "grep -q '^r [0-9]* 1 [0-9]* r1@example.test NOTIFY=NEVER%20ORCPT=rfc822;1 ~' queue/*.env"));
 	CU_ASSERT_STRING_EQUAL(body_of(&r, a), "one\r\n");
 	CU_ASSERT_EQUAL(outcome(&r, a, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2 && grep -c ' d 0 250%20' queue/*.env | grep -qx 1"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2 && grep -c ' d 0 250%20' queue/*.env | grep -qx 1"));
 	c = queue_one(&r, 1, "three\r\n");
 	restart(&r);
 	CU_ASSERT_STRING_EQUAL(body_of(&r, a), "one\r\n");
 	CU_ASSERT_STRING_EQUAL(body_of(&r, c), "three\r\n");
 	CU_ASSERT_EQUAL(outcome(&r, a, 1, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2 && printf 'three\\r\\n' | cmp - queue/*.eml"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2 && printf 'three\\r\\n' | cmp - queue/*.eml"));
 	CU_ASSERT_EQUAL(outcome(&r, c, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test -z \"$(ls queue)\""));
+	CU_ASSERT_TRUE(has(&r, "test -z \"$(ls -I 'fresh-*' queue)\""));
 	rig_close(&r);
 }
 
@@ -660,7 +660,7 @@ test_files_alone(void)
 	CU_ASSERT_EQUAL(outcome(&r, a, 0, 1, STORE_RCPT_FAILED, 0), STORE_OK);
 	CU_ASSERT_EQUAL(outcome(&r, a, 1, 2, STORE_RCPT_FAILED, 0), STORE_OK);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2"));
 	rig_close(&r);
 }
 
@@ -697,7 +697,7 @@ test_files_lost(void)
 		CU_ASSERT_STRING_EQUAL(body_of(&r, a), "one\r\n");
 		CU_ASSERT_STRING_EQUAL(body_of(&r, c), "three\r\n");
 		rig_checkpoint(&r);
-		CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 4")); /* b's are gone */
+		CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 4")); /* b's are gone */
 		rig_stop(&r);
 		rig_shell(&r, "rm journal/*.pj");
 		rig_start(&r);
@@ -741,13 +741,13 @@ test_files_tidy(void)
 	a = queue_one(&r, 2, "one\r\n");
 	CU_ASSERT_EQUAL(outcome(&r, a, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_stop(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2"));
 	rig_shell(&r, "rm journal/*.pj");
 	rig_start(&r);
 	CU_ASSERT_PTR_NOT_NULL(strstr(dump(r.queue, a), "0d1@0:250 2.0.0 thanks 1w0@"));
 	CU_ASSERT_EQUAL(outcome(&r, a, 1, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_stop(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 0"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 0"));
 	rig_start(&r);
 	rig_close(&r);
 }
@@ -804,7 +804,7 @@ test_files_damaged(void)
 	CU_ASSERT_STRING_EQUAL(body_of(&r, b), "none");
 	CU_ASSERT_EQUAL(outcome(&r, d, 0, 1, STORE_RCPT_DELIVERED, 0), STORE_OK);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue/*.eml | wc -l) = 2 && test $(ls queue/*.env | wc -l) = 2"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue/*.eml | wc -l) = 2 && test $(ls -I 'fresh-*' queue/*.env | wc -l) = 2"));
 	CU_ASSERT_FALSE(mb_due(r.mbs));
 	rig_close(&r);
 }
@@ -823,12 +823,12 @@ test_files_refused(void)
 		(unsigned long long)a);
 	rig_shell(&r, command);
 	rig_checkpoint(&r);
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 1"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 1"));
 	CU_ASSERT_TRUE(queue_dirty(r.queue));
 	rig_shell(&r, "rm -r queue/*");
 	rig_checkpoint(&r);
 	CU_ASSERT_FALSE(queue_dirty(r.queue));
-	CU_ASSERT_TRUE(has(&r, "test $(ls queue | wc -l) = 2"));
+	CU_ASSERT_TRUE(has(&r, "test $(ls -I 'fresh-*' queue | wc -l) = 2"));
 	rig_close(&r);
 }
 
