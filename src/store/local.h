@@ -52,7 +52,6 @@ struct box {
 	/* jobs of the strand */
 	int dir_fd;   /* -1: not open */
 	int index_fd; /* appends; -1 */
-	bool loaded;  /* the index has been looked at since the start: its end is whole */
 	uint64_t modseq; /* replay: of the index's last line */
 	uint32_t uidnext; /* replay; 0: there is no index */
 	char id[33];      /* replay: of the mailbox */
@@ -95,6 +94,7 @@ struct apply_job {
 	bool blocked; /* twice tried, or behind one that was: counted in its boxes' stuck */
 	uint64_t order; /* of submission: that in which they wait */
 	bool settling, granted; /* waits for a flush of its own; has had it */
+	int file_fd, file_error; /* what it waits for is a file: owned; -1: all there is. errno, then */
 	size_t begun, begun_hint; /* then: lines and hints that are done */
 	TAILQ_ENTRY(apply_job) retry, of;
 };
@@ -232,7 +232,14 @@ void settle_below(struct local *l, uint64_t lsn);
 /* In threads. Whether a mailbox may go, or get another name; if not, the part must settle_wait(). */
 bool settle_may(struct apply_job *aj);
 
+/* In threads. The same for a file (taken) that is to take the place of one that was flushed long ago: settle_file() and settle_wait(), and at its
+ * next run settle_file_end() says how it went: 0, PT_EIO; PT_EAGAIN: nothing was flushed. */
+void settle_file(struct apply_job *aj, int fd);
+int settle_file_end(struct apply_job *aj) PT_MUST_USE;
+
 /* --- local_apply.c --------------------------------------------------------------------------------------- */
+
+#define APPLY_WAITS 1 /* no error: the job goes on with this line when it has been flushed */
 
 void apply_run(struct crew_job *j);
 /* Main thread: it could not, and is tried again. */
@@ -266,8 +273,8 @@ void tree_remove(int dir_fd, const char *name, int depth);
 /* --- local_subscribe.c -------------------------------------------------------------------------------------- */
 
 struct record_line;
-/* A line "s". In a job of the user's box. */
-int local_subscribe(struct local *l, struct box *b, const struct record_line *line) PT_MUST_USE;
+/* A line "s". In a job of the user's box. May say APPLY_WAITS. */
+int local_subscribe(struct apply_job *aj, const struct record_line *line) PT_MUST_USE;
 
 /* --- local_names.c: names of a folder, by base ------------------------------------------------------------ */
 

@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define PATH_ROOM (MAILDIR_NAME_MAX + 5)
-#define APPLY_WAITS 1 /* no error: the job goes on with this line when the mail folder has been flushed */
 #define INDEX_BATCH_MAX (64u << 20) /* lines of one job; a transaction is smaller */
 
 /* --- a box's descriptors -------------------------------------------------------------------------------- */
@@ -32,7 +31,6 @@ box_close(struct box *b)
 	if (b->index_fd >= 0)
 		close(b->index_fd);
 	b->dir_fd = b->index_fd = -1;
-	b->loaded = false;
 }
 
 int
@@ -153,8 +151,6 @@ flush_lines(struct run *r)
 		s.p += n;
 		s.n -= (size_t)n;
 	}
-	if (rc != 0 && s.n < buf_size(&r->out)) /* half a line would end the reading for ever */
-		r->box->loaded = false;
 	buf_fini(&r->out);
 	return rc;
 }
@@ -903,7 +899,7 @@ one_line(struct run *r, const struct record_line *line, struct span rest)
 	case 'R':
 		return rename_box(r, line);
 	case 's':
-		return local_subscribe(r->l, r->aj->box[0], line);
+		return local_subscribe(r->aj, line);
 	case 'V':
 	case 'v':
 		return key_line(r, line);

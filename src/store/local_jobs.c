@@ -155,15 +155,32 @@ apply_over(struct local *l, struct apply *a)
 	}
 }
 
+#define BOX_TEXT (STORE_USER_MAX + STORE_BOX_MAX + 32)
+
+/* As people call it. */
+static const char *
+box_text(const struct box *b, char text[BOX_TEXT])
+{
+	if (b->user[0] == '\0')
+		snprintf(text, BOX_TEXT, "the keys of %s", b->key);
+	else if (b->key[0] == '\0')
+		snprintf(text, BOX_TEXT, "the mail folder of %s", b->user);
+	else
+		snprintf(text, BOX_TEXT, "mailbox %s of %s", b->key, b->user);
+	return text;
+}
+
 void
 local_apply_failed(struct local *l, struct apply_job *aj)
 {
+	char text[BOX_TEXT];
+
 	aj->parked = true;
 	TAILQ_INSERT_TAIL(&l->failing, aj, retry);
 	if (aj->tries++ == 0) {
-		log_msg(LOG_L_ERROR, "cannot write into mailbox %s of %s: %s; trying again every second; the journal "
-			"has what was accepted, and nothing more is accepted for it", aj->box[0]->key,
-			aj->box[0]->user, pt_strerror(aj->rc));
+		log_msg(LOG_L_ERROR, "cannot write into %s: %s; trying again every second; the journal "
+			"has what was accepted, and nothing more is accepted for it", box_text(aj->box[0], text),
+			pt_strerror(aj->rc));
 		l->next_retry = 0; /* the first time soon: until then who asks waits */
 	} else {
 		local_block(l, aj);
@@ -175,6 +192,7 @@ apply_done(struct crew_job *j)
 {
 	struct apply_job *aj = (struct apply_job *)j;
 	struct local *l = aj->l;
+	char text[BOX_TEXT];
 	unsigned i;
 
 	if (aj->settling) {
@@ -187,8 +205,7 @@ apply_done(struct crew_job *j)
 		return;
 	}
 	if (aj->tries > 0)
-		log_msg(LOG_L_NOTICE, "mailbox %s of %s can be written again", aj->box[0]->key,
-			aj->box[0]->user);
+		log_msg(LOG_L_NOTICE, "%s can be written again", box_text(aj->box[0], text));
 	if (aj->kept)
 		log_msg(LOG_L_ERROR, "mailbox %s of %s keeps its name: another program has made a folder of the new one",
 			aj->box[1]->key, aj->box[1]->user);
@@ -211,6 +228,7 @@ part_new(struct local *l, struct apply *a, size_t hint)
 	aj->l = l;
 	aj->a = a;
 	aj->hint = hint;
+	aj->file_fd = -1;
 	aj->order = ++l->parts_made;
 	a->jobs++;
 	TAILQ_INSERT_TAIL(&a->parts, aj, of);

@@ -1,11 +1,15 @@
-/* store/local_settle.c - what must be on the disk before a mailbox goes or gets another name.
+/* store/local_settle.c - what must be on the disk before a mailbox goes or gets another name, or a file takes the place of another.
  *
  * A replay finds a mailbox by its name and its id. What the journal has of one that is gone from its name cannot be done again
  * there; nor can others copy from it again. So all that was accepted before is on the disk first: the mail folder is flushed.
  *
  * That takes as long as everything takes that anybody writes there, so no thread that carries something out waits for it. The job
  * leaves its thread and keeps its turn; one flush is for all who wait when it begins, and for those who come to it later and are
- * older than what it has covered: the store knows the LSN below which all was carried out when the last flush began. */
+ * older than what it has covered: the store knows the LSN below which all was carried out when the last flush began.
+ *
+ * A file that is written anew and takes the place of one that was flushed long ago (subscriptions) must be there first, too: of what it
+ * says the journal has only the last change. It waits in the same way, for the same thread. Where nobody needs more, only
+ * such files are flushed, one after the other: the first takes most of the rest with it. */
 #include "store/local.h"
 
 #include "util/log.h"
@@ -32,12 +36,50 @@ settle_may(struct apply_job *aj)
 	return true;
 }
 
+void
+settle_file(struct apply_job *aj, int fd)
+{
+	PT_ASSERT(aj->file_fd < 0);
+	aj->file_fd = fd;
+	aj->file_error = 0;
+}
+
+int
+settle_file_end(struct apply_job *aj)
+{
+	bool flushed = aj->granted && aj->file_error == 0;
+
+	if (aj->file_fd < 0)
+		return PT_EAGAIN;
+	close(aj->file_fd);
+	aj->file_fd = -1;
+	aj->granted = false;
+	return flushed ? 0 : PT_EIO;
+}
+
+static bool
+needs_all(const struct local *l)
+{
+	const struct apply_job *aj;
+
+	TAILQ_FOREACH(aj, &l->settle_now, retry)
+		if (aj->file_fd < 0)
+			return true;
+	return false;
+}
+
+/* The list is this thread's until it is done. */
 static void
 settle_run(struct crew_job *j)
 {
 	struct local *l = (struct local *)((char *)j - offsetof(struct local, settle_job));
+	struct apply_job *aj;
 
-	l->settle_error = syncfs(l->conf.mail_fd) != 0 ? errno : 0;
+	if (l->settle_lsn > 0 && syncfs(l->conf.mail_fd) != 0)
+		l->settle_error = errno;
+	TAILQ_FOREACH(aj, &l->settle_now, retry)
+		if (aj->file_fd >= 0 && fdatasync(aj->file_fd) != 0)
+			aj->file_error = errno;
 }
 
 /* --- main thread ------------------------------------------------------------------------------------------- */
@@ -97,7 +139,7 @@ begin(struct local *l)
 		return;
 	}
 	TAILQ_CONCAT(&l->settle_now, &l->settle_next, retry);
-	l->settle_lsn = local_oldest(l);
+	l->settle_lsn = needs_all(l) ? local_oldest(l) : 0;
 	l->settle_job = (struct crew_job){ .run = settle_run, .done = settle_done, .lane = CREW_READ };
 	l->is_settling = true;
 	crew_submit(l->crew, &l->settle_job, NULL, 0);

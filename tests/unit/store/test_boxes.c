@@ -29,6 +29,9 @@ static _Atomic bool frozen;           /* nothing comes into folders with that in
 static char *_Atomic where;
 static _Atomic bool hold_link;        /* a large message does not come there, nor fail */
 static _Atomic unsigned held_links;
+static _Atomic bool hold_list;        /* flushes of subscriptions do not end */
+static _Atomic unsigned lists;        /* flushes of them */
+static _Atomic int fail_list;         /* errno, for all */
 
 int __real_syncfs(int fd);
 int __wrap_syncfs(int fd);
@@ -92,6 +95,14 @@ __wrap_fdatasync(int fd)
 	if (renamed && ends_with(path_of(fd, path), "/.New/postern-index")) {
 		notes++;
 		early += !name_flushed;
+	}
+	if (ends_with(path_of(fd, path), "/subscriptions.new")) {
+		for (lists++; hold_list;)
+			usleep(1000);
+		if (fail_list != 0) {
+			errno = fail_list;
+			return -1;
+		}
 	}
 	return __real_fdatasync(fd);
 }
@@ -279,6 +290,95 @@ test_shared(void)
 	for (i = 0; i < PT_COUNT(users); i++)
 		is(&r, users[i], "Young", "1 N:text");
 	CU_ASSERT(wholes <= 2); /* who came while the first was under way */
+	rig_close(&r);
+}
+
+/* What a user has subscribed to, as others read it. */
+static void
+subscribed(struct rig *r, const char *user, const char *want)
+{
+	char path[128], text[128];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/Maildir/subscriptions", user);
+	fd = openat(r->mail_fd, path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+	text[n < 0 ? 0 : n] = '\0';
+	CU_ASSERT_STRING_EQUAL(text, want);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* So is the flush of a list of subscriptions; and what is so already needs none. (It was waited for by who writes mailboxes.) */
+static void
+test_subscribe(void)
+{
+	static const char *const users[] = { "a@example.test", "b@example.test", "c@example.test", "d@example.test" };
+	struct index x;
+	struct rig r;
+	unsigned i;
+
+	begin(&r);
+	for (i = 0; i < PT_COUNT(users); i++)
+		box(&r, users[i], STORE_BOX_SUBSCRIBE, "Old", NULL);
+	rig_settle(&r);
+	lists = 0;
+	hold_list = true;
+	for (i = 0; i < PT_COUNT(users); i++)
+		box(&r, users[i], STORE_BOX_SUBSCRIBE, "Young", NULL);
+	while (lists == 0)
+		rig_turn(&r, 5);
+	for (i = 0; i < 10; i++) /* all that is done for others goes on */
+		CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", "more")).rc, STORE_OK);
+	CU_ASSERT_TRUE(rig_index(&r, USER, "INBOX", &x));
+	CU_ASSERT_EQUAL(x.n, 11);
+	index_fini(&x);
+	CU_ASSERT_EQUAL(lists, 1);
+	subscribed(&r, users[0], "Old\n"); /* the old one is there until then */
+	hold_list = false;
+	rig_settle(&r);
+	CU_ASSERT_EQUAL(lists, PT_COUNT(users));
+	CU_ASSERT_EQUAL(wholes, 0); /* nothing else had to be flushed */
+	for (i = 0; i < PT_COUNT(users); i++)
+		subscribed(&r, users[i], "Old\nYoung\n");
+	box(&r, users[0], STORE_BOX_SUBSCRIBE, "Old", NULL);
+	box(&r, users[0], STORE_BOX_UNSUBSCRIBE, "Other", NULL);
+	rig_settle(&r);
+	CU_ASSERT_EQUAL(lists, PT_COUNT(users));
+	box(&r, users[0], STORE_BOX_UNSUBSCRIBE, "Old", NULL);
+	rig_settle(&r);
+	subscribed(&r, users[0], "Young\n");
+	rig_close(&r);
+}
+
+/* Others' lines stay; one that cannot be flushed takes no other's place, and is written anew. */
+static void
+test_subscribe_fails(void)
+{
+	enum store_rc rc;
+	struct rig r;
+	unsigned i;
+
+	begin(&r);
+	rig_shell(&r, "printf 'inbox\\nWork\\n\\nNews' > mail/" USER "/Maildir/subscriptions");
+	fail_list = EIO;
+	lists = 0;
+	send_off(&r, rig_box(USER, STORE_BOX_SUBSCRIBE, "Young", NULL), &rc);
+	answered(&r, &rc);
+	CU_ASSERT_EQUAL(rc, STORE_OK);
+	for (i = 0; i < 12000 && lists < 2; i++) /* for hangs */
+		rig_turn(&r, 5);
+	CU_ASSERT(lists >= 2);
+	subscribed(&r, USER, "inbox\nWork\n\nNews");
+	fail_list = 0;
+	while (!TAILQ_EMPTY(&((struct local *)r.be)->applying))
+		rig_turn(&r, 5);
+	CU_ASSERT_FALSE(r.failed);
+	subscribed(&r, USER, "inbox\nWork\nNews\nYoung\n");
+	box(&r, USER, STORE_BOX_UNSUBSCRIBE, "INBOX", NULL);
+	rig_settle(&r);
+	subscribed(&r, USER, "Work\nNews\nYoung\n");
 	rig_close(&r);
 }
 
@@ -543,6 +643,8 @@ static const struct test_row rows[] = {
 	{ "flushed before it goes", test_flush },
 	{ "one flush for all children", test_children },
 	{ "one flush for all, which holds up nobody else", test_shared },
+	{ "nor does that of subscriptions", test_subscribe },
+	{ "subscriptions that cannot be flushed", test_subscribe_fails },
 	{ "a flush that fails", test_flush_fails },
 	{ "the name before the note", test_note_after_name },
 	{ "who waits for a mailbox that cannot be written", test_waiters },

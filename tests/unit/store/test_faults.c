@@ -3,7 +3,7 @@
  * store starts again, and is compared with what was answered: what was done is there, once; what was refused for
  * now is not; of what had no answer, because the journal failed and the process must end, either. Nothing may hang.
  *
- * Each in a process of its own. FAULTS=all: every n, not a selection; FAULTS=call or call:n, or call-short: that alone. */
+ * Each in a process of its own. FAULTS=all: every n, not a selection; FAULTS=call or call:n, call-short or call-torn: that alone. */
 #include "store/local.h"
 #include "store/mailbox_impl.h"
 #include "store/rig.h"
@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,7 +32,7 @@
 
 /* --- calls that fail ------------------------------------------------------------------------------------------------ */
 
-#define CALLS(X) X(openat) X(renameat) X(renameat2) X(linkat) X(unlinkat) X(fstat) X(fstatat) X(faccessat) X(readdir) \
+#define CALLS(X) X(openat) X(openat2) X(renameat) X(renameat2) X(linkat) X(unlinkat) X(fstat) X(fstatat) X(faccessat) X(readdir) \
 	X(fdopendir) X(pread) X(pwrite) X(read) X(write) X(fsync) X(fdatasync) X(syncfs) X(mkdirat) X(ftruncate) X(lseek) \
 	X(utimensat) X(dup) X(fcntl) X(memfd_create) X(copy_file_range) X(inotify_init1) X(inotify_add_watch) X(epoll_create1) \
 	X(fstatvfs)
@@ -45,22 +46,38 @@ static const char *const names[] = {
 	CALLS(NAME)
 };
 
+/* How much of it is not done: all; half; half, and the next does nothing, as on a disk that is full. */
+enum much { WHOLE, BRIEF, TORN };
+static const char *const muches[] = { "", "-short", "-torn" };
+
 static struct {
 	bool on;
 	enum call call;
 	unsigned nth;
 	int error;
-	bool brief; /* does half of it */
+	enum much much;
 } fault;
 static _Atomic unsigned seen;
 
 static bool
 fails(enum call call)
 {
-	if (!fault.on || fault.call != call || atomic_fetch_add(&seen, 1) + 1 != fault.nth)
+	unsigned nth;
+
+	if (!fault.on || fault.call != call)
+		return false;
+	nth = atomic_fetch_add(&seen, 1) + 1;
+	if (nth != fault.nth && !(fault.much == TORN && nth == fault.nth + 1))
 		return false;
 	errno = fault.error;
 	return true;
+}
+
+/* Of one that fails: only half of it is done. */
+static bool
+is_brief(size_t n)
+{
+	return n > 1 && (fault.much == BRIEF || (fault.much == TORN && atomic_load(&seen) == fault.nth));
 }
 
 int __real_fstat(int fd, struct stat *st);
@@ -124,6 +141,25 @@ __wrap_openat(int d, const char *path, int flags, ...)
 	return fails(C_openat) ? -1 : __real_openat(d, path, flags, mode);
 }
 
+/* What has no function of its own: openat2(2). */
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long
+__wrap_syscall(long number, ...)
+{
+	long arg[6];
+	va_list ap;
+	unsigned i;
+
+	va_start(ap, number);
+	for (i = 0; i < PT_COUNT(arg); i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_openat2 && fails(C_openat2))
+		return -1;
+	return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
 int __real_fcntl(int fd, int command, ...);
 int __wrap_fcntl(int fd, int command, ...);
 int
@@ -146,7 +182,7 @@ __wrap_fcntl(int fd, int command, ...)
 	{ \
 		if (!is_file(fd) || !fails(C_##name)) \
 			return __real_##name args; \
-		return fault.brief && n > 1 ? __real_##name shorter : -1; \
+		return is_brief(n) ? __real_##name shorter : -1; \
 	}
 
 WRAP_IO(pread, (int fd, void *p, size_t n, off_t at), (fd, p, n, at), (fd, p, n / 2, at))
@@ -157,18 +193,20 @@ WRAP_IO(write, (int fd, const void *p, size_t n), (fd, p, n), (fd, p, n / 2))
 static const struct kind {
 	enum call call;
 	int error;
-	bool brief;
+	enum much much;
 } kinds[] = {
-	{ C_openat, EIO, false }, { C_openat, EMFILE, false }, { C_renameat, EIO, false }, { C_renameat2, EIO, false },
-	{ C_linkat, EIO, false }, { C_linkat, EMLINK, false }, { C_unlinkat, EIO, false }, { C_fstat, EIO, false },
-	{ C_fstatat, EIO, false }, { C_faccessat, EIO, false }, { C_readdir, EIO, false }, { C_fdopendir, ENOMEM, false },
-	{ C_pread, EIO, false }, { C_pread, EIO, true }, { C_pwrite, EIO, false }, { C_pwrite, ENOSPC, true },
-	{ C_read, EIO, false }, { C_read, EIO, true }, { C_write, ENOSPC, false }, { C_write, EIO, true },
-	{ C_fsync, EIO, false }, { C_fdatasync, EIO, false }, { C_syncfs, EIO, false }, { C_mkdirat, ENOSPC, false },
-	{ C_ftruncate, EIO, false }, { C_lseek, EIO, false }, { C_utimensat, EIO, false }, { C_dup, EMFILE, false },
-	{ C_fcntl, EMFILE, false }, { C_memfd_create, EMFILE, false }, { C_copy_file_range, EIO, false },
-	{ C_inotify_init1, EMFILE, false }, { C_inotify_add_watch, ENOSPC, false }, { C_epoll_create1, EMFILE, false },
-	{ C_fstatvfs, EIO, false },
+	{ C_openat, EIO, WHOLE }, { C_openat, EMFILE, WHOLE }, { C_openat2, EIO, WHOLE },
+	{ C_openat2, EMFILE, WHOLE }, { C_renameat, EIO, WHOLE },
+	{ C_renameat2, EIO, WHOLE }, { C_linkat, EIO, WHOLE }, { C_linkat, EMLINK, WHOLE },
+	{ C_unlinkat, EIO, WHOLE }, { C_fstat, EIO, WHOLE }, { C_fstatat, EIO, WHOLE }, { C_faccessat, EIO, WHOLE },
+	{ C_readdir, EIO, WHOLE }, { C_fdopendir, ENOMEM, WHOLE }, { C_pread, EIO, WHOLE }, { C_pread, EIO, BRIEF },
+	{ C_pwrite, EIO, WHOLE }, { C_pwrite, ENOSPC, BRIEF }, { C_pwrite, ENOSPC, TORN }, { C_read, EIO, WHOLE },
+	{ C_read, EIO, BRIEF }, { C_write, ENOSPC, WHOLE }, { C_write, EIO, BRIEF }, { C_write, ENOSPC, TORN },
+	{ C_fsync, EIO, WHOLE }, { C_fdatasync, EIO, WHOLE }, { C_syncfs, EIO, WHOLE }, { C_mkdirat, ENOSPC, WHOLE },
+	{ C_ftruncate, EIO, WHOLE }, { C_lseek, EIO, WHOLE }, { C_utimensat, EIO, WHOLE }, { C_dup, EMFILE, WHOLE },
+	{ C_fcntl, EMFILE, WHOLE }, { C_memfd_create, EMFILE, WHOLE }, { C_copy_file_range, EIO, WHOLE },
+	{ C_inotify_init1, EMFILE, WHOLE }, { C_inotify_add_watch, ENOSPC, WHOLE },
+	{ C_epoll_create1, EMFILE, WHOLE }, { C_fstatvfs, EIO, WHOLE },
 };
 
 /* --- a life ------------------------------------------------------------------------------------------------------------ */
@@ -185,7 +223,7 @@ static unsigned wrong;
 static void
 complain(const char *what, const char *got)
 {
-	fprintf(stderr, "\n%s%s:%u: %s: %.300s\n", names[fault.call], fault.brief ? "-short" : "", fault.nth, what, got);
+	fprintf(stderr, "\n%s%s:%u: %s: %.300s\n", names[fault.call], muches[fault.much], fault.nth, what, got);
 	wrong++;
 }
 
@@ -326,7 +364,7 @@ checkpoint(void)
 }
 
 static struct {
-	enum answer add, flags, copy, move, marked, expunge, create, add_b, rename, queue, outcome, key, late, again;
+	enum answer add, flags, copy, move, marked, expunge, create, add_b, rename, queue, outcome, key, late, again, subscribe;
 	uint64_t queued[3];
 } life;
 
@@ -346,6 +384,7 @@ before(void)
 	life.queued[0] = rig_must(&r, rig_queue(NULL, "s@example.test", 1, "q1."));
 	life.queued[1] = rig_must(&r, rig_queue(NULL, "s@example.test", 2, "q2."));
 	rig_must(&r, rig_put("greylist", "k", "v1", STORE_ANY_VERSION, 0));
+	rig_must(&r, rig_box(RIG_USER, STORE_BOX_SUBSCRIBE, "A", NULL));
 	rig_checkpoint(&r);
 	rig_must(&r, rig_flags(RIG_USER, "INBOX", "6", STORE_FLAGS_ADD, STORE_SEEN));
 	rig_must(&r, rig_outcome(NULL, life.queued[1], 0, 1, STORE_RCPT_WAITING, 1, "450"));
@@ -374,6 +413,7 @@ one_life(void)
 	checkpoint();
 	life.rename = commit("rename", rig_box(RIG_USER, STORE_BOX_RENAME, "B", "C"), NULL);
 	life.key = commit("put", rig_put("greylist", "k", "v2", STORE_ANY_VERSION, 0), NULL);
+	life.subscribe = commit("subscribe", rig_box(RIG_USER, STORE_BOX_SUBSCRIBE, "C", NULL), NULL);
 	fault.on = false;
 	rig_shell(&r, import);
 	fault.on = true;
@@ -464,6 +504,20 @@ compare_queue(void)
 }
 
 static void
+compare_subscriptions(void)
+{
+	char text[256] = "";
+	int fd = openat(r.mail_fd, RIG_USER "/Maildir/subscriptions", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n < 2 || memcmp(text, "A\n", 2) != 0)
+		complain("subscriptions from before", text);
+	expect("a subscription", life.subscribe, strstr(text, "\nC\n") != NULL, text);
+}
+
+static void
 compare(void)
 {
 	struct kv_entry k;
@@ -471,6 +525,7 @@ compare(void)
 
 	compare_mail();
 	compare_queue();
+	compare_subscriptions();
 	if (!found || (life.key == DONE && !span_equal(k.value, span_str("v2"))) ||
 	    ((life.key == REFUSED || life.key == NOT_ASKED) && !span_equal(k.value, span_str("v1"))))
 		complain("a key", "");
@@ -491,7 +546,7 @@ run(const struct kind *k, unsigned nth)
 	before();
 	fault.call = k->call;
 	fault.error = k->error;
-	fault.brief = k->brief;
+	fault.much = k->much;
 	fault.nth = nth;
 	fault.on = true;
 	one_life();
@@ -530,7 +585,7 @@ is_wanted(const struct kind *k, unsigned *only_nth)
 		return true;
 	colon = strchr(want, ':');
 	*only_nth = colon == NULL ? 0 : (unsigned)strtoul(colon + 1, NULL, 10);
-	snprintf(name, sizeof name, "%s%s", names[k->call], k->brief ? "-short" : "");
+	snprintf(name, sizeof name, "%s%s", names[k->call], muches[k->much]);
 	return strlen(name) == (colon == NULL ? strlen(want) : (size_t)(colon - want)) && strncmp(name, want, strlen(name)) == 0;
 }
 
@@ -545,7 +600,7 @@ reap(struct child *c)
 	c->pid = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) != WRONG)
 		return WEXITSTATUS(status) == MET;
-	fprintf(stderr, "\n%s%s:%u (%s) went wrong: status %x\n", names[c->k->call], c->k->brief ? "-short" : "", c->nth,
+	fprintf(stderr, "\n%s%s:%u (%s) went wrong: status %x\n", names[c->k->call], muches[c->k->much], c->nth,
 		strerror(c->k->error), (unsigned)status);
 	CU_FAIL("a fault");
 	return true;
