@@ -37,10 +37,10 @@ struct ll_attr {
 	uint64_t scoped;
 };
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define WITH_SECCOMP 0
 #elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define WITH_SECCOMP 0 /* the sanitizers' runtime makes calls of its own */
 #endif
 #endif
