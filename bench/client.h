@@ -2,10 +2,7 @@
 #ifndef BENCH_CLIENT_H
 #define BENCH_CLIENT_H
 
-#include "pki.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "wire.h"
 
 #define CLIENT_ROOM 1024 /* the longest reply that we expect */
 
@@ -32,10 +29,9 @@ enum client_phase {
 };
 
 struct client {
-	int fd; /* -1: none */
+	struct wire wire;
 	enum client_goal goal;
 	enum client_phase phase;
-	gnutls_session_t tls;
 	uint64_t begun_ns;
 	const char *why; /* after CLIENT_FAILED */
 	unsigned said; /* NOOPs of CLIENT_TALK */

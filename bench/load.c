@@ -70,7 +70,7 @@ begin(struct load *l, struct client *c)
 	enum client_state s = client_begin(c, (unsigned)(c - l->clients), l->goal);
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = c };
 
-	if (s == CLIENT_BUSY && epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &ev) != 0)
+	if (s == CLIENT_BUSY && epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->wire.fd, &ev) != 0)
 		fail("epoll_ctl", 0);
 	if (s == CLIENT_FAILED) {
 		error(l, c->why);
@@ -177,7 +177,7 @@ begin_due(struct load *l, uint64_t step_ns, uint64_t *next_ns, unsigned *next)
 	for (; *next_ns <= meter_now_ns(); *next_ns += step_ns) {
 		c = &l->clients[*next];
 		*next = (*next + 1) % l->nclients;
-		if (c->fd >= 0 && c->phase == PHASE_READY)
+		if (c->wire.fd >= 0 && c->phase == PHASE_READY)
 			begin_noop(l, c);
 	}
 }
@@ -310,7 +310,7 @@ hold(struct load *l, bool drips)
 			continue;
 		next += DRIP_NS;
 		for (i = 0; i < l->nclients; i++)
-			if (l->clients[i].fd >= 0 && l->clients[i].phase == PHASE_STALL)
+			if (l->clients[i].wire.fd >= 0 && l->clients[i].phase == PHASE_STALL)
 				(void)client_drip(&l->clients[i]);
 	}
 	printf("{\"up\": %u, \"dropped\": %" PRIu64 ", \"errors\": %" PRIu64 "}\n", l->up, l->dropped,
@@ -388,7 +388,7 @@ main(int argc, char **argv)
 	if (l.clients == NULL || l.samples == NULL || l.epoll < 0)
 		fail("out of memory", 0);
 	for (i = 0; i < o.conns; i++)
-		l.clients[i].fd = -1;
+		l.clients[i].wire.fd = -1;
 	if (strcmp(o.mode, "cycle") == 0 || strcmp(o.mode, "noop") == 0) {
 		l.commands = o.mode[0] == 'n';
 		l.goal = o.plain ? CLIENT_TALK : CLIENT_CYCLE;

@@ -88,7 +88,7 @@ watch(struct load *l, struct slot *s)
 
 	if (ev.events == s->events)
 		return;
-	if (epoll_ctl(l->epoll, s->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, s->smtp.fd, &ev) != 0)
+	if (epoll_ctl(l->epoll, s->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, s->smtp.wire.fd, &ev) != 0)
 		fail("epoll_ctl", 0);
 	s->events = ev.events;
 }
@@ -177,7 +177,7 @@ turn(struct load *l, int timeout_ms)
 
 	for (i = 0; i < n; i++) {
 		s = ev[i].data.ptr;
-		if (s->smtp.fd >= 0)
+		if (s->smtp.wire.fd >= 0)
 			turn_to(l, s, smtp_step(&s->smtp));
 	}
 }
@@ -247,7 +247,7 @@ hold(struct load *l)
 		/* one after the other in the course of the second: they know nothing of each other */
 		for (; begun + n * DRIP_NS / l->nslots <= meter_now_ns(); n++) {
 			s = &l->slots[n % l->nslots];
-			if (s->smtp.fd >= 0 && s->smtp.phase == SMTP_STALLED)
+			if (s->smtp.wire.fd >= 0 && s->smtp.phase == SMTP_STALLED)
 				smtp_drip(&s->smtp);
 		}
 	}
@@ -267,7 +267,7 @@ run_paced(struct load *l, const struct options *o)
 		while (meter_now_ns() < at)
 			turn(l, 1);
 		s = &l->slots[n % l->nslots];
-		if (s->smtp.fd >= 0) {
+		if (s->smtp.wire.fd >= 0) {
 			l->errors++;
 			continue;
 		}
@@ -355,7 +355,7 @@ prepare(struct load *l, const struct options *o)
 	if (l->slots == NULL || l->samples == NULL || l->epoll < 0)
 		fail("out of memory", 0);
 	for (i = 0; i < l->nslots; i++)
-		l->slots[i].smtp = (struct smtp){ .fd = -1, .number = i };
+		l->slots[i].smtp = (struct smtp){ .wire.fd = -1, .number = i };
 }
 
 int

@@ -1,66 +1,25 @@
-/* bench/smtp.c - see smtp.h. Commands go out together where PIPELINING allows it. The server's certificate is not checked: only the
- * server is measured. */
+/* bench/smtp.c - see smtp.h. Commands go out together where PIPELINING allows it. */
 #include "smtp.h"
 
 #include "meter.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT 24
-#endif
 
 #define LINE 78            /* octets of a line of text, its end included */
 #define TEXT (LINE * 200)  /* what fits in a record */
 #define HEAD 256           /* octets of the header, filled up to that */
 
-#define PRIORITY                                                                                   \
-	"NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1:"                 \
-	"-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM"
-
-/* A record of 512 octets with a ClientHello of 508 in it; what follows is left out for ever. */
-static const uint8_t hello_begin[] = { 0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03 };
-
 static const struct smtp_conf *conf;
-static gnutls_certificate_credentials_t cred;
-static gnutls_priority_t priority;
 static char text[TEXT + LINE];
-
-static int
-choose_cert(gnutls_session_t tls, const gnutls_datum_t *cas, int ncas, const gnutls_pk_algorithm_t *algos, int nalgos,
-	    gnutls_pcert_st **cert, unsigned *n, gnutls_privkey_t *key)
-{
-	const struct smtp *c = gnutls_session_get_ptr(tls);
-
-	(void)cas;
-	(void)ncas;
-	(void)algos;
-	(void)nalgos;
-	*cert = &conf->pool->certs[c->user];
-	*n = 1;
-	*key = conf->pool->key;
-	return 0;
-}
 
 void
 smtp_setup(const struct smtp_conf *c)
 {
 	size_t i;
-	int rc;
 
 	conf = c;
-	if ((rc = gnutls_certificate_allocate_credentials(&cred)) != 0 ||
-	    (rc = gnutls_priority_init(&priority, PRIORITY, NULL)) != 0)
-		fail("client", rc);
-	if (c->pool != NULL)
-		gnutls_certificate_set_retrieve_function2(cred, choose_cert);
+	wire_setup(c->port, c->pool);
 	for (i = 0; i < sizeof text; i++)
 		text[i] = i % LINE == LINE - 2 ? '\r' : i % LINE == LINE - 1 ? '\n' : (char)('a' + i % 26);
 }
@@ -75,47 +34,31 @@ failed(struct smtp *c, const char *why)
 void
 smtp_end(struct smtp *c)
 {
-	if (c->tls != NULL)
-		gnutls_deinit(c->tls);
-	c->tls = NULL;
-	if (c->fd >= 0)
-		close(c->fd);
-	c->fd = -1;
+	wire_close(&c->wire);
 }
 
 enum smtp_state
 smtp_begin(struct smtp *c, unsigned number)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(conf->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in from = { .sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(0x7f010001u + (number % 200) * 256) };
-	int one = 1;
+	const char *why;
 
-	*c = (struct smtp){ .fd = -1, .number = number, .phase = SMTP_GREETING, .awaited = 1, .why = "",
+	*c = (struct smtp){ .wire.fd = -1, .number = number, .phase = SMTP_GREETING, .awaited = 1, .why = "",
 		.user = conf->pool != NULL ? number % (unsigned)conf->pool->n : number % conf->users };
+	c->wire.cert = c->user;
 	c->begun_ns = meter_now_ns();
-	if ((c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
-		return failed(c, "socket");
-	(void)setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	if (bind(c->fd, (struct sockaddr *)&from, sizeof from) != 0)
-		return failed(c, "bind");
-	if (connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0 && errno != EINPROGRESS)
-		return failed(c, "connect");
-	return SMTP_BUSY;
+	why = wire_open(&c->wire, number);
+	return why == NULL ? SMTP_BUSY : failed(c, why);
 }
 
 /* Short enough that the kernel takes it at once. */
 static enum smtp_state
 say(struct smtp *c, enum smtp_phase phase, unsigned replies, const char *command)
 {
-	size_t n = strlen(command);
-	ssize_t r = c->tls != NULL ? gnutls_record_send(c->tls, command, n) : send(c->fd, command, n, MSG_NOSIGNAL);
+	ssize_t n = (ssize_t)strlen(command);
 
 	c->phase = phase;
 	c->awaited = replies;
-	return r == (ssize_t)n ? SMTP_BUSY : failed(c, "send");
+	return wire_send(&c->wire, command, (size_t)n) == n ? SMTP_BUSY : failed(c, "send");
 }
 
 /* --- a message -------------------------------------------------------------------------------- */
@@ -164,8 +107,8 @@ send_body(struct smtp *c)
 
 	while (c->at < all) {
 		n = piece(c, head, &p);
-		r = gnutls_record_send(c->tls, p, n);
-		if (r == GNUTLS_E_AGAIN || r == GNUTLS_E_INTERRUPTED) {
+		r = wire_send(&c->wire, p, n);
+		if (r == WIRE_LATER) {
 			c->writes = true; /* GnuTLS wants the same piece again, and gets it: it depends on c->at alone */
 			return SMTP_BUSY;
 		}
@@ -207,18 +150,12 @@ smtp_quit(struct smtp *c)
 static enum smtp_state
 begin_tls(struct smtp *c)
 {
-	if (conf->stalls) {
-		c->phase = SMTP_STALLED;
-		return send(c->fd, hello_begin, sizeof hello_begin, MSG_NOSIGNAL) > 0 ? SMTP_READY : failed(c, "send");
-	}
-	c->phase = SMTP_HANDSHAKE;
-	if (gnutls_init(&c->tls, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS) != 0 ||
-	    gnutls_priority_set(c->tls, priority) != 0 ||
-	    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, cred) != 0)
-		return failed(c, "gnutls_init");
-	gnutls_session_set_ptr(c->tls, c);
-	gnutls_transport_set_int(c->tls, c->fd);
-	return SMTP_BUSY;
+	const char *why = conf->stalls ? wire_stall(&c->wire) : wire_begin_tls(&c->wire, false);
+
+	c->phase = conf->stalls ? SMTP_STALLED : SMTP_HANDSHAKE;
+	if (why != NULL)
+		return failed(c, why);
+	return conf->stalls ? SMTP_READY : SMTP_BUSY;
 }
 
 static enum smtp_state
@@ -310,17 +247,16 @@ converse(struct smtp *c)
 	while (s == SMTP_BUSY && c->phase != SMTP_HANDSHAKE) {
 		if (c->have == sizeof c->room)
 			return failed(c, "a reply that is too long");
-		n = c->tls != NULL ? gnutls_record_recv(c->tls, c->room + c->have, sizeof c->room - c->have)
-				   : recv(c->fd, c->room + c->have, sizeof c->room - c->have, 0);
+		n = wire_recv(&c->wire, c->room + c->have, sizeof c->room - c->have);
 		if (n == 0)
 			return failed(c, "closed by the server");
-		if (n < 0 && (c->tls != NULL ? gnutls_error_is_fatal((int)n) : errno != EAGAIN && errno != EINTR))
+		if (n == WIRE_BROKEN)
 			return failed(c, "receive");
-		if (n < 0)
+		if (n == WIRE_LATER)
 			return SMTP_BUSY;
 		c->have += (size_t)n;
 		s = take_lines(c);
-		if (c->tls == NULL || gnutls_record_check_pending(c->tls) == 0)
+		if (!wire_pending(&c->wire))
 			break; /* we have just spoken, or part of a reply is missing */
 	}
 	return s;
@@ -342,7 +278,7 @@ smtp_step(struct smtp *c)
 			return s;
 	}
 	/* straight behind the reply to STARTTLS, since in TLS the client speaks first */
-	if ((rc = gnutls_handshake(c->tls)) != 0)
+	if ((rc = gnutls_handshake(c->wire.tls)) != 0)
 		return gnutls_error_is_fatal(rc) ? failed(c, gnutls_strerror(rc)) : SMTP_BUSY;
 	return say(c, SMTP_EHLO_TLS, 1, "EHLO bench.localhost\r\n");
 }
@@ -350,5 +286,5 @@ smtp_step(struct smtp *c)
 void
 smtp_drip(struct smtp *c)
 {
-	(void)send(c->fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT); /* that it was dropped, the loop is told */
+	(void)wire_drip(&c->wire); /* that it was dropped, the loop is told */
 }

@@ -2,10 +2,7 @@
 #ifndef BENCH_SMTP_H
 #define BENCH_SMTP_H
 
-#include "pki.h"
-
-#include <stdbool.h>
-#include <stdint.h>
+#include "wire.h"
 
 #define SMTP_ROOM 4096 /* the longest replies that we expect at a time */
 
@@ -33,7 +30,7 @@ enum smtp_state {
 };
 
 struct smtp {
-	int fd; /* -1: none */
+	struct wire wire;
 	unsigned number, user;
 	enum smtp_phase {
 		SMTP_GREETING,
@@ -49,7 +46,6 @@ struct smtp {
 		SMTP_QUIT,
 		SMTP_STALLED,
 	} phase;
-	gnutls_session_t tls;
 	const char *why;
 	unsigned awaited;      /* replies */
 	bool writes;           /* wants to be told when the socket can be written */
