@@ -150,16 +150,17 @@ next(struct drive *d)
 static void
 reply(struct drive *d)
 {
-	static const enum ask_result results[ASK_KIND_COUNT][4] = {
-		[ASK_IDENTITY] = { ASK_OK, ASK_OK, ASK_UNKNOWN, ASK_TEMP },
-		[ASK_RECIPIENT] = { ASK_OK, ASK_UNKNOWN, ASK_ELSEWHERE, ASK_TEMP },
-		[ASK_SENDER] = { ASK_OK, ASK_OK, ASK_DENIED, ASK_TEMP },
-		[ASK_SASL] = { ASK_OK, ASK_MORE, ASK_DENIED, ASK_TEMP },
-		[ASK_BODY] = { ASK_OK, ASK_OK, ASK_FULL, ASK_TEMP },
-		[ASK_COMMIT] = { ASK_OK, ASK_OVERQUOTA, ASK_FULL, ASK_TEMP },
+	static const enum ask_result results[ASK_KIND_COUNT][8] = { /* ASK_OK is 0, and the rest of each row */
+		[ASK_IDENTITY] = { [6] = ASK_UNKNOWN, [7] = ASK_TEMP },
+		[ASK_RECIPIENT] = { [4] = ASK_UNKNOWN, ASK_ELSEWHERE, ASK_OVERQUOTA, ASK_TEMP },
+		[ASK_SENDER] = { [6] = ASK_DENIED, [7] = ASK_TEMP },
+		[ASK_SASL] = { [2] = ASK_MORE, ASK_DENIED, ASK_OTHER, ASK_LIMITED, ASK_MALFORMED, ASK_TEMP },
+		[ASK_BODY] = { [6] = ASK_FULL, [7] = ASK_TEMP },
+		[ASK_COMMIT] = { [4] = ASK_UNKNOWN, ASK_OVERQUOTA, ASK_FULL, ASK_TEMP },
 	};
+	_Static_assert(ASK_OK == 0, "what no row names is fine");
 	enum ask_result each[128];
-	struct ask_reply r = { .result = results[d->ask.kind][next(d) & 3], .user = "a@example.org",
+	struct ask_reply r = { .result = results[d->ask.kind][next(d) & 7], .user = "a@example.org",
 			       .text = { (const uint8_t *)"text", next(d) & 4 },
 			       .sink = { &sink, d }, .id = "id", .now_s = 1795798390 };
 	size_t i;
@@ -170,7 +171,7 @@ reply(struct drive *d)
 	}
 	if (d->ask.kind == ASK_COMMIT && d->ask.envelope->nrecipients <= PT_COUNT(each)) {
 		for (i = 0; i < d->ask.envelope->nrecipients; i++)
-			each[i] = results[ASK_COMMIT][next(d) & 3];
+			each[i] = results[ASK_COMMIT][next(d) & 7];
 		r.each = each;
 	}
 	engine_reply(d->e, &r, d->now_ms);
