@@ -113,10 +113,13 @@ class Store:
             more = ["--churn", CHURN] if churn else []
             a, b = self.pair(0, 100, "--seconds", self.o.sustained, *more)
             rate = a["ops"] / a["applied_seconds"]
-            self.say(f"# sustained: {a['rate']:,.0f}/s acknowledged, {rate:,.0f}/s applied, peer {b['rate']:,.0f}/s")
+            self.say(f"# sustained: {a['rate']:,.0f}/s acknowledged, {rate:,.0f}/s applied, "
+                     f"longest wait {a['max_us'] / 1000:,.0f} ms, peer {b['rate']:,.0f}/s")
             lines.append(self.line(f"{'churned' if churn else 'fresh'}, 100 clients, {self.o.sustained:g} s, until all is "
                                    "in the mailboxes", [rate], "messages/s", "one file each", [rate / b["rate"]], 1,
                                    least=True))
+            lines += [self.line(f"the same: {what}", [a[key] / 1000], "ms") for what, key in
+                      (("p50", "p50_us"), ("p99", "p99_us"), ("longest wait", "max_us"))]
         return lines
 
     def index(self):

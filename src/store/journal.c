@@ -55,6 +55,7 @@ struct journal {
 	int lock_fd;
 	struct journal_conf conf;
 	struct segment seg[JOURNAL_SEGMENTS_MAX];
+	unsigned used;         /* segments with records */
 	uint32_t spare_number; /* next name of a free one */
 	uint32_t current;
 	bool begun;    /* current takes records */
@@ -249,6 +250,20 @@ journal_segments(const struct journal *j, unsigned *used, unsigned *spare, unsig
 	*max = j->conf.segments;
 }
 
+uint64_t
+journal_all(const struct journal *j)
+{
+	return j->conf.segments * j->conf.segment_octets;
+}
+
+uint64_t
+journal_room(const struct journal *j)
+{
+	unsigned left = j->used < j->conf.segments ? j->conf.segments - j->used : 0;
+
+	return left * j->conf.segment_octets + (j->begun && j->off < j->conf.segment_octets ? j->conf.segment_octets - j->off : 0);
+}
+
 /* A free segment becomes the current one. It gets the name of its first record before that record is written:
  * the name must be durable before anything in it is acknowledged. */
 static int
@@ -264,6 +279,7 @@ choose_segment(struct journal *j)
 	name_free(j->batch.from, j->seg[i].number);
 	name_used(j->batch.to, j->next);
 	j->seg[i].used = true;
+	j->used++;
 	j->seg[i].durable = false;
 	j->seg[i].first = j->next;
 	j->seg[i].last = j->next - 1;
@@ -284,6 +300,7 @@ segment_free(struct journal *j, unsigned i, struct diag *diag)
 	if (renameat(j->dir_fd, from, j->dir_fd, to) != 0 || fsync(j->dir_fd) != 0)
 		return diag_set(diag, PT_EIO, "cannot recycle journal segment %s: %s", from, strerror(errno));
 	s->used = false;
+	j->used--;
 	return 0;
 }
 
@@ -300,23 +317,31 @@ newest(const struct journal *j)
 	return found;
 }
 
-/* The oldest one that may go; -1: none. */
-static int
-recyclable(const struct journal *j, uint64_t lsn)
+/* How many may go, and the oldest of them; -1: none. */
+static unsigned
+recyclable(const struct journal *j, uint64_t lsn, int *oldest)
 {
-	int i, oldest = -1, keep = newest(j);
+	int i, keep = newest(j);
+	unsigned n = 0;
 
-	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++)
-		if (j->seg[i].fd >= 0 && j->seg[i].used && !(j->begun && (uint32_t)i == j->current) && i != keep &&
-		    j->seg[i].last < lsn && (oldest < 0 || j->seg[i].first < j->seg[oldest].first))
-			oldest = i;
-	return oldest;
+	*oldest = -1;
+	for (i = 0; i < JOURNAL_SEGMENTS_MAX; i++) {
+		if (j->seg[i].fd < 0 || !j->seg[i].used || (j->begun && (uint32_t)i == j->current) || i == keep ||
+		    j->seg[i].last >= lsn)
+			continue;
+		n++;
+		if (*oldest < 0 || j->seg[i].first < j->seg[*oldest].first)
+			*oldest = i;
+	}
+	return n;
 }
 
-bool
+unsigned
 journal_recyclable(const struct journal *j, uint64_t lsn)
 {
-	return recyclable(j, lsn) >= 0;
+	int oldest;
+
+	return recyclable(j, lsn, &oldest);
 }
 
 /* The oldest first, each for good before the next: what is left must be the journal's end without a hole. A message
@@ -326,7 +351,7 @@ journal_recycle(struct journal *j, uint64_t lsn, unsigned max, struct diag *diag
 {
 	int i, rc = 0;
 
-	while (max-- > 0 && rc == 0 && (i = recyclable(j, lsn)) >= 0)
+	while (max-- > 0 && rc == 0 && recyclable(j, lsn, &i) > 0)
 		rc = segment_free(j, (unsigned)i, diag);
 	return rc;
 }
@@ -366,6 +391,7 @@ open_one(struct journal *j, const char *name, struct diag *diag)
 	if (!s.used && s.number >= j->spare_number)
 		j->spare_number = s.number + 1;
 	j->seg[i] = s;
+	j->used += s.used;
 	return 0;
 }
 

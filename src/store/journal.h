@@ -101,11 +101,15 @@ int journal_read(const struct journal *j, uint32_t segment, uint64_t off, void *
  * newest. */
 int journal_recycle(struct journal *j, uint64_t lsn, unsigned max, struct diag *diag) PT_MUST_USE;
 
-/* Whether journal_recycle() would free one. */
-bool journal_recyclable(const struct journal *j, uint64_t lsn);
+/* How many journal_recycle() would free. */
+unsigned journal_recyclable(const struct journal *j, uint64_t lsn);
 
 /* Segments with records, free ones, and how many there may be. */
 void journal_segments(const struct journal *j, unsigned *used_out, unsigned *free_out, unsigned *max_out);
+
+/* Octets that records may still take, and all that they may: of segments that are free, or may be made. */
+uint64_t journal_room(const struct journal *j);
+uint64_t journal_all(const struct journal *j);
 
 /* Writes one more free segment into a file; any thread. Then journal_spare_add() on the journal's own. */
 int journal_spare_make(const struct journal *j, uint32_t number, int *fd_out) PT_MUST_USE;

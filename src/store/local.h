@@ -29,6 +29,7 @@
 #include "store/journal.h"
 #include "store/crew.h"
 #include "store/nursery.h"
+#include "store/pace.h"
 #include "store/uidlist.h"
 
 #include <stdatomic.h>
@@ -123,6 +124,7 @@ struct local {
 	size_t nhash, nboxes;
 	TAILQ_HEAD(, box) lru; /* boxes without jobs, oldest first */
 	struct store_commit *queued, **queued_end; /* not yet in the journal */
+	size_t nqueued;
 	struct store_commit *batch, **batch_end;   /* in the journal's batch */
 	struct flight flight[JOURNAL_FLIGHTS];     /* being flushed: a ring */
 	unsigned first_flight, flights;            /* the oldest, and how many */
@@ -131,6 +133,7 @@ struct local {
 	uint64_t was_synced;          /* `synced` of earlier processes, as the journal says */
 	int64_t checkpointed;         /* when one last ended; 0: none since the start */
 	uint64_t segment_octets;      /* of the journal */
+	struct pace pace;             /* of what is let into it */
 	TAILQ_HEAD(, apply) applying;
 	TAILQ_HEAD(, apply_job) failing;
 	uint64_t parts_made;

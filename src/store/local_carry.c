@@ -287,7 +287,7 @@ local_carry(struct local *l)
 	journal_segments(l->journal, &used, &spare, &max);
 	a = TAILQ_FIRST(&l->applying);
 	if (used <= max / 2 || a == NULL || !is_parked(l, a) || l->retrying > 0 || l->carrying > 0 || l->failed ||
-	    journal_recyclable(l->journal, local_oldest(l)))
+	    journal_recyclable(l->journal, local_oldest(l)) > 0)
 		return;
 	for (; a != NULL && a->lsn < end; a = next) {
 		next = TAILQ_NEXT(a, next);

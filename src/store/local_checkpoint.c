@@ -185,18 +185,20 @@ local_tick(struct store_backend *be, uint64_t now_ms)
 		local_retry_failed(l);
 	}
 	journal_segments(l->journal, &used, &spare, &max);
-	if (now_ms >= l->keep_until && journal_recyclable(l->journal, l->synced)) {
+	if (now_ms >= l->keep_until && journal_recyclable(l->journal, l->synced) > 0) {
 		local_recycle(l);
 		journal_segments(l->journal, &used, &spare, &max);
 	}
 	local_make_spare(l, false); /* one after the other, until the journal has its room */
 	if (now_ms >= l->next_checkpoint ||
-	    (used > max / 2 && journal_recyclable(l->journal, local_oldest(l)) &&
-	     !journal_recyclable(l->journal, l->synced))) {
+	    (used > max / 2 && journal_recyclable(l->journal, local_oldest(l)) > 0 &&
+	     journal_recyclable(l->journal, l->synced) == 0)) {
 		l->next_checkpoint = now_ms + CHECKPOINT_MS;
 		checkpoint(l);
 	}
-	if (!TAILQ_EMPTY(&l->failing) || used > max / 2)
+	if (used > max / 2) /* somebody may be held back */
+		return now_ms + PACE_SLICE_US / 1000;
+	if (!TAILQ_EMPTY(&l->failing) || used == max / 2)
 		return now_ms + 100;
 	return l->next_checkpoint;
 }

@@ -15,12 +15,8 @@ uint64_t
 local_next_id(const struct store_backend *be)
 {
 	const struct local *l = (const struct local *)be;
-	const struct store_commit *c;
-	uint64_t id = journal_next(l->journal);
 
-	for (c = l->queued; c != NULL; c = c->next)
-		id++;
-	return id;
+	return journal_next(l->journal) + l->nqueued;
 }
 
 void
@@ -98,7 +94,7 @@ local_append(struct local *l, struct store_commit *c)
 		return PT_ENOMEM;
 	c->id = a->lsn = journal_next(l->journal);
 	rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
-	if (rc == PT_EFULL && journal_recyclable(l->journal, l->synced)) {
+	if (rc == PT_EFULL && journal_recyclable(l->journal, l->synced) > 0) {
 		local_recycle(l);
 		rc = journal_append(l->journal, buf_span(&c->text), c->bodies, c->nbodies, &a->at);
 	}
@@ -121,6 +117,46 @@ local_append(struct local *l, struct store_commit *c)
 	return 0;
 }
 
+static uint64_t
+now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Octets of the journal that may be had at once. */
+static uint64_t
+room_of(const struct local *l, uint64_t all)
+{
+	uint64_t room = journal_room(l->journal);
+
+	if (room < all / 2 && l->now_ms < l->keep_until) /* what is recycled only as far as it is needed */
+		room += journal_recyclable(l->journal, l->synced) * l->segment_octets;
+	return room;
+}
+
+/* Into the batch, unless the journal is so full that it must wait: PT_EBUSY. */
+static int
+enter(struct local *l, struct store_commit *c)
+{
+	uint64_t now, all = journal_all(l->journal), room = room_of(l, all);
+	const struct apply *a;
+	int rc;
+
+	if (l->closing || (room >= all / 2 && !l->pace.on))
+		return local_append(l, c);
+	now = now_us();
+	if (!pace_may(&l->pace, now, room, all))
+		return PT_EBUSY;
+	if ((rc = local_append(l, c)) != 0)
+		return rc;
+	a = c->engine;
+	pace_took(&l->pace, now, JOURNAL_HEADER + a->at.text_len + a->at.body_len, all);
+	return 0;
+}
+
 void
 local_commit(struct store_backend *be, struct store_commit *c)
 {
@@ -133,10 +169,11 @@ local_commit(struct store_backend *be, struct store_commit *c)
 		c->done(c, STORE_TEMP);
 		return;
 	}
-	rc = l->queued != NULL ? PT_EBUSY : local_append(l, c);
+	rc = l->queued != NULL ? PT_EBUSY : enter(l, c);
 	if (rc == PT_EBUSY || rc == PT_EFULL) { /* the next batch, or when a segment is free */
 		*l->queued_end = c;
 		l->queued_end = &c->next;
+		l->nqueued++;
 		if (rc == PT_EFULL)
 			l->next_checkpoint = 0;
 	} else if (rc != 0) {
@@ -164,21 +201,13 @@ local_fail(struct local *l)
 
 	l->failed = true;
 	l->batch = l->queued = NULL;
+	l->nqueued = 0;
 	l->batch_end = &l->batch;
 	l->queued_end = &l->queued;
 	local_answer(batch, true, STORE_TEMP);
 	local_answer(queued, false, STORE_TEMP);
 	if (l->conf.failed != NULL)
 		l->conf.failed(l->conf.failed_arg, "the disk failed");
-}
-
-static uint64_t
-now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 static void flush_done(struct crew_job *j);
@@ -264,9 +293,10 @@ take_queued(struct local *l)
 
 	while ((c = l->queued) != NULL) {
 		l->queued = c->next;
+		l->nqueued--;
 		if (l->queued == NULL)
 			l->queued_end = &l->queued;
-		if ((rc = local_append(l, c)) == 0)
+		if ((rc = enter(l, c)) == 0)
 			continue;
 		if (rc != PT_EBUSY && rc != PT_EFULL) {
 			c->done(c, local_rc(rc));
@@ -276,6 +306,7 @@ take_queued(struct local *l)
 		if (l->queued == NULL)
 			l->queued_end = &c->next;
 		l->queued = c;
+		l->nqueued++;
 		return;
 	}
 }

@@ -218,17 +218,25 @@ test_room(void)
 
 	folder_new();
 	j = open_journal(3, &s, &gaps);
+	CU_ASSERT_EQUAL(journal_all(j), 3 * SEGMENT);
+	CU_ASSERT_EQUAL(journal_room(j), 3 * SEGMENT); /* most of it is not made yet */
 	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3 + 1), PT_ETOOBIG);
 	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+	CU_ASSERT_EQUAL(journal_room(j), 2 * SEGMENT);
+	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
+	CU_ASSERT_EQUAL(journal_room(j), 2 * SEGMENT - JOURNAL_HEADER - 13);
 	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
-	CU_ASSERT_EQUAL(put(j, "x\n", SEGMENT - JOURNAL_HEADER - 3), 0);
+	CU_ASSERT_EQUAL(journal_room(j), 0);
 	CU_ASSERT_EQUAL(put(j, "x\n", 0), PT_EFULL);
 	CU_ASSERT_EQUAL(journal_flush(j), 0);
 	journal_segments(j, &used, &spare, &max);
 	CU_ASSERT_EQUAL(used, 3);
-	CU_ASSERT_TRUE(journal_recyclable(j, 2));
-	CU_ASSERT_FALSE(journal_recyclable(j, 1));
+	CU_ASSERT_EQUAL(journal_recyclable(j, 1), 0);
+	CU_ASSERT_EQUAL(journal_recyclable(j, 2), 1);
+	CU_ASSERT_EQUAL(journal_recyclable(j, 3), 2);
+	CU_ASSERT_EQUAL(journal_recyclable(j, 4), 2); /* never the newest */
 	CU_ASSERT_EQUAL(journal_recycle(j, 2, 9, &diag), 0);
+	CU_ASSERT_EQUAL(journal_room(j), SEGMENT);
 	CU_ASSERT_EQUAL(put(j, "x\n", 10), 0);
 	CU_ASSERT_EQUAL(journal_flush(j), 0);
 	CU_ASSERT_EQUAL(put(j, "y\n", SEGMENT), PT_ETOOBIG);

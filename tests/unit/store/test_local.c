@@ -2,6 +2,7 @@
  * fail or are full. */
 #include "store/rig.h"
 
+#include "store/local.h"
 #include "store/maildir.h"
 #include "test.h"
 
@@ -814,6 +815,57 @@ test_many(void)
 	rig_close(&r);
 }
 
+/* A journal that is more than half full does not take all that is given to it at once, and does not get full; when there is room
+ * again, or the engine ends, nobody has been forgotten. */
+static void
+test_held_back(void)
+{
+	enum store_rc rc[24];
+	static char body[12000];
+	struct mb_txn *t;
+	struct local *l;
+	unsigned i, n, end;
+	struct rig r;
+
+	memset(body, 'x', sizeof body - 1);
+	for (end = 0; end < 2; end++) {
+		memset(&r, 0, sizeof r);
+		r.no_checkpoints = true;
+		rig_open(&r, RIG_LOCAL);
+		l = (struct local *)r.be;
+		l->pace.between_us = 60000000; /* so long the next segment will take */
+		for (n = 0; journal_room(l->journal) > journal_all(l->journal) / 2; n++)
+			CU_ASSERT_EQUAL_FATAL(rig_commit(&r, rig_add(NULL, USER, "INBOX", body)).rc, STORE_OK);
+		CU_ASSERT_FALSE(l->pace.on);
+		for (i = 0; i < PT_COUNT(rc); i++) {
+			rc[i] = STORE_UNKNOWN;
+			t = rig_add(NULL, USER, "INBOX", body);
+			t->done = on_held;
+			t->arg = &rc[i];
+			mb_commit(r.mbs, t);
+		}
+		rig_turn(&r, 0);
+		while (l->flights > 0)
+			rig_turn(&r, 10);
+		CU_ASSERT(l->pace.on && l->nqueued > 0 && journal_room(l->journal) > journal_all(l->journal) / 8);
+		CU_ASSERT(rc[0] == STORE_OK && rc[PT_COUNT(rc) - 1] == STORE_UNKNOWN);
+		if (end == 0) {
+			rig_checkpoint(&r);
+			rig_turn(&r, 10);
+			CU_ASSERT(!l->pace.on && l->nqueued == 0);
+		} else {
+			rig_stop(&r);
+		}
+		for (i = 0; i < PT_COUNT(rc); i++)
+			CU_ASSERT_EQUAL(rc[i], STORE_OK);
+		if (end == 1)
+			rig_start(&r);
+		r.no_checkpoints = false; /* a start begins a segment, and there is none */
+		CU_ASSERT_EQUAL(atoi(rig_commit(&r, rig_add(NULL, USER, "INBOX", "last")).uids), (int)(n + PT_COUNT(rc) + 1));
+		rig_close(&r);
+	}
+}
+
 /* A log that has grown is written anew, and nothing is missing. */
 static void
 test_compaction(void)
@@ -1017,6 +1069,7 @@ static const struct test_row rows[] = {
 	{ "a clock that is set back", test_clock },
 	{ "a full disk, and one that is read only", test_full },
 	{ "more than the journal holds", test_many },
+	{ "held back", test_held_back },
 	{ "a log is written anew", test_compaction },
 };
 
