@@ -126,7 +126,7 @@ put_send(const struct setup *s, struct buf *out)
 
 	if (l == NULL || who == NULL || !setup_conf_uses_ours(s))
 		return 0;
-	if ((rc = buf_append_str(out, "printf 'Subject: hello\\n\\nIt works.\\n' | curl --crlf --ssl-reqd "
+	if ((rc = buf_append_str(out, "printf 'Subject: hello\\n\\nIt works.\\n' | curl -sS --crlf --ssl-reqd "
 			"--connect-to ::127.0.0.1: --upload-file -")) != 0 ||
 	    (rc = put_option(out, "--cacert", s->certificate)) != 0 ||
 	    (rc = put_option(out, "--mail-from", who)) != 0 || (rc = put_option(out, "--mail-rcpt", who)) != 0 ||
