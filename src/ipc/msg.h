@@ -119,7 +119,8 @@
 	X(195, STORE_CLAIM, store_claim, 0)                                                        \
 	X(196, STORE_CLAIMED_RCPT, store_claimed_rcpt, 0)                                          \
 	X(197, STORE_CLAIMED, store_claimed, 1)                                                    \
-	X(198, STORE_HOLD, store_hold, 0)
+	X(198, STORE_HOLD, store_hold, 0)                                                          \
+	X(199, STORE_WRITTEN, store_written, 0)
 
 /* The effective configuration as text (conf_show) in a sealed memfd. */
 #define MSG_CONFIG(F) F(u64, generation)
@@ -242,6 +243,8 @@
 /* margin: octets that whoever writes leaves free on the disk. */
 #define MSG_STORE_FILE_FD(F) F(u32, file) F(u64, margin)
 #define MSG_STORE_DROP(F) F(u32, file)
+/* So many octets of it are in the file. */
+#define MSG_STORE_WRITTEN(F) F(u32, file) F(u64, octets)
 /* in_file: body is the number of a file, otherwise of a STORE_BODY. keywords: each ended by a NUL. quota: octets that the
  * user may have in all, 0: no limit. */
 #define MSG_STORE_ADD(F)                                                                           \

@@ -70,7 +70,7 @@ static const int calls_control[] = { CALLS_COMMON, SCMP_SYS(accept4), SCMP_SYS(a
 	SCMP_SYS(shutdown), SCMP_SYS(getsockopt) };
 
 static const int calls_store[] = { CALLS_COMMON, SCMP_SYS(openat), SCMP_SYS(openat2), SCMP_SYS(pwrite64),
-	SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(syncfs), SCMP_SYS(ftruncate), SCMP_SYS(renameat),
+	SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range), SCMP_SYS(syncfs), SCMP_SYS(ftruncate), SCMP_SYS(renameat),
 	SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(unlinkat), SCMP_SYS(mkdirat), SCMP_SYS(getdents64),
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(utimensat), SCMP_SYS(fstatfs), SCMP_SYS(flock),
 	SCMP_SYS(dup), SCMP_SYS(copy_file_range), SCMP_SYS(fchdir), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),

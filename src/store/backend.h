@@ -220,10 +220,12 @@ struct store_backend_ops {
 
 	/* A place for a large body: its file, for writing, and its name for "F" lines. file_sync() makes it durable and tells its
 	 * size, or says STORE_DENIED: somebody may still write into it. Not twice at a time for one file. A file that no
-	 * transaction names goes with file_drop(). */
+	 * transaction names goes with file_drop(). file_written(): so many octets are in it and more will follow; it may begin to send them
+	 * to the disk. NULL: it makes no difference. */
 	void (*file_new)(struct store_backend *be, store_file_cb *cb, void *arg);
 	void (*file_sync)(struct store_backend *be, const char *name, store_fd_cb *cb, void *arg);
 	void (*file_drop)(struct store_backend *be, const char *name);
+	void (*file_written)(struct store_backend *be, const char *name, uint64_t octets);
 
 	/* All mailboxes of a user, and what is subscribed to. NOTFOUND: no such user. */
 	void (*list)(struct store_backend *be, const char *user, store_list_cb *cb, void *arg);

@@ -10,6 +10,7 @@
 
 #define WAIT_MAX (64u * 1024)    /* octets in memory while the file is not there yet */
 #define GATHER_MAX (256u * 1024) /* one write into a file */
+#define TELL_OCTETS (2u << 20)   /* so many more are told of at a time */
 
 static void
 ask_file(struct store_blob *b)
@@ -78,6 +79,20 @@ file_write(struct store_blob *b, const uint8_t *p, size_t n)
 	return maildir_write(b->file_fd, p, n);
 }
 
+/* The store hears how far it is, and has the disk begin with it. */
+static void
+tell_written(struct store_blob *b)
+{
+	struct msg_store_written m = { .file = b->file, .octets = b->written };
+	struct frame f;
+
+	b->told = b->written;
+	if (b->attached != b->s->attached)
+		return; /* it was the last store process's */
+	PT_ASSERT(msg_store_written_encode(&m, 0, &f) == 0);
+	store_tell(b->s, &f);
+}
+
 /* What was gathered goes into its file. An error is its body's, whoever asked. */
 static void
 gather_write(struct store *s)
@@ -90,6 +105,8 @@ gather_write(struct store *s)
 	s->gathering = NULL;
 	if ((rc = file_write(b, s->gathered, s->ngathered)) != 0)
 		lose(b, rc);
+	else if ((b->written += s->ngathered) - b->told >= TELL_OCTETS)
+		tell_written(b);
 	s->ngathered = 0;
 }
 

@@ -92,6 +92,7 @@ struct store_blob {
 	int file_fd;       /* -1: none, or no more: the store takes no file that somebody can still write into */
 	uint64_t margin;   /* octets that must stay free on its disk */
 	bool in_file;      /* its octets are there */
+	uint64_t written, told; /* octets that are in it, and of which the store has been told */
 	uint32_t file;     /* its number; 0: none asked for */
 	unsigned attached; /* of which channel the file is */
 	bool has_file;     /* the store has made it */

@@ -335,6 +335,7 @@ static const struct store_backend_ops local_ops = {
 	.file_new = local_file_new,
 	.file_sync = local_file_sync,
 	.file_drop = local_file_drop,
+	.file_written = local_file_written,
 	.list = local_list,
 	.users = local_users,
 	.scan = local_scan,

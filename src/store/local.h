@@ -155,6 +155,7 @@ struct local {
 	bool marking;
 	uint64_t now_ms, next_checkpoint, next_retry;
 	uint64_t keep_until; /* segments are recycled only as far as they are needed */
+	bool writing_out; /* a large body, before it is whole */
 	bool checkpointing, making_spare, failed, replaying, closing, said_copies;
 	bool queue_apart;  /* the queue's folder is on a file system of its own */
 	bool queue_failed; /* its files could not be written, which has been said */
@@ -340,6 +341,7 @@ int local_tmp_open(struct local *l, const char *prefix, char name[LOCAL_TMP_NAME
 void local_file_new(struct store_backend *, store_file_cb *, void *);
 void local_file_sync(struct store_backend *, const char *, store_fd_cb *, void *);
 void local_file_drop(struct store_backend *, const char *);
+void local_file_written(struct store_backend *, const char *, uint64_t);
 
 /* Files of .tmp that no record of the journal names and that are older than an hour. */
 void local_sweep(struct local *l);

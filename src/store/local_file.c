@@ -219,6 +219,46 @@ local_file_sync(struct store_backend *be, const char *name, store_fd_cb *cb, voi
 	crew_submit(l->crew, &f->job, NULL, 0);
 }
 
+/* --- before it is whole -------------------------------------------------------------------------------------- */
+
+static void
+written_run(struct crew_job *j)
+{
+	struct file_job *f = (struct file_job *)j;
+	int fd = maildir_open(f->l->tmp_fd, f->name, O_RDONLY);
+
+	if (fd < 0)
+		return;
+	/* an error is nobody's until it is flushed: this does not look at it, so that one will (errseq in the kernel) */
+	(void)sync_file_range(fd, 0, (off_t)f->octets, SYNC_FILE_RANGE_WRITE);
+	close(fd);
+}
+
+static void
+written_done(struct crew_job *j)
+{
+	struct file_job *f = (struct file_job *)j;
+
+	f->l->writing_out = false;
+	free(f);
+}
+
+/* The disk works while the rest is on its way. One at a time, because it may wait for the disk: the threads that read are for others. Who
+ * is passed over has more to write next time. */
+void
+local_file_written(struct store_backend *be, const char *name, uint64_t octets)
+{
+	struct local *l = (struct local *)be;
+	struct file_job *f;
+
+	if (l->writing_out || l->failed || octets > STORE_MESSAGE_MAX || (f = job_new(l, written_run, written_done, NULL)) == NULL)
+		return;
+	snprintf(f->name, sizeof f->name, "%s", name);
+	f->octets = octets;
+	l->writing_out = true;
+	crew_submit(l->crew, &f->job, NULL, 0);
+}
+
 /* --- gone -------------------------------------------------------------------------------------------------- */
 
 void

@@ -134,7 +134,7 @@ void peer_txn_drop(struct peer *p);
 void peer_lists_send(struct peer *p); /* as much as it takes */
 
 /* handlers; self: the server, peer: the peer */
-ipc_handler_f on_body, on_file, on_drop, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
+ipc_handler_f on_body, on_file, on_drop, on_written, on_add, on_copy, on_flags, on_expunge, on_box, on_put, on_commit;
 ipc_handler_f on_admin;
 ipc_handler_f on_view_open, on_view_close, on_fetch, on_boxes, on_room, on_get, on_watch, on_watch_end;
 ipc_handler_f on_queue, on_queue_rcpt, on_outcome, on_claim, on_hold;

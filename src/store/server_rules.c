@@ -9,6 +9,7 @@ const struct ipc_rule server_rules[] = {
 	{ MSG_T_STORE_BODY, WORKER | RELAY, IPC_ANY_STATE, on_body },
 	{ MSG_T_STORE_FILE, WORKER | RELAY, IPC_ANY_STATE, on_file },
 	{ MSG_T_STORE_DROP, WORKER | RELAY, IPC_ANY_STATE, on_drop },
+	{ MSG_T_STORE_WRITTEN, WORKER | RELAY, IPC_ANY_STATE, on_written },
 	{ MSG_T_STORE_ADD, WORKER | RELAY, IPC_ANY_STATE, on_add },
 	{ MSG_T_STORE_COPY, WORKER, IPC_ANY_STATE, on_copy },
 	{ MSG_T_STORE_FLAGS, WORKER, IPC_ANY_STATE, on_flags },

@@ -121,6 +121,20 @@ on_drop(void *self, void *peer, struct frame *f)
 	return 0;
 }
 
+int
+on_written(void *self, void *peer, struct frame *f)
+{
+	struct server *s = self;
+	struct msg_store_written m;
+	struct peer_file *file;
+
+	if (msg_store_written_decode(f, &m) != 0 || (file = peer_file_find(peer, m.file)) == NULL || file->name[0] == '\0')
+		return PT_EPROTO;
+	if (s->be->ops->file_written != NULL)
+		s->be->ops->file_written(s->be, file->name, m.octets);
+	return 0;
+}
+
 /* --- parts ------------------------------------------------------------------------------------------------- */
 
 void

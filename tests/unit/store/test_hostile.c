@@ -470,6 +470,37 @@ test_files_and_views(void)
 	raw_close(&w);
 }
 
+/* How far a file is may be said of one's own files, whatever is said; nothing is answered. */
+static void
+test_written(void)
+{
+	static const uint64_t octets[] = { 0, 3, 1u << 20, STORE_MESSAGE_MAX, STORE_MESSAGE_MAX + 1, UINT64_MAX };
+	struct msg_store_written m = { .file = 1 };
+	struct raw w;
+	struct frame f;
+	size_t i;
+	int fd;
+
+	raw_open(&w, RIG_LOCAL);
+	fd = raw_file(&w, 1);
+	CU_ASSERT_EQUAL(write(fd, "one", 3), 3);
+	for (i = 0; i < PT_COUNT(octets); i++) {
+		m.octets = octets[i];
+		raw_send(&w, msg_store_written_encode(&m, 0, &f), &f, -1);
+	}
+	CU_ASSERT_EQUAL(write(fd, "two", 3), 3);
+	close(fd);
+	raw_commit(&w, 1);
+	CU_ASSERT_EQUAL(raw_reply(&w), STORE_OK);
+	CU_ASSERT_EQUAL(condemned(&w), 0);
+	m.file = 2;
+	raw_send(&w, msg_store_written_encode(&m, 0, &f), &f, -1);
+	for (i = 0; i < 100 && server_count(w.server).condemned == 0; i++)
+		raw_turn(&w);
+	CU_ASSERT_EQUAL(condemned(&w), 1);
+	raw_close(&w);
+}
+
 /* A file that could not be made is not counted. */
 static void
 test_files_refused(void)
@@ -550,7 +581,7 @@ any_frame(struct frame *f)
 	struct span some = { octets, rnd(4) == 0 ? rnd(sizeof octets) : rnd(64) };
 	uint32_t id = rnd(4), k = rnd(4);
 
-	switch (rnd(18)) {
+	switch (rnd(19)) {
 	case 0:
 		return msg_store_body_encode(&(struct msg_store_body){ .more = rnd(8) == 0, .octets = some }, id, f);
 	case 1:
@@ -590,6 +621,9 @@ any_frame(struct frame *f)
 		return msg_store_fetch_encode(&(struct msg_store_fetch){ .view = k, .uid = rnd(4) }, id, f);
 	case 16:
 		return msg_store_boxes_encode(&(struct msg_store_boxes){ .user = user }, id, f);
+	case 17:
+		return msg_store_written_encode(&(struct msg_store_written){ .file = k,
+			.octets = rnd(4) == 0 ? UINT64_MAX : rnd(100000) }, id, f);
 	default:
 		return msg_store_get_encode(&(struct msg_store_get){ .space = space, .key = box }, id, f);
 	}
@@ -698,6 +732,7 @@ static const struct test_row rows[] = {
 	{ "memory under way", test_octets },
 	{ "answers that nobody reads", test_unread },
 	{ "files and views", test_files_and_views },
+	{ "how far a file is", test_written },
 	{ "files that were refused", test_files_refused },
 	{ "a list that is long", test_list },
 	{ "anything at all", test_anything },
