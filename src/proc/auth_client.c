@@ -167,6 +167,21 @@ copy_user(struct span user, char out[NORMAL_ADDRESS_MAX])
 	return true;
 }
 
+/* What may be the answer to each question. Anything else is no answer of ours: it condemns who sent it, and never comes to
+ * an engine, which would have no words for it. */
+#define IS(name) (1u << AUTH_##name)
+#define IDENTITY_MAY (IS(OK) | IS(NO_USER) | IS(AWAY))
+#define RECIPIENTS_MAY (IS(OK) | IS(BAD_ADDRESS) | IS(NOT_LOCAL) | IS(NO_USER) | IS(AWAY))
+#define SENDER_MAY (IS(OK) | IS(BAD_ADDRESS) | IS(NO_USER) | IS(NOT_ALLOWED) | IS(AWAY))
+#define SASL_MAY                                                                                   \
+	(IS(OK) | IS(CONTINUE) | IS(DENIED) | IS(AUTHZID) | IS(MALFORMED) | IS(MECHANISM) | IS(LIMIT) | IS(AWAY))
+
+static bool
+may_be(uint8_t result, unsigned may)
+{
+	return result < AUTH_RESULT_COUNT && (may & 1u << result) != 0;
+}
+
 static int
 on_identity(void *self, void *peer, struct frame *f)
 {
@@ -176,8 +191,8 @@ on_identity(void *self, void *peer, struct frame *f)
 	char user[NORMAL_ADDRESS_MAX];
 
 	(void)peer;
-	if (msg_auth_identity_decode(f, &m) != 0 || m.result >= AUTH_RESULT_COUNT ||
-	    m.result == AUTH_CONTINUE || !copy_user(m.user, user) || find(c, f, &r) != 0)
+	if (msg_auth_identity_decode(f, &m) != 0 || !may_be(m.result, IDENTITY_MAY) || !copy_user(m.user, user) ||
+	    (m.result == AUTH_OK) != (user[0] != '\0') || find(c, f, &r) != 0)
 		return PT_EPROTO;
 	if (r != NULL)
 		finish(c, r, &(struct auth_answer){ .result = m.result, .user = user, .by = "", .detail = "", .text = "" });
@@ -195,8 +210,8 @@ on_recipients(void *self, void *peer, struct frame *f)
 	size_t n = 0;
 
 	(void)peer;
-	if (msg_auth_recipients_decode(f, &m) != 0 || m.result >= AUTH_RESULT_COUNT ||
-	    m.result == AUTH_CONTINUE || !copy_user(m.detail, detail) || find(c, f, &r) != 0)
+	if (msg_auth_recipients_decode(f, &m) != 0 || !may_be(m.result, RECIPIENTS_MAY) ||
+	    !copy_user(m.detail, detail) || find(c, f, &r) != 0)
 		return PT_EPROTO;
 	while (m.users.n > 0) {
 		if (n == AUTH_RECIPIENTS_MAX || !auth_wire_take(&m.users, &users[n]))
@@ -220,8 +235,8 @@ on_sender_is(void *self, void *peer, struct frame *f)
 	char text[AUTH_TEXT_MAX];
 
 	(void)peer;
-	if (msg_auth_sender_is_decode(f, &m) != 0 || m.result >= AUTH_RESULT_COUNT ||
-	    m.result == AUTH_CONTINUE || m.allowed.n >= sizeof text || find(c, f, &r) != 0)
+	if (msg_auth_sender_is_decode(f, &m) != 0 || !may_be(m.result, SENDER_MAY) ||
+	    m.allowed.n >= sizeof text || find(c, f, &r) != 0)
 		return PT_EPROTO;
 	snprintf(text, sizeof text, "%.*s", (int)m.allowed.n, (const char *)m.allowed.p);
 	if (r != NULL)
@@ -238,7 +253,7 @@ on_sasl_answer(void *self, void *peer, struct frame *f)
 	char user[NORMAL_ADDRESS_MAX], by[NORMAL_ADDRESS_MAX];
 
 	(void)peer;
-	if (msg_auth_sasl_answer_decode(f, &m) != 0 || m.result >= AUTH_RESULT_COUNT ||
+	if (msg_auth_sasl_answer_decode(f, &m) != 0 || !may_be(m.result, SASL_MAY) ||
 	    m.data.n > AUTH_MESSAGE_MAX || !copy_user(m.user, user) || !copy_user(m.by, by) ||
 	    (m.result == AUTH_OK) != (user[0] != '\0') || find(c, f, &r) != 0)
 		return PT_EPROTO;

@@ -584,24 +584,82 @@ changes_are_condemned(uint8_t what, const char *users, size_t n)
 	close(fds[0]);
 }
 
-/* And auth that breaks it is not believed. */
+/* Asks, and plays auth: what the client hears when this is the result. believed_out: its channel is still there. */
+static enum auth_result
+hears(enum msg_type question, uint8_t result, bool *believed_out)
+{
+	const struct auth_sasl s = { .mechanism = AUTH_M_PLAIN, .tls = true };
+	struct span user = span_str(result == AUTH_OK ? ALICE : "");
+	struct got *g = fresh();
+	static struct frame f;
+	enum auth_result heard;
+	struct buf users;
+	int fds[2];
+
+	buf_init(&users, 1024);
+	PT_ASSERT(chan_pair(fds) == 0);
+	auth_client_set(client, fds[1]);
+	if (question == MSG_T_AUTH_IDENTIFY)
+		auth_client_identify(client, &g->r, ALICE, answered, g);
+	else if (question == MSG_T_AUTH_RECIPIENT)
+		auth_client_recipient(client, &g->r, span_str(ALICE), answered, g);
+	else if (question == MSG_T_AUTH_SENDER)
+		auth_client_sender(client, &g->r, ALICE, span_str(ALICE), answered, g);
+	else
+		auth_client_sasl_begin(client, &g->r, &s, answered, g);
+	PT_ASSERT(frame_recv(fds[0], &f) == 0 && f.type == question);
+	if (question == MSG_T_AUTH_IDENTIFY) {
+		PT_ASSERT(msg_auth_identity_encode(&(struct msg_auth_identity){ .result = result, .user = user }, f.id, &f) == 0);
+	} else if (question == MSG_T_AUTH_RECIPIENT) {
+		PT_ASSERT(result != AUTH_OK || auth_wire_put(&users, ALICE, 0) == 0);
+		PT_ASSERT(msg_auth_recipients_encode(&(struct msg_auth_recipients){ .result = result, .users = buf_span(&users) },
+				  f.id, &f) == 0);
+	} else if (question == MSG_T_AUTH_SENDER) {
+		PT_ASSERT(msg_auth_sender_is_encode(&(struct msg_auth_sender_is){ .result = result }, f.id, &f) == 0);
+	} else {
+		PT_ASSERT(msg_auth_sasl_answer_encode(&(struct msg_auth_sasl_answer){ .result = result, .user = user }, f.id,
+				  &f) == 0);
+	}
+	PT_ASSERT(frame_send(fds[0], &f, -1) == 0);
+	heard = wait_for(g, 1);
+	*believed_out = auth_client_available(client);
+	auth_client_cancel(client, &g->r);
+	close(fds[0]);
+	while (auth_client_available(client))
+		ev_loop_once(child.loop);
+	buf_fini(&users);
+	return heard;
+}
+
+/* And auth that breaks it is not believed: each question has its answers, and the engines have words for no others. */
 static void
 test_auth_condemned(void)
 {
+	static const struct {
+		enum msg_type question;
+		unsigned may; /* 1u << result */
+	} rows[] = {
+		{ MSG_T_AUTH_IDENTIFY, 1u << AUTH_OK | 1u << AUTH_NO_USER | 1u << AUTH_AWAY },
+		{ MSG_T_AUTH_RECIPIENT, 1u << AUTH_OK | 1u << AUTH_BAD_ADDRESS | 1u << AUTH_NOT_LOCAL | 1u << AUTH_NO_USER |
+						1u << AUTH_AWAY },
+		{ MSG_T_AUTH_SENDER, 1u << AUTH_OK | 1u << AUTH_BAD_ADDRESS | 1u << AUTH_NO_USER | 1u << AUTH_NOT_ALLOWED |
+					     1u << AUTH_AWAY },
+		{ MSG_T_AUTH_SASL_BEGIN, 1u << AUTH_OK | 1u << AUTH_CONTINUE | 1u << AUTH_DENIED | 1u << AUTH_AUTHZID |
+						 1u << AUTH_MALFORMED | 1u << AUTH_MECHANISM | 1u << AUTH_LIMIT | 1u << AUTH_AWAY },
+	};
 	static char large[AUTH_OUSTED_MAX + 2];
-	struct msg_auth_identity m = { .result = AUTH_RESULT_COUNT };
-	struct got *g = fresh();
-	static struct frame f;
-	int fds[2];
+	enum auth_result heard;
+	uint8_t result;
+	bool believed;
+	size_t row;
 
-	PT_ASSERT(chan_pair(fds) == 0);
-	auth_client_set(client, fds[1]);
-	auth_client_identify(client, &g->r, ALICE, answered, g);
-	PT_ASSERT(frame_recv(fds[0], &f) == 0);
-	PT_ASSERT(msg_auth_identity_encode(&m, f.id, &f) == 0 && frame_send(fds[0], &f, -1) == 0);
-	CU_ASSERT_EQUAL(wait_for(g, 1), AUTH_AWAY);
-	CU_ASSERT_FALSE(auth_client_available(client));
-	close(fds[0]);
+	for (row = 0; row < PT_COUNT(rows); row++) {
+		for (result = 0; result <= AUTH_RESULT_COUNT; result++) {
+			heard = hears(rows[row].question, result, &believed);
+			CU_ASSERT_EQUAL(believed, (rows[row].may & 1u << result) != 0);
+			CU_ASSERT_EQUAL(heard, believed ? result : AUTH_AWAY);
+		}
+	}
 	changes_are_condemned(AUTH_CHANGE_COUNT, S("a@b\0"));
 	changes_are_condemned(AUTH_CHANGE_GONE, S("a@b"));
 	changes_are_condemned(AUTH_CHANGE_GONE, S("a@b\0\0"));
