@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define WHY_TIMEOUT_MS 20000
+/* A mail program may show no more than "failed: 550". */
+#define REFUSED "A login, sender, recipient or message that was refused in one that went on is in the log.\n"
 
 static int
 put_none(struct buf *out, const json_t *answer, const char *which)
@@ -14,8 +16,8 @@ put_none(struct buf *out, const json_t *answer, const char *which)
 		return buf_append_str(out, "The flight recorder is off: \"recorder on\" in the configuration keeps "
 					   "connections. Until then the log says why each one failed.\n");
 	if (strcmp(which, "last") == 0)
-		return buf_append_str(out, "No connection has failed, as far as is known.\n");
-	return buf_printf(out, "No connection of %s has failed, as far as is known. The log may know of an older one.\n",
+		return buf_append_str(out, "No connection has failed, as far as is known. " REFUSED);
+	return buf_printf(out, "No connection of %s has failed, as far as is known. The log may know of an older one. " REFUSED,
 			  which);
 }
 

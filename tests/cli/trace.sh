@@ -94,6 +94,7 @@ none='{"ok":true,"recorder":"on","found":0,"connections":[],"others":[]}'
 check 'nothing to trace' says 'No such connection is known' ask "$none" trace 1-2
 check 'nothing has failed' says 'No connection has failed' ask "$none" why
 check 'nothing of theirs has failed' says 'No connection of bob has failed' ask "$none" why bob
+check 'where refusals are found' says 'refused in one that went on is in the log' ask "$none" why
 off='{"ok":true,"recorder":"off","found":0,"connections":[],"others":[]}'
 check 'off, for trace' says 'recorder on' ask "$off" trace
 check 'off, for why' says 'recorder on' ask "$off" why
