@@ -2,6 +2,7 @@
 #include "proc/confine.h"
 
 #include "auth/pool.h"
+#include "store/store_types.h"
 
 #include <cap-ng.h>
 #include <errno.h>
@@ -95,14 +96,15 @@ static const struct confinement {
 	bool files;   /* asks whether somebody else writes into a file; marks a folder of its own */
 	const unsigned *caps; /* kept as root */
 	size_t ncaps;
+	uint64_t file_octets; /* of each file that it writes; 0: no limit */
 } roles[ROLE_COUNT] = {
-	[ROLE_PARENT] = { NULL, NULL, 0, false, false, caps_parent, PT_COUNT(caps_parent) },
-	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false, false, NULL, 0 },
-	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false, false, NULL, 0 },
-	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, false, NULL, 0 },
-	[ROLE_SPAWN] = { NULL, NULL, 0, false, false, caps_spawn, PT_COUNT(caps_spawn) },
-	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, false, NULL, 0 },
-	[ROLE_STORE] = { "_posternq", calls_store, PT_COUNT(calls_store), true, true, NULL, 0 },
+	[ROLE_PARENT] = { NULL, NULL, 0, false, false, caps_parent, PT_COUNT(caps_parent), 0 },
+	[ROLE_KEYHOLDER] = { "_posternk", calls_keyholder, PT_COUNT(calls_keyholder), false, false, NULL, 0, 0 },
+	[ROLE_WORKER] = { "_postern", calls_worker, PT_COUNT(calls_worker), false, false, NULL, 0, STORE_MESSAGE_MAX },
+	[ROLE_CONTROL] = { "_posternc", calls_control, PT_COUNT(calls_control), false, false, NULL, 0, 0 },
+	[ROLE_SPAWN] = { NULL, NULL, 0, false, false, caps_spawn, PT_COUNT(caps_spawn), 0 },
+	[ROLE_AUTH] = { "_posterna", calls_auth, PT_COUNT(calls_auth), true, false, NULL, 0, 0 },
+	[ROLE_STORE] = { "_posternq", calls_store, PT_COUNT(calls_store), true, true, NULL, 0, 0 },
 };
 
 const char *
@@ -287,10 +289,12 @@ int
 confine_enter(enum role role, uid_t uid, gid_t gid, int root_fd, struct buf *limitations,
 	      struct diag *diag)
 {
-	struct rlimit none = { 0, 0 };
+	struct rlimit none = { 0, 0 }, most = { roles[role].file_octets, roles[role].file_octets };
 	int rc;
 
 	(void)setrlimit(RLIMIT_CORE, &none); /* a core would hold keys and mail */
+	if (roles[role].file_octets > 0)
+		(void)setrlimit(RLIMIT_FSIZE, &most); /* of the store's, which are open for writing alone */
 	if (roles[role].user == NULL)
 		return confine_parts(&roles[role], diag);
 	if (uid != 0) {

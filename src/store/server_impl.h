@@ -19,7 +19,13 @@
 #include <sys/queue.h>
 
 /* What a client may have in the store. Beyond the first two it gets a temporary failure; beyond the others nothing is read from it
- * until it has less, so that it waits and nobody else does. */
+ * until it has less, so that it waits and nobody else does.
+ *
+ * Files of .tmp: PEER_FILES_MAX that it has asked for and not dropped, and what it has dropped and keeps open, which is gone from the folder at the
+ * next checkpoint; none is longer than STORE_MESSAGE_MAX, because its process can write no longer one (confine.c), and no longer one is
+ * accepted. Their sum has no maximum: its library stops where the disk has its margin left, and a client that keeps no rule can fill
+ * the disk. Then nothing more is accepted for anybody (452), what was accepted is in the journal, which has its room, and is
+ * carried out when there is some again; when that client has ended the next checkpoint has its files removed. */
 #define PEER_VIEWS_MAX 16384
 #define PEER_FILES_MAX 4096
 #define PEER_REQUESTS_MAX 4096        /* that are not answered */

@@ -147,6 +147,10 @@ def kernel_says(server):
         h.equal(status['Seccomp'], '2', f'{role}: Seccomp')
         for name in ('CapEff', 'CapPrm', 'CapInh', 'CapAmb'):
             h.equal(int(status[name], 16), 0, f'{role}: {name}')
+        limit, = (line.split()[3:5] for line in pathlib.Path(f'/proc/{pid}/limits').read_text().splitlines()
+                  if line.startswith('Max file size'))
+        if role == 'worker':
+            h.equal(limit, [str(1 << 30)] * 2, f'{role}: octets of a file')
     status = h.process_status(server.pid)
     h.equal(status['NoNewPrivs'], '1', 'parent: NoNewPrivs')
     h.equal(status['Seccomp'], '0', 'parent: Seccomp (its children and the next binary would inherit it)')

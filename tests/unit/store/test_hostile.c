@@ -178,6 +178,15 @@ raw_file(struct raw *w, uint32_t file)
 }
 
 static void
+raw_drop(struct raw *w, uint32_t file)
+{
+	struct msg_store_drop m = { .file = file };
+	struct frame f;
+
+	raw_send(w, msg_store_drop_encode(&m, 0, &f), &f, -1);
+}
+
+static void
 raw_commit(struct raw *w, uint32_t file)
 {
 	static uint8_t id[16];
@@ -250,6 +259,26 @@ test_still_written(void)
 	CU_ASSERT_EQUAL(raw_reply(&w), STORE_OK);
 	CU_ASSERT_EQUAL(raw_reply(&w), STORE_OK);
 	CU_ASSERT_STRING_EQUAL(rig_dump(&w.r, USER, "INBOX"), "1 N:one 2 N:three 3 N:three");
+	raw_close(&w);
+}
+
+/* No longer one than a message may be. */
+static void
+test_longest(void)
+{
+	struct raw w;
+	int fd, i;
+
+	raw_open(&w, RIG_LOCAL);
+	for (i = 0; i < 2; i++) {
+		fd = raw_file(&w, 1);
+		CU_ASSERT_EQUAL_FATAL(ftruncate(fd, (off_t)STORE_MESSAGE_MAX + i), 0); /* nothing but a hole */
+		close(fd);
+		raw_commit(&w, 1);
+		CU_ASSERT_EQUAL(raw_reply(&w) == STORE_INVALID, i == 1); /* there may be no room for the other */
+		raw_drop(&w, 1);
+	}
+	CU_ASSERT_EQUAL(condemned(&w), 0);
 	raw_close(&w);
 }
 
@@ -727,6 +756,7 @@ test_anything(void)
 
 static const struct test_row rows[] = {
 	{ "a body that can still be written", test_still_written },
+	{ "a message that is too long", test_longest },
 	{ "a file system without leases", test_without_leases },
 	{ "requests under way", test_requests },
 	{ "memory under way", test_octets },
