@@ -53,6 +53,7 @@ struct box {
 	/* jobs of the strand */
 	int dir_fd;   /* -1: not open */
 	int index_fd; /* appends; -1 */
+	bool read_only; /* it only reads: the file system is read only */
 	uint64_t modseq; /* replay: of the index's last line */
 	uint32_t uidnext; /* replay; 0: there is no index */
 	char id[33];      /* replay: of the mailbox */

@@ -33,15 +33,34 @@ box_close(struct box *b)
 	b->dir_fd = b->index_fd = -1;
 }
 
+/* What can only be read is read (also by a replay, which may find all done), and opened again each time: the disk may be written
+ * again by then. */
+static int
+open_index(struct box *b, bool make)
+{
+	int fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND);
+
+	if (fd == PT_ENOENT && make)
+		fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND | O_CREAT);
+	b->read_only = fd == PT_EIO && errno == EROFS;
+	if (b->read_only)
+		fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDONLY);
+	if (fd >= 0 && b->index_fd >= 0)
+		close(b->index_fd);
+	if (fd >= 0)
+		b->index_fd = fd;
+	return fd >= 0 || fd == PT_ENOENT ? 0 : fd;
+}
+
 int
 box_open(struct local *l, struct box *b, bool make)
 {
 	int user_fd, fd, rc;
 
-	if (b->dir_fd >= 0 && (b->index_fd >= 0 || !make))
+	if (b->dir_fd >= 0 && !b->read_only && (b->index_fd >= 0 || !make))
 		return 0;
 	/* INBOX: its folder is the user's, and may have been there for another mailbox */
-	if (b->dir_fd >= 0 && b->key[0] != '\0' && (rc = maildir_box_mend(b->dir_fd)) != 0)
+	if (make && b->dir_fd >= 0 && b->key[0] != '\0' && (rc = maildir_box_mend(b->dir_fd)) != 0)
 		return rc;
 	if (b->dir_fd < 0) {
 		if ((user_fd = maildir_user_open(l->conf.mail_fd, b->user, make)) < 0)
@@ -52,14 +71,7 @@ box_open(struct local *l, struct box *b, bool make)
 			return b->key[0] == '\0' ? PT_EIO : fd;
 		b->dir_fd = fd;
 	}
-	if (b->key[0] == '\0')
-		return 0;
-	fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND);
-	if (fd == PT_ENOENT && make)
-		fd = maildir_open(b->dir_fd, INDEX_FILE, O_RDWR | O_APPEND | O_CREAT);
-	if (fd >= 0)
-		b->index_fd = fd;
-	return fd >= 0 || fd == PT_ENOENT ? 0 : fd;
+	return b->key[0] == '\0' ? 0 : open_index(b, make);
 }
 
 void

@@ -153,7 +153,7 @@ box_index(struct local *l, struct box *b, bool replay, struct index *x, bool *da
 	*damaged_out = rc == 0 && taken < n && is_damage(x, (struct span){ text + taken, n - taken }, replay);
 	free(text);
 	if (rc == 0 && taken < n && !*damaged_out) {
-		if (ftruncate(b->index_fd, (off_t)taken) != 0)
+		if (!b->read_only && ftruncate(b->index_fd, (off_t)taken) != 0)
 			return PT_EIO;
 		l->cut_octets += n - taken; /* the main thread says so: the log is its */
 	}

@@ -1,4 +1,4 @@
-"""Disks that are full, of octets or of files, and a mailbox that cannot be written: what was accepted is there, the rest is
+"""Disks that are full, of octets or of files, or read only, and a mailbox that cannot be written: what was accepted is there, the rest is
 refused for now, and nobody else is."""
 import contextlib
 import os
@@ -156,6 +156,39 @@ def immutable(site):
             h.equal(got.count(sent), 1, 'how often it is there')
 
 
+def read_only(site):
+    """As a kernel makes a disk on which it has met an error: nothing is accepted, and what was is there when it can be written again."""
+    with on_a_disk(site, 'size=200M', allowed=r'store\[\d+\] was ended by signal 9|cannot write into|segment') as server:
+        with client_of(server) as client:
+            accepted = [deliver(client, f'before {n}', 20000)[1] for n in range(20)]
+        all_there(server, accepted)
+
+        killed = []
+
+        def turned():
+            for pid in server.pids('store'):  # it has files open for writing
+                killed.append(pid)
+                os.kill(pid, 9)
+            return any(run('mount', '-o', 'remount,ro', str(server.mail)).returncode == 0 for _ in range(20))
+
+        h.within(h.TIMEOUT, turned, 'the disk to be read only')
+        h.within(h.TIMEOUT, lambda: [p for p in server.processes('store', 'serving') if p['pid'] not in killed], 'another store')
+        with client_of(server) as client:
+            for size in (1000, 50000):
+                h.equal(deliver(client, 'no', size)[0], 451, f'the reply to {size} octets')
+        told = run(str(server.site.posternd.parent.parent / 'bin' / 'postern'), '-f', str(server.conf), 'store', 'check')
+        h.equal(told.returncode, 0, f'the check of a disk that can be read: {told.stdout}')
+        [pid] = server.pids('store')
+        h.equal(run('mount', '-o', 'remount,rw', str(server.mail)).returncode, 0, 'the remount')
+        with client_of(server) as client:
+            for size in (1000, 50000):
+                code, sent = deliver(client, f'after {size}', size)
+                h.equal(code, 250, 'the reply when it can be written again')
+                accepted.append(sent)
+        all_there(server, accepted)
+        h.equal(server.pids('store'), [pid], 'the process')
+
+
 def main():
     topic = h.Topic()
     site = h.Site(topic)
@@ -163,6 +196,7 @@ def main():
     topic.case('half messages', half, site)
     topic.case('a disk without files', files, site)
     topic.case('a mailbox that cannot be written', immutable, site)
+    topic.case('a disk that is read only', read_only, site)
     topic.done()
 
 
