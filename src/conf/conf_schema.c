@@ -125,7 +125,8 @@ static const struct conf_directive top[] = {
 	  .def = "256",
 	  .unit = "MiB",
 	  .args = "MIB",
-	  .help = "Room on the disk of the state folder for what has been accepted and is not yet in the mailboxes.",
+	  .help = "Room on the disk of the state folder for what has been accepted and is not yet in the mailboxes. Half of it is "
+		  "for what comes at once; when more is full, mail is taken as fast as mailboxes are written.",
 	  .offset = offsetof(struct conf, journal_mib) },
 	{ .name = "state",
 	  .type = CONF_T_PATH,
