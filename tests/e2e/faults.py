@@ -27,7 +27,7 @@ NO_END = (1 << 32) - 1  # of its times
 CALLS = ('open', 'read', 'write', 'fdatasync', 'fsync', 'syncfs', 'rename', 'link', 'mkdir', 'truncate')
 ANYWHERE, JOURNAL, ELSEWHERE = range(3)
 TELLS = (r'Input/output error|input or output failed|No space left|no room left|Too many open files|the disk failed|'
-         r'signal 9|ended with code 75')
+         r'signal 9|ended with code 75|cannot read mailbox INBOX of \S+: temporary failure')
 
 
 class Rule(ctypes.Structure):

@@ -51,7 +51,7 @@ enum much { WHOLE, BRIEF, TORN };
 static const char *const muches[] = { "", "-short", "-torn" };
 
 static struct {
-	bool on;
+	_Atomic bool on; /* set last */
 	enum call call;
 	unsigned nth;
 	int error;
