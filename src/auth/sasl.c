@@ -104,9 +104,9 @@ destroy(struct sasl *s)
 static void
 say(struct sasl *s, enum auth_result result, struct span data)
 {
-	bool password = result == AUTH_OK && s->mechanism != AUTH_M_EXTERNAL;
+	bool told = result != AUTH_CONTINUE && s->mechanism != AUTH_M_EXTERNAL;
 	struct sasl_answer a = { .result = result, .user = result == AUTH_OK ? s->user : "",
-		.by = password ? s->by : "", .data = data };
+		.by = told ? s->by : "", .data = data };
 
 	s->f(s->arg, &a);
 }

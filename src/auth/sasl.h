@@ -56,7 +56,9 @@ struct sasl_begin {
 struct sasl_answer {
 	enum auth_result result;
 	const char *user; /* of AUTH_OK, normal form; else "" */
-	const char *by;   /* of AUTH_OK by a password: whose it is, which differs from user with an authzid; else "" */
+	/* of AUTH_OK by a password: whose it is, which differs from user with an authzid. Of a refusal: the user of ours who was
+	 * named, for the log and for nobody else. Else "" (a name that is nobody's may be a password in the wrong field) */
+	const char *by;
 	struct span data; /* of AUTH_CONTINUE: the challenge; of AUTH_OK: last words, perhaps none */
 };
 

@@ -21,7 +21,8 @@ struct auth_answer {
 	enum auth_result result;
 	/* AUTH_OK of identify and sasl: the user that is logged in, in its normal form; else "" */
 	const char *user;
-	/* AUTH_OK of sasl by a password: whose it is, which differs from user when an authzid was given; else "" */
+	/* of sasl by a password. AUTH_OK: whose it is, which differs from user when an authzid was given. A refusal: the user of
+	 * ours who was named, for the log alone. Else "" */
 	const char *by;
 	/* AUTH_OK of recipient: whom it reaches (1 to AUTH_RECIPIENTS_MAX), and the part behind "+" ("": none) */
 	const struct auth_recipient *recipients;

@@ -114,7 +114,7 @@ answered(void *arg, const struct auth_answer *a)
 
 	if (m->asked == ASK_SASL || m->asked == ASK_IDENTITY) {
 		reply.text = a->data;
-		reply.user = a->user;
+		reply.user = a->result == AUTH_OK ? a->user : a->by[0] != '\0' ? a->by : NULL;
 	}
 	if (m->asked == ASK_SENDER)
 		reply.text = span_str(a->text != NULL ? a->text : "");

@@ -126,7 +126,8 @@ conn_mail_note(const struct conn *c, const struct note *n)
 		snprintf(text, sizeof text, "%s logged in by %s", n->user, n->mechanism);
 		break;
 	case NOTE_LOGIN_FAILED:
-		snprintf(text, sizeof text, "a login by %s failed", n->mechanism);
+		snprintf(text, sizeof text, "a login%s%s by %s failed", n->address.n > 0 ? " as " : "",
+			n->address.n > 0 ? span_print(n->address, address, sizeof address) : "", n->mechanism);
 		break;
 	case NOTE_SENDER_REFUSED:
 	case NOTE_RECIPIENT_REFUSED:

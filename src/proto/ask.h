@@ -85,7 +85,9 @@ struct ask_reply {
 	/* ASK_SASL: with ASK_MORE the challenge, with ASK_OK what the mechanism tells with success.
 	 * ASK_SENDER with ASK_DENIED: the addresses that may be used, for people; may be empty. */
 	struct span text;
-	const char *user; /* ASK_IDENTITY, ASK_SASL with ASK_OK: who that is, canonical */
+	/* ASK_IDENTITY, ASK_SASL with ASK_OK: who that is, canonical. ASK_SASL refused: the user of ours who was named, for the
+	 * note about it alone; or NULL */
+	const char *user;
 	/* ASK_BODY with ASK_OK: */
 	struct ask_sink sink;
 	const char *id; /* unique for ever */
@@ -110,7 +112,8 @@ enum note_kind {
 struct note {
 	enum note_kind kind;
 	struct span reply;  /* without CRLF; empty where nothing was said */
-	struct span address; /* of the refusals: as it was typed or canonical; not to be trusted */
+	struct span address; /* of the refusals: as it was typed or canonical; not to be trusted. Of NOTE_LOGIN_FAILED: the
+			      * user of ours who was named, or empty */
 	const char *user;
 	const char *mechanism;
 	const char *id; /* of a message; NULL: it was refused before it had one */

@@ -42,14 +42,17 @@ def by_password(site):
                     f'what is offered: {client.capabilities}')
             client.expect('MAIL FROM:<bob@example.test>', 530, '5.7.0 Log in first: no client certificate came.')
             client.expect('AUTH PLAIN ' + m.plain('bob@example.test', 'wrong'), 535, '5.7.8')
+            client.expect('AUTH PLAIN ' + m.plain('correct horse', 'x'), 535, '5.7.8')
             client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 235, '2.7.0 You are logged in as bob@example.test.')
             sent = m.letter('by password', 'bob@example.test')
             h.equal(client.message(sent, 'bob@example.test', ['alice@example.test'])[0], 250, 'the reply')
         h.equal(m.split(m.delivered(server, 'alice@example.test'))[2], sent, 'the message')
         server.wait_log('bob@example.test logged in by PLAIN')
+        server.wait_log('a login as bob@example.test by PLAIN failed')
         server.wait_log('a login by PLAIN failed')
+        h.check('correct horse' not in server.log(), 'what may be a password is in the log')
         counted = server.service('submission')
-        h.equal([counted[name] for name in ('messages', 'logins', 'logins_failed')], [1, 1, 1], 'what was counted')
+        h.equal([counted[name] for name in ('messages', 'logins', 'logins_failed')], [1, 1, 2], 'what was counted')
         # a session that belongs to a certificate is nobody else's
         with m.secure(server, 'alice') as client:
             client.expect('AUTH PLAIN ' + m.plain('bob@example.test'), 535, '5.7.8 This session belongs to alice@example.test')

@@ -166,10 +166,11 @@ answer_sasl(struct ask_script *s, const char *words, struct ask_reply *out)
 	char text[ASK_WORDS_MAX];
 	size_t n = 0;
 
-	if (out->result == ASK_OK) {
-		if (!word(&words, s->user, sizeof(s->user)))
+	if (out->result != ASK_MORE) {
+		if (word(&words, s->user, sizeof(s->user)))
+			out->user = s->user;
+		else if (out->result == ASK_OK)
 			return false;
-		out->user = s->user;
 	}
 	if (word(&words, text, sizeof(text)) && strcmp(text, "=") != 0 &&
 	    !base64_decode(span_str(text), s->data, sizeof(s->data), &n))

@@ -47,11 +47,11 @@ smtp_auth_fail(struct smtp_engine *e, enum smtp_text t)
 	struct note *n;
 
 	buf_wipe(&e->sasl);
-	free(e->claimed);
-	e->claimed = NULL;
 	smtp_enter(e, SMTP_ST_READY);
 	n = smtp_note(e, NOTE_LOGIN_FAILED, t);
 	n->mechanism = e->login;
+	if (e->claimed != NULL)
+		n->address = span_str(e->claimed);
 	if (t == SMTP_TX_AUTH_UNAVAILABLE) { /* no fault of the client's */
 		smtp_say(e, t);
 		return;
@@ -137,6 +137,8 @@ smtp_act_auth(struct smtp_engine *e, const struct smtp_cmd *cmd)
 		return;
 	}
 	e->began = false;
+	free(e->claimed); /* of one that failed */
+	e->claimed = NULL;
 	smtp_enter(e, SMTP_ST_SASL);
 	if (initial.p != NULL)
 		step(e, initial, true);
@@ -177,13 +179,15 @@ void
 smtp_auth_reply(struct smtp_engine *e, const struct ask_reply *reply)
 {
 	buf_wipe(&e->sasl);
+	if (reply->result != ASK_MORE && reply->user != NULL)
+		e->claimed = strdup(reply->user);
 	switch (reply->result) {
 	case ASK_MORE:
 		smtp_said(e, smtp_reply_challenge(&e->out, reply->text));
 		break;
 	case ASK_OK:
 		PT_ASSERT(reply->user != NULL);
-		if ((e->claimed = strdup(reply->user)) == NULL)
+		if (e->claimed == NULL)
 			smtp_finish(e, ENGINE_CLOSE_NO_MEMORY);
 		else if (reply->text.n > 0) /* success has no room for it (RFC 4954 §4) */
 			smtp_said(e, smtp_reply_challenge(&e->out, reply->text));

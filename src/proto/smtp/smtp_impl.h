@@ -66,7 +66,7 @@ struct smtp_engine {
 	struct smtp_tx *tx;   /* owned; NULL: no transaction */
 	char *helo;           /* owned; NULL: the client has not said who it is */
 	char *user;           /* owned; who is logged in; NULL: nobody */
-	char *claimed;        /* owned; who the client will be when a login under way ends well */
+	char *claimed;        /* owned; who the client will be when a login under way ends well, or would have been */
 	const char *mechanism; /* static: how the user is logged in */
 	const char *login;     /* static: the mechanism of a login under way, or of the last */
 	struct ask ask;

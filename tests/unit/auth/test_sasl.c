@@ -66,7 +66,7 @@ struct talk {
 	struct sasl *s;
 	unsigned answers;
 	enum auth_result result;
-	char user[NORMAL_ADDRESS_MAX];
+	char user[NORMAL_ADDRESS_MAX], by[NORMAL_ADDRESS_MAX];
 	uint8_t data[AUTH_MESSAGE_MAX];
 	size_t n;
 };
@@ -79,6 +79,7 @@ answered(void *arg, const struct sasl_answer *a)
 	t->answers++;
 	t->result = a->result;
 	snprintf(t->user, sizeof t->user, "%s", a->user);
+	snprintf(t->by, sizeof t->by, "%s", a->by);
 	t->n = a->data.n;
 	if (t->n > 0)
 		memcpy(t->data, a->data.p, t->n);
@@ -156,36 +157,36 @@ test_plain(void)
 		const char *message;
 		size_t n;
 		enum auth_result result;
-		const char *user;
+		const char *user, *by; /* by: of a refusal who was named */
 	} rows[] = {
-		{ S("\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org" },
-		{ S("\0Alice@EXAMPLE.org\0pencil"), AUTH_OK, "alice@example.org" },
-		{ S("alice@example.org\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org" },
-		{ S("=\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org" },
-		{ S("bob@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "" },
-		{ S("zoe@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "" },
-		{ S("sales@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "" },
-		{ S("bob@example.org\0admin@example.org\0pencil"), AUTH_OK, "bob@example.org" },
-		{ S("zoe@example.org\0admin@example.org\0pencil"), AUTH_AUTHZID, "" },
-		{ S("bob@example.org\0admin@example.org\0pencils"), AUTH_DENIED, "" },
-		{ S("\0alice@example.org\0pencils"), AUTH_DENIED, "" },
-		{ S("\0alice@example.org\0"), AUTH_DENIED, "" },
-		{ S("\0alice@example.org\0pencil\0"), AUTH_MALFORMED, "" }, /* no NUL in a password */
-		{ S("\0alice@example.org\0pen\0cil"), AUTH_MALFORMED, "" },
-		{ S("\0zoe@example.org\0pencil"), AUTH_DENIED, "" },
-		{ S("\0sales@example.org\0pencil"), AUTH_DENIED, "" }, /* an alias is no login */
-		{ S("\0nopass@example.org\0pencil"), AUTH_DENIED, "" },
-		{ S("\0yes@example.org\0pencil"), AUTH_OK, "yes@example.org" },
-		{ S("\0yes@example.org\0pencils"), AUTH_DENIED, "" },
-		{ S("\0both@example.org\0pencil"), AUTH_OK, "both@example.org" }, /* the SCRAM form is enough */
-		{ S("\0both@example.org\0other"), AUTH_DENIED, "" },
-		{ S("\0alice\0pencil"), AUTH_DENIED, "" },
-		{ S("\0\0pencil"), AUTH_DENIED, "" },
-		{ S("alice@example.org\0pencil"), AUTH_MALFORMED, "" },
-		{ S("pencil"), AUTH_MALFORMED, "" },
-		{ S(""), AUTH_MALFORMED, "" },
-		{ S("\0\xff@example.org\0pencil"), AUTH_DENIED, "" },
-		{ S("\0alice@example.org\0\xff"), AUTH_DENIED, "" },
+		{ S("\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org", "alice@example.org" },
+		{ S("\0Alice@EXAMPLE.org\0pencil"), AUTH_OK, "alice@example.org", "alice@example.org" },
+		{ S("alice@example.org\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org", "alice@example.org" },
+		{ S("=\0alice@example.org\0pencil"), AUTH_OK, "alice@example.org", "alice@example.org" },
+		{ S("bob@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "", "alice@example.org" },
+		{ S("zoe@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "", "alice@example.org" },
+		{ S("sales@example.org\0alice@example.org\0pencil"), AUTH_AUTHZID, "", "alice@example.org" },
+		{ S("bob@example.org\0admin@example.org\0pencil"), AUTH_OK, "bob@example.org", "admin@example.org" },
+		{ S("zoe@example.org\0admin@example.org\0pencil"), AUTH_AUTHZID, "", "admin@example.org" },
+		{ S("bob@example.org\0admin@example.org\0pencils"), AUTH_DENIED, "", "admin@example.org" },
+		{ S("\0alice@example.org\0pencils"), AUTH_DENIED, "", "alice@example.org" },
+		{ S("\0alice@example.org\0"), AUTH_DENIED, "", "" },
+		{ S("\0alice@example.org\0pencil\0"), AUTH_MALFORMED, "", "" }, /* no NUL in a password */
+		{ S("\0alice@example.org\0pen\0cil"), AUTH_MALFORMED, "", "" },
+		{ S("\0zoe@example.org\0pencil"), AUTH_DENIED, "", "" },
+		{ S("\0sales@example.org\0pencil"), AUTH_DENIED, "", "" }, /* an alias is no login */
+		{ S("\0nopass@example.org\0pencil"), AUTH_DENIED, "", "nopass@example.org" },
+		{ S("\0yes@example.org\0pencil"), AUTH_OK, "yes@example.org", "yes@example.org" },
+		{ S("\0yes@example.org\0pencils"), AUTH_DENIED, "", "yes@example.org" },
+		{ S("\0both@example.org\0pencil"), AUTH_OK, "both@example.org", "both@example.org" }, /* the SCRAM form is enough */
+		{ S("\0both@example.org\0other"), AUTH_DENIED, "", "both@example.org" },
+		{ S("\0alice\0pencil"), AUTH_DENIED, "", "" },
+		{ S("\0\0pencil"), AUTH_DENIED, "", "" },
+		{ S("alice@example.org\0pencil"), AUTH_MALFORMED, "", "" },
+		{ S("pencil"), AUTH_MALFORMED, "", "" },
+		{ S(""), AUTH_MALFORMED, "", "" },
+		{ S("\0\xff@example.org\0pencil"), AUTH_DENIED, "", "" },
+		{ S("\0alice@example.org\0\xff"), AUTH_DENIED, "", "" },
 	};
 	struct talk t;
 	size_t i;
@@ -194,8 +195,8 @@ test_plain(void)
 	for (i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		now += 10 * FAILURES_WINDOW_MS; /* failures are another test's */
 		if (one(AUTH_M_PLAIN, "", rows[i].message, rows[i].n, &t) != rows[i].result ||
-		    strcmp(t.user, rows[i].user) != 0) {
-			printf("\nrow %zu: %s, user %s\n", i, auth_result_text(t.result), t.user);
+		    strcmp(t.user, rows[i].user) != 0 || strcmp(t.by, rows[i].by) != 0) {
+			printf("\nrow %zu: %s, user %s, by %s\n", i, auth_result_text(t.result), t.user, t.by);
 			CU_FAIL("PLAIN");
 		}
 		CU_ASSERT_EQUAL(t.n, 0);
