@@ -153,9 +153,10 @@ box_index(struct local *l, struct box *b, bool replay, struct index *x, bool *da
 	*damaged_out = rc == 0 && taken < n && is_damage(x, (struct span){ text + taken, n - taken }, replay);
 	free(text);
 	if (rc == 0 && taken < n && !*damaged_out) {
-		if (!b->read_only && ftruncate(b->index_fd, (off_t)taken) != 0)
-			return PT_EIO;
-		l->cut_octets += n - taken; /* the main thread says so: the log is its */
+		if (ftruncate(b->index_fd, (off_t)taken) != 0) /* on a disk that is read only, too: what is added later would follow it */
+			rc = PT_EIO;
+		else
+			l->cut_octets += n - taken; /* the main thread says so: the log is its */
 	}
 	if (rc != 0)
 		index_fini(x);

@@ -196,7 +196,7 @@ static const struct kind {
 	enum much much;
 } kinds[] = {
 	{ C_openat, EIO, WHOLE }, { C_openat, EMFILE, WHOLE }, { C_openat2, EIO, WHOLE },
-	{ C_openat2, EMFILE, WHOLE }, { C_renameat, EIO, WHOLE },
+	{ C_openat2, EMFILE, WHOLE }, { C_openat2, EROFS, WHOLE }, { C_renameat, EIO, WHOLE },
 	{ C_renameat2, EIO, WHOLE }, { C_linkat, EIO, WHOLE }, { C_linkat, EMLINK, WHOLE },
 	{ C_unlinkat, EIO, WHOLE }, { C_fstat, EIO, WHOLE }, { C_fstatat, EIO, WHOLE }, { C_faccessat, EIO, WHOLE },
 	{ C_readdir, EIO, WHOLE }, { C_fdopendir, ENOMEM, WHOLE }, { C_pread, EIO, WHOLE }, { C_pread, EIO, BRIEF },
