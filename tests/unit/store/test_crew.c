@@ -224,12 +224,12 @@ test_refuse(void)
 }
 
 static void
-submit_unhurried(unsigned number, void (*hook)(struct job *))
+submit_unhurried(unsigned number, unsigned more, void (*hook)(struct job *))
 {
 	struct crew_strand *strand = &strands[0];
 
 	jobs[number] = (struct job){ .job = { .run = run, .done = done, .lane = CREW_APPLY, .unhurried = true },
-		.number = number, .strands = 1, .hook = hook };
+		.number = number, .strands = 1, .more = more, .hook = hook };
 	crew_submit(crew, &jobs[number].job, &strand, 1);
 }
 
@@ -249,7 +249,7 @@ test_unhurried(void)
 	unsigned i;
 
 	begin(1, 1);
-	submit_unhurried(0, NULL);
+	submit_unhurried(0, 0, NULL);
 	for (i = 0; i < 100000 && done_count == 0; i++) {
 		usleep(100);
 		crew_turn_begin(crew);
@@ -257,18 +257,17 @@ test_unhurried(void)
 	}
 	CU_ASSERT_EQUAL(done_count, 1);
 	crew_dispatch(crew);
-	submit_unhurried(1, NULL);
+	submit_unhurried(1, 0, NULL);
 	CU_ASSERT_TRUE(is_told());
 	crew_dispatch(crew);
 	CU_ASSERT_EQUAL(done_count, 2);
-	submit_unhurried(2, NULL);
-	submit_unhurried(3, wait_gate);
+	submit_unhurried(2, 0, NULL);
+	submit_unhurried(3, 0, wait_gate);
 	CU_ASSERT_TRUE_FATAL(is_told());
 	crew_dispatch(crew);
 	CU_ASSERT_EQUAL(done_count, 3);
 	gate = true;
-	submit_unhurried(4, NULL);
-	jobs[4].more = 3;
+	submit_unhurried(4, 3, NULL);
 	crew_drain(crew);
 	CU_ASSERT_EQUAL(jobs[4].runs, 4);
 	CU_ASSERT_EQUAL(done_count, 5);
@@ -280,21 +279,21 @@ static void
 test_turn(void)
 {
 	begin(1, 1);
-	submit_unhurried(0, NULL);
+	submit_unhurried(0, 0, NULL);
 	until(1);
 	usleep(3000 * CREW_LATE_MS); /* it sleeps until it is woken */
 	crew_turn_begin(crew);
-	submit_unhurried(1, NULL);
+	submit_unhurried(1, 0, NULL);
 	submit(2, 2, CREW_READ, 0, NULL);
 	until(2);
 	CU_ASSERT_EQUAL(jobs[2].runs, 1);
 	crew_turn_end(crew);
 	until(3);
 	crew_turn_begin(crew);
-	submit_unhurried(3, NULL);
+	submit_unhurried(3, 0, NULL);
 	crew_wake(crew);
 	until(4);
-	submit_unhurried(4, NULL);
+	submit_unhurried(4, 0, NULL);
 	crew_drain(crew); /* who waits for all must not wait for the end of the turn */
 	CU_ASSERT_EQUAL(done_count, 5);
 	crew_turn_end(crew);
