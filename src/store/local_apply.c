@@ -202,6 +202,13 @@ new_name(const struct run *r, const struct index_line *x, char out[PATH_ROOM])
 		(size_t)(x->text.p - r->aj->a->whole));
 }
 
+/* What was not there may have been our cur/ or new/: somebody took it away, or a crash. Now it is there: once more. */
+static bool
+is_mended(const struct run *r, int *rc)
+{
+	return *rc == PT_ENOENT && (*rc = maildir_box_mend(r->box->dir_fd)) == 0;
+}
+
 /* Not in the mailbox's own folder: see nursery.h. There it is renamed to when it is whole. */
 static int
 write_new(struct run *r, const struct index_line *x, const char *path, const uint8_t *body)
@@ -221,7 +228,8 @@ write_new(struct run *r, const struct index_line *x, const char *path, const uin
 	new_name(r, x, tmp);
 	if ((rc = nursery_make(r->l->nursery, tmp, &f)) != 0)
 		return rc;
-	if ((rc = maildir_write(f.fd, body, r->octets)) == 0)
+	if ((rc = maildir_write(f.fd, body, r->octets)) == 0 &&
+	    (rc = maildir_rename(f.folder, tmp, r->box->dir_fd, path)) != 0 && is_mended(r, &rc))
 		rc = maildir_rename(f.folder, tmp, r->box->dir_fd, path);
 	nursery_done(r->l->nursery, &f, rc == 0 ? NULL : tmp);
 	return rc;
@@ -251,6 +259,8 @@ place_file(struct run *r, const struct index_line *x, const char *path)
 	if (r->box->names != NULL && names_find(r->box->names, x->text) != NULL)
 		return 0;
 	rc = maildir_link(r->l->tmp_fd, r->file, r->box->dir_fd, path);
+	if (is_mended(r, &rc))
+		rc = maildir_link(r->l->tmp_fd, r->file, r->box->dir_fd, path);
 	/* replay: a checkpoint had everything and removed it, and the message was removed since */
 	return rc == PT_ENOENT && r->replay ? 0 : rc;
 }
@@ -459,8 +469,7 @@ place_copy(struct run *r, const struct index_line *x, const char *path)
 	size_t hint = r->hint;
 	int rc = copy_once(r, x, path);
 
-	/* what is not there may be our cur/ or new/, which somebody took away */
-	if (rc == PT_ENOENT && (rc = maildir_box_mend(r->box->dir_fd)) == 0) {
+	if (is_mended(r, &rc)) {
 		r->hint = hint;
 		rc = copy_once(r, x, path);
 	}
@@ -531,7 +540,8 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 
 	if (rc == 0 && !is_foreign(r, base, flags)) {
 		box_path(span_str(base), flags, 0, to);
-		if (strcmp(from, to) != 0)
+		if (strcmp(from, to) != 0 && (rc = maildir_rename(r->box->dir_fd, from, r->box->dir_fd, to)) != 0 &&
+		    is_mended(r, &rc))
 			rc = maildir_rename(r->box->dir_fd, from, r->box->dir_fd, to);
 		if (r->box->names != NULL && (e = names_find(r->box->names, span_str(base))) != NULL) {
 			e->flags = flags;

@@ -676,3 +676,56 @@ rig_scan(struct rig *r, const char *user, const char *key)
 	rig_wait(r, &done);
 	rig_settle(r);
 }
+
+/* --- large messages ---------------------------------------------------------------------------------------- */
+
+struct made {
+	bool done;
+	enum store_rc rc;
+	int fd;
+	char name[64];
+};
+
+static void
+on_file(void *arg, enum store_rc rc, int fd, const char *name)
+{
+	struct made *m = arg;
+
+	m->done = true;
+	m->rc = rc;
+	m->fd = fd;
+	snprintf(m->name, sizeof m->name, "%s", name);
+}
+
+static void
+on_synced(void *arg, enum store_rc rc, int fd, uint64_t octets)
+{
+	struct made *m = arg;
+
+	(void)fd;
+	(void)octets;
+	m->done = true;
+	m->rc = rc;
+}
+
+void
+rig_add_large(struct rig *r, const char *user, const char *key, const char *text)
+{
+	struct made m = { .done = false };
+	struct mb_txn *t = rig_add(NULL, user, key, text);
+
+	r->be->ops->file_new(r->be, on_file, &m);
+	rig_wait(r, &m.done);
+	CU_ASSERT_EQUAL_FATAL(m.rc, STORE_OK);
+	CU_ASSERT_EQUAL(write(m.fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(m.fd);
+	m.done = false;
+	r->be->ops->file_sync(r->be, m.name, on_synced, &m);
+	rig_wait(r, &m.done);
+	CU_ASSERT_EQUAL_FATAL(m.rc, STORE_OK);
+	t->ops[0].body = -1;
+	t->nbodies = 0;
+	snprintf(t->ops[0].file, sizeof t->ops[0].file, "%s", m.name);
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
+	r->be->ops->file_drop(r->be, m.name);
+}

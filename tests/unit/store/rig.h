@@ -83,6 +83,8 @@ struct mb_txn *rig_flags(const char *user, const char *key, const char *set, enu
 struct mb_txn *rig_copy(const char *user, const char *key, const char *set, const char *to, bool move);
 struct mb_txn *rig_expunge(const char *user, const char *key, const char *set);
 struct mb_txn *rig_box(const char *user, enum store_box_op op, const char *key, const char *to);
+/* A message that came as a file, committed and its file no longer wanted by who sent it. */
+void rig_add_large(struct rig *r, const char *user, const char *key, const char *text);
 struct mb_txn *rig_put(const char *space, const char *key, const char *value, uint64_t expect, uint32_t ttl_s);
 
 /* A message for the queue, with so many recipients r0@example.test and on. */

@@ -547,58 +547,6 @@ test_joint(void)
 	rig_close(&r);
 }
 
-struct made {
-	bool done;
-	enum store_rc rc;
-	int fd;
-	char name[64];
-};
-
-static void
-on_file(void *arg, enum store_rc rc, int fd, const char *name)
-{
-	struct made *m = arg;
-
-	m->done = true;
-	m->rc = rc;
-	m->fd = fd;
-	snprintf(m->name, sizeof m->name, "%s", name);
-}
-
-static void
-on_synced(void *arg, enum store_rc rc, int fd, uint64_t octets)
-{
-	struct made *m = arg;
-
-	(void)fd;
-	(void)octets;
-	m->done = true;
-	m->rc = rc;
-}
-
-/* A message that came as a file, committed and its file no longer wanted by who sent it. */
-static void
-add_large(struct rig *r, const char *user, const char *text)
-{
-	struct made m = { .done = false };
-	struct mb_txn *t = rig_add(NULL, user, "INBOX", text);
-
-	r->be->ops->file_new(r->be, on_file, &m);
-	rig_wait(r, &m.done);
-	CU_ASSERT_EQUAL_FATAL(m.rc, STORE_OK);
-	CU_ASSERT_EQUAL(write(m.fd, text, strlen(text)), (ssize_t)strlen(text));
-	close(m.fd);
-	m.done = false;
-	r->be->ops->file_sync(r->be, m.name, on_synced, &m);
-	rig_wait(r, &m.done);
-	CU_ASSERT_EQUAL_FATAL(m.rc, STORE_OK);
-	t->ops[0].body = -1;
-	t->nbodies = 0;
-	snprintf(t->ops[0].file, sizeof t->ops[0].file, "%s", m.name);
-	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
-	r->be->ops->file_drop(r->be, m.name);
-}
-
 /* A large message for a mailbox that cannot be written, whose record has gone to the journal's end: its file stays, also when a
  * checkpoint comes just while it is tried again. */
 static void
@@ -618,7 +566,7 @@ test_large(void)
 	CU_ASSERT_EQUAL(rig_commit(&r, rig_add(NULL, FROZEN, "INBOX", "first")).rc, STORE_OK);
 	rig_settle(&r);
 	freeze(FROZEN);
-	add_large(&r, FROZEN, "large");
+	rig_add_large(&r, FROZEN, "INBOX", "large");
 	while (!r.be->ops->stuck(r.be, FROZEN, "INBOX"))
 		rig_turn(&r, 5);
 	for (i = 0; i < 400 && !l->moved; i++)

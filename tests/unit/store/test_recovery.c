@@ -212,6 +212,42 @@ test_made_again(void)
 	rig_close(&r);
 }
 
+/* Of a mailbox that was made again the index has come to the disk, and the folders where its messages stand have not. The file of a
+ * large one is there: what is missing is no sign that others have had it, nor that they gave it other flags. */
+static void
+test_half_made(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_checkpoint(&r);
+	settled(&r, rig_add(NULL, USER, "A", "old"));
+	settled(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_add_large(&r, USER, "A", "large");
+	settled(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN));
+	rig_shell(&r, "rm -r " MAILDIR "/.A/new " MAILDIR "/.A/cur");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_is(&r, "A", "1 S:large");
+	/* a small one comes there at once, too */
+	settled(&r, rig_add(NULL, USER, "A", "small"));
+	rig_shell(&r, "rm -r " MAILDIR "/.A/new");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_is(&r, "A", "1 S:large 2 N:small");
+	settled(&r, rig_flags(USER, "A", "2", STORE_FLAGS_ADD, STORE_SEEN));
+	rig_shell(&r, "cd " MAILDIR "/.A && f=$(ls cur | grep U=2:) && mv cur/$f new/${f%:2,S} && rm -r cur");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_is(&r, "A", "1 S:large 2 S:small");
+	rig_close(&r);
+}
+
 /* A deletion that the power took back, while a part of what it had moved away is still there. */
 static void
 test_deleted_again(void)
@@ -299,6 +335,7 @@ static const struct test_row tests[] = {
 	{ "flags that others gave", test_flags_of_others },
 	{ "found by two looks", test_found_twice },
 	{ "made again under its old name", test_made_again },
+	{ "half made", test_half_made },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
