@@ -540,8 +540,7 @@ rename_message(struct run *r, uint32_t uid, uint32_t flags)
 
 	if (rc == 0 && !is_foreign(r, base, flags)) {
 		box_path(span_str(base), flags, 0, to);
-		if (strcmp(from, to) != 0 && (rc = maildir_rename(r->box->dir_fd, from, r->box->dir_fd, to)) != 0 &&
-		    is_mended(r, &rc))
+		if (strcmp(from, to) != 0)
 			rc = maildir_rename(r->box->dir_fd, from, r->box->dir_fd, to);
 		if (r->box->names != NULL && (e = names_find(r->box->names, span_str(base))) != NULL) {
 			e->flags = flags;
@@ -707,8 +706,9 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 		box_close(r->box); /* to make what of its folders is missing */
 	r->box->clean = false;
 	rc = box_open(r->l, r->box, make);
-	/* somebody took cur/, new/ or tmp/ away, which must not keep the journal full for all others */
-	if (rc == 0 && r->aj->tries > 0)
+	/* somebody took cur/, new/ or tmp/ away, which must not keep the journal full for all others; or the mailbox was made again, and
+	 * was met by the replay under its former id */
+	if (rc == 0 && (r->aj->tries > 0 || (r->replay && make)))
 		rc = maildir_box_mend(r->box->dir_fd);
 	r->skip = r->files_only = false;
 	if (!r->replay)
