@@ -1250,6 +1250,41 @@ test_reindex(void)
 	both_close(&b);
 }
 
+static uint64_t told[8];
+static unsigned ntold;
+
+static void
+note_written(struct store_backend *be, const char *name, uint64_t octets)
+{
+	(void)be;
+	CU_ASSERT_NOT_EQUAL(name[0], '\0');
+	if (ntold < PT_COUNT(told))
+		told[ntold++] = octets;
+}
+
+/* Of a large body the store hears how far it is, so that the disk can begin; of others it hears nothing. */
+static void
+test_written(void)
+{
+	static uint8_t body[5u << 20];
+	struct store_backend_ops ops;
+	struct both b;
+
+	memset(body, 'x', sizeof body);
+	both_open(&b, RIG_LOCAL);
+	ops = *b.r.be->ops;
+	ops.file_written = note_written;
+	b.r.be->ops = &ops;
+	ntold = 0;
+	CU_ASSERT_EQUAL(deliver(&b, USER, "INBOX", body, 1u << 20, 0).rc, STORE_OK);
+	CU_ASSERT_EQUAL(ntold, 0);
+	CU_ASSERT_EQUAL(deliver(&b, USER, "INBOX", body, sizeof body, sizeof body).rc, STORE_OK);
+	CU_ASSERT_EQUAL(ntold, 2);
+	CU_ASSERT_EQUAL(told[0], 2u << 20);
+	CU_ASSERT_EQUAL(told[1], 4u << 20);
+	both_close(&b);
+}
+
 static const struct test_row tests[] = {
 	{ "deliver", test_deliver },
 	{ "recipients", test_recipients },
@@ -1265,6 +1300,7 @@ static const struct test_row tests[] = {
 	{ "more than a channel holds", test_much },
 	{ "what a worker may not ask", test_forbidden },
 	{ "bodies in pieces", test_bodies },
+	{ "how far a large body is", test_written },
 
 	{ "claims", test_claims },
 	{ "two who claim", test_shared },
