@@ -1,0 +1,116 @@
+/* store/local_whole.c - mailboxes as a whole: deleted, and renamed. In threads. */
+#include "store/local_apply.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* At once for everybody, then in peace; and durable first, or a loss of power might bring back a part of it, without the
+ * index that tells a replay which mailbox that was. */
+static int
+move_out(struct run *r, int user_fd, const char *folder, const char *grave)
+{
+	int rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
+
+	if (rc == ENOTEMPTY || rc == EEXIST) { /* what is left of it from before a replay */
+		tree_remove(r->l->tmp_fd, grave, 3);
+		rc = renameat(user_fd, folder, r->l->tmp_fd, grave) == 0 ? 0 : errno;
+	}
+	if (rc == ENOENT)
+		return 0;
+	if (rc == 0 && (fsync(user_fd) != 0 || fsync(r->l->tmp_fd) != 0))
+		rc = EIO;
+	if (rc == 0)
+		tree_remove(r->l->tmp_fd, grave, 3);
+	return rc == 0 ? 0 : maildir_error(rc);
+}
+
+static int
+bury(struct run *r, struct box *b, const struct record_line *line)
+{
+	char folder[STORE_BOX_MAX + 2], grave[64];
+	int user_fd, rc = 0;
+
+	box_close(b);
+	names_free(&b->names);
+	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, b->user, false)) < 0)
+		return user_fd == PT_ENOENT ? 0 : user_fd;
+	maildir_folder(b->key, folder);
+	snprintf(grave, sizeof grave, DELETED "%016llx-%zx", (unsigned long long)r->aj->a->lsn,
+		(size_t)(line->raw.p - r->aj->a->whole));
+	if (strcmp(folder, ".") != 0)
+		rc = move_out(r, user_fd, folder, grave);
+	close(user_fd);
+	return rc;
+}
+
+int
+delete_box(struct run *r, const struct record_line *line)
+{
+	struct box *b = box_of(r, line->word[0], line->word[1]);
+
+	if (r->replay && !is_same_box(r, b, line->word[2]))
+		return 0;
+	/* what was copied from here could not be copied again */
+	return settle_may(r->aj) ? bury(r, b, line) : APPLY_WAITS;
+}
+
+/* Durable before anything else happens under either name. */
+static int
+note_move(struct run *r, struct box *to, uint64_t modseq)
+{
+	struct buf text;
+	int rc = box_open(r->l, to, false);
+
+	if (rc != 0)
+		return rc == PT_ENOENT ? 0 : rc;
+	buf_init(&text, 64);
+	if ((rc = index_put_moved(&text, modseq)) == 0 && to->index_fd >= 0)
+		rc = maildir_write(to->index_fd, buf_span(&text).p, buf_size(&text));
+	buf_fini(&text);
+	if (rc == 0 && ((to->index_fd >= 0 && fdatasync(to->index_fd) != 0) || fsync(to->dir_fd) != 0))
+		rc = PT_EIO;
+	return rc;
+}
+
+int
+rename_box(struct run *r, const struct record_line *line)
+{
+	struct box *from = box_of(r, line->word[0], line->word[1]);
+	struct box *to = box_of(r, line->word[0], line->word[2]);
+	char a[STORE_BOX_MAX + 2], b[STORE_BOX_MAX + 2];
+	uint64_t modseq;
+	int user_fd, rc = 0;
+
+	PT_ASSERT(record_number(line->word[4], &modseq));
+	if (r->replay && (!is_same_box(r, from, line->word[3]) || from->modseq >= modseq))
+		return 0; /* done; and if the mailbox has the old name, it came back to it later */
+	if (r->replay && box_open(r->l, to, false) == 0) {
+		/* At a start: the new name was free then, it is done. What has the old name is of this replay, and its messages
+		 * were flushed under the new one. But a folder without an index is another program's, and at a second try
+		 * so is every folder: the mailbox keeps its name. */
+		if (r->aj->a->commit == NULL && prepare_replay(r, to) == 0 && to->uidnext != 0)
+			return bury(r, from, line);
+		r->aj->kept = true;
+		return note_move(r, from, modseq); /* and at later replays, too */
+	}
+	/* what the journal would write again must not have to be looked for under another name */
+	if (!settle_may(r->aj))
+		return APPLY_WAITS;
+	box_close(from);
+	box_close(to);
+	names_free(&from->names);
+	names_free(&to->names);
+	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, from->user, false)) < 0)
+		return user_fd == PT_ENOENT ? 0 : user_fd;
+	maildir_folder(from->key, a);
+	maildir_folder(to->key, b);
+	if (renameat(user_fd, a, user_fd, b) != 0 && errno != ENOENT)
+		rc = maildir_error(errno);
+	/* the note must never be there without the name: it says that all was done */
+	if (rc == 0 && fsync(user_fd) != 0)
+		rc = PT_EIO;
+	close(user_fd);
+	return rc != 0 ? rc : note_move(r, to, modseq);
+}
