@@ -180,8 +180,10 @@ index_line(struct run *r, const struct record_line *line)
 	if (rc != 0 || r->files_only || (r->replay && line_there(r->box, &x)))
 		return rc;
 	if (r->replay) {
-		if (x.kind == 'P')
+		if (x.kind == 'P') {
 			memcpy(r->box->id, x.guid.p, 32);
+			claim_none(r->box);
+		}
 		r->box->uidnext = x.kind == '+' ? x.uid + 1 : x.kind == 'U' ? x.uid
 			: r->box->uidnext == 0 ? 1 : r->box->uidnext;
 		r->box->modseq = x.modseq > r->box->modseq ? x.modseq : r->box->modseq;

@@ -55,6 +55,8 @@ int each_of_set(struct run *r, const struct index_line *x) PT_MUST_USE;
 
 /* Before the first line for a box: what is in the index, and which files are there. */
 int prepare_replay(struct run *r, struct box *b) PT_MUST_USE;
+/* Its index begins: what files have for a UID was given by others, or in the mailbox that will have this name later. */
+void claim_none(struct box *b);
 /* From now on the UID means that name. A file that others brought may have any U= of its own. */
 void claim(struct box *b, const struct index_line *x);
 /* Whether the mailbox is still the one that a line is about. */

@@ -41,6 +41,13 @@ forget_uid(void *arg, struct name *e)
 	return 0;
 }
 
+void
+claim_none(struct box *b)
+{
+	if (b->names != NULL)
+		names_each(b->names, forget_uid, b->names);
+}
+
 /* The names that the index has say which UID they are, also of messages that are gone from it. What is damaged is passed over. */
 static int
 claim_all(struct box *b)

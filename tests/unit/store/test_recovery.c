@@ -248,6 +248,34 @@ test_half_made(void)
 	rig_close(&r);
 }
 
+/* A mailbox made again has lost its index, and a file of it has nothing right in it. The replay makes the one before in the same folder:
+ * what has the same UID there is not that one's message, and no copy of it. */
+static void
+test_uid_of_another(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "Z", NULL));
+	settled(&r, rig_add(NULL, USER, "Z", "right"));
+	rig_checkpoint(&r); /* this is not done again */
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_copy(USER, "Z", "1", "A", false));
+	settled(&r, rig_box(USER, STORE_BOX_DELETE, "Z", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
+	settled(&r, rig_copy(USER, "A", "1", "B", false));
+	settled(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "last"));
+	rig_shell(&r, "cd " MAILDIR "/.A && rm postern-index && f=$(echo new/*U=1) && test -f $f && printf torn > $f");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_is(&r, "A", "1 N:last");
+	rig_is(&r, "B", "1 N:right");
+	rig_close(&r);
+}
+
 /* A deletion that the power took back, while a part of what it had moved away is still there. */
 static void
 test_deleted_again(void)
@@ -336,6 +364,7 @@ static const struct test_row tests[] = {
 	{ "found by two looks", test_found_twice },
 	{ "made again under its old name", test_made_again },
 	{ "half made", test_half_made },
+	{ "the UID of another one", test_uid_of_another },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
