@@ -273,7 +273,7 @@ local_close(struct store_backend *be)
 		close(l->epoll_fd);
 	names_free(&l->graves);
 	buf_fini(&l->mark.text);
-	names_free(&l->ended);
+	endings_free(&l->ended);
 	free(l->hash);
 	free(l->drops);
 	free(l->eml.id);

@@ -142,7 +142,7 @@ struct local {
 	struct { uint64_t lsn; char name[40]; } *drops; /* files of .tmp that go at the next checkpoint */
 	size_t ndrops, drops_cap;
 	struct names *graves; /* replay: what was removed and is kept, by "mailbox id-uid"; size: its LSN */
-	struct names *ended; /* replay: ids of mailboxes that are deleted or renamed further on */
+	struct endings *ended; /* replay: what becomes of mailboxes further on */
 	uint64_t owed;     /* octets of bodies that are accepted and may not be in files yet: they take room, too */
 	uint64_t synced;   /* LSN below which all is in the files for good */
 	_Atomic uint64_t settled; /* the same for mailboxes alone, and a few seconds younger (local_settle.c) */
@@ -175,6 +175,20 @@ void local_checkpoint_now(struct local *l);   /* all is carried out, no thread i
 /* --- local_replay.c -------------------------------------------------------------------------------------- */
 
 int local_replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, struct diag *diag) PT_MUST_USE;
+
+/* --- local_endings.c: replay: which mailboxes are deleted or renamed, anywhere in the journal ---------------------- */
+
+struct record_line;
+struct endings *endings_new(void); /* NULL: out of memory */
+void endings_free(struct endings **e); /* NULL is fine; sets the pointer to NULL */
+/* A line "D" or "R" of that record. 0, PT_ENOMEM. */
+int endings_add(struct endings *e, uint64_t lsn, const struct record_line *line) PT_MUST_USE;
+
+/* In threads, when all have been added. Ids have 32 octets. Whether the mailbox with that id is deleted, or renamed; or is deleted. */
+bool endings_any(const struct endings *e, struct span id);
+bool endings_deleted(const struct endings *e, struct span id);
+/* Whether it is where a record above lsn brings it: what had to be done before, has been. */
+bool endings_moved_on(const struct local *l, struct span id, uint64_t lsn);
 
 /* --- local_jobs.c ---------------------------------------------------------------------------------------- */
 
@@ -277,7 +291,6 @@ void tree_remove(int dir_fd, const char *name, int depth);
 
 /* --- local_subscribe.c -------------------------------------------------------------------------------------- */
 
-struct record_line;
 /* A line "s". In a job of the user's box. May say APPLY_WAITS. */
 int local_subscribe(struct apply_job *aj, const struct record_line *line) PT_MUST_USE;
 

@@ -244,7 +244,7 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 	r->files_only = r->box->uidnext == 0 && !make;
 	/* That one had an index to its end, so this is the folder of another one, made since, whose index was lost; what the
 	 * first one had must not come back in it. */
-	if (r->files_only && r->l->ended != NULL && names_find(r->l->ended, line->word[2]) != NULL)
+	if (r->files_only && endings_any(r->l->ended, line->word[2]))
 		r->skip = true;
 	return 0;
 }

@@ -150,7 +150,7 @@ apply_over(struct local *l, struct apply *a)
 		l->replaying = false;
 		names_drop(l);
 		names_free(&l->graves);
-		names_free(&l->ended);
+		endings_free(&l->ended);
 		l->next_checkpoint = 0; /* the journal is as full as it was: empty it */
 	}
 }

@@ -32,7 +32,7 @@ replay_key(struct replay *r, const struct record_line *line)
 }
 
 static int
-replay_line(struct replay *r, const struct record_line *line, struct span text)
+replay_line(struct replay *r, uint64_t lsn, const struct record_line *line, struct span text)
 {
 	switch (line->kind) {
 	case 'V':
@@ -44,9 +44,8 @@ replay_line(struct replay *r, const struct record_line *line, struct span text)
 			r->id_f(r->arg, (const char *)line->word[0].p, text);
 		return 0;
 	case 'D':
-		return names_add(r->l->ended, line->word[2], 0, 0);
 	case 'R':
-		return names_add(r->l->ended, line->word[3], 0, 0);
+		return endings_add(r->l->ended, lsn, line);
 	default:
 		return 0;
 	}
@@ -73,7 +72,7 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 				r->mark = lsn;
 			return 0;
 		}
-		if ((rc = replay_line(r, &line, rec->text)) != 0)
+		if ((rc = replay_line(r, rec->lsn, &line, rec->text)) != 0)
 			return rc;
 	}
 	if (bad) { /* its CRC was right: written by a version that knows more */
@@ -138,7 +137,7 @@ local_replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, s
 
 	TAILQ_INIT(&r.records);
 	l->replaying = true;
-	if ((l->ended = names_new()) == NULL)
+	if ((l->ended = endings_new()) == NULL)
 		return diag_set(diag, PT_ENOMEM, "out of memory");
 	if ((l->graves = graves_read(l->tmp_fd)) == NULL)
 		return diag_set(diag, PT_EIO, "cannot read .tmp in the mail folder: %s", pt_strerror(PT_EIO));
@@ -159,7 +158,7 @@ local_replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, s
 	if (TAILQ_EMPTY(&l->applying)) {
 		l->replaying = false;
 		names_free(&l->graves);
-		names_free(&l->ended);
+		endings_free(&l->ended);
 	}
 	return 0;
 }

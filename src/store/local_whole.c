@@ -74,6 +74,24 @@ note_move(struct run *r, struct box *to, uint64_t modseq)
 	return rc;
 }
 
+/* At a start the new name was free when the record was made. So where it has a mailbox, the record has been carried out, and what has the
+ * old name is of this replay; its messages were flushed under the new one. A folder without an index may be that of a mailbox which got the
+ * name later and lost its index: if ours has been brought on from there, or is deleted further on, it needs no place.
+ * Otherwise the folder is another program's, and at a second try so is every folder: the mailbox keeps its name. */
+static int
+rename_onto(struct run *r, struct box *from, struct box *to, const struct record_line *line, uint64_t modseq)
+{
+	if (r->aj->a->commit == NULL) {
+		if ((prepare_replay(r, to) == 0 && to->uidnext != 0) ||
+		    endings_moved_on(r->l, line->word[3], r->aj->a->lsn))
+			return bury(r, from, line);
+		if (endings_deleted(r->l->ended, line->word[3]))
+			return settle_may(r->aj) ? bury(r, from, line) : APPLY_WAITS;
+	}
+	r->aj->kept = true;
+	return note_move(r, from, modseq); /* and at later replays, too */
+}
+
 int
 rename_box(struct run *r, const struct record_line *line)
 {
@@ -86,15 +104,8 @@ rename_box(struct run *r, const struct record_line *line)
 	PT_ASSERT(record_number(line->word[4], &modseq));
 	if (r->replay && (!is_same_box(r, from, line->word[3]) || from->modseq >= modseq))
 		return 0; /* done; and if the mailbox has the old name, it came back to it later */
-	if (r->replay && box_open(r->l, to, false) == 0) {
-		/* At a start: the new name was free then, it is done. What has the old name is of this replay, and its messages
-		 * were flushed under the new one. But a folder without an index is another program's, and at a second try
-		 * so is every folder: the mailbox keeps its name. */
-		if (r->aj->a->commit == NULL && prepare_replay(r, to) == 0 && to->uidnext != 0)
-			return bury(r, from, line);
-		r->aj->kept = true;
-		return note_move(r, from, modseq); /* and at later replays, too */
-	}
+	if (r->replay && box_open(r->l, to, false) == 0)
+		return rename_onto(r, from, to, line, modseq);
 	/* what the journal would write again must not have to be looked for under another name */
 	if (!settle_may(r->aj))
 		return APPLY_WAITS;

@@ -248,6 +248,44 @@ test_half_made(void)
 	rig_close(&r);
 }
 
+/* Renamed, deleted there, and another one made under that name, whose index the disk has lost. A replay makes the first one again under its
+ * old name, and must not take the folder of the last one for another program's. */
+static void
+test_name_used_again(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "old"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "A", "B"));
+	settled(&r, rig_add(NULL, USER, "B", "older"));
+	settled(&r, rig_box(USER, STORE_BOX_DELETE, "B", NULL));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
+	settled(&r, rig_add(NULL, USER, "B", "new"));
+	rig_shell(&r, "rm " MAILDIR "/.B/postern-index");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "B");
+	rig_is(&r, "A", "none");
+	rig_is(&r, "B", "1 N:new");
+	/* the same, but renamed on */
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "C", NULL));
+	settled(&r, rig_add(NULL, USER, "C", "moved"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "C", "D"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "D", "E"));
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "D", NULL));
+	settled(&r, rig_add(NULL, USER, "D", "newer"));
+	rig_shell(&r, "rm " MAILDIR "/.D/postern-index");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "D");
+	rig_is(&r, "C", "none");
+	rig_is(&r, "D", "1 N:newer");
+	rig_is(&r, "E", "1 N:moved");
+	rig_close(&r);
+}
+
 /* A mailbox made again has lost its index, and a file of it has nothing right in it. The replay makes the one before in the same folder:
  * what has the same UID there is not that one's message, and no copy of it. */
 static void
@@ -364,6 +402,7 @@ static const struct test_row tests[] = {
 	{ "found by two looks", test_found_twice },
 	{ "made again under its old name", test_made_again },
 	{ "half made", test_half_made },
+	{ "a name used again", test_name_used_again },
 	{ "the UID of another one", test_uid_of_another },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
