@@ -542,6 +542,8 @@ unlinkat(int dir, const char *name, int flags)
 		r->b = bury(dir, name);
 	if (r != NULL && folder)
 		r->ino = folder_of(dir, name);
+	if (folder) /* another folder can have its number before a process that is killed here has said that it is gone */
+		whole(r);
 	rc = REAL(unlinkat)(dir, name, flags);
 	whole(r);
 	done(r, rc == 0);

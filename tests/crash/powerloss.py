@@ -117,10 +117,19 @@ class Recording:
         """Folders that came and went under one inode number: which one of them a record is about."""
         self.eras = {}
         self.back = {}  # (number, era) of folders that were removed and are there again: their number now
+        folders = self.folders(self.roots)
         for r in records:
             r.era, r.era2, r.own_era = (self.eras.get(i, 0) for i in (r.dir, r.dir2, r.ino))
+            if r.kind == RMDIR and not r.done and not r.failed:
+                r.done = not self.is_there(r, folders)  # the process was killed in it
             if r.kind == RMDIR and r.done:
                 self.eras[r.ino] = r.own_era + 1
+
+    def is_there(self, r, folders):
+        path = folders.get(r.ino)
+        if path is None or r.name.startswith('/'):
+            return path is not None and path == r.name
+        return os.path.basename(path) == r.name and folders.get(r.dir) == os.path.dirname(path)
 
     def undo_names(self, ops, flushed, roots, rng, done):
         def durable(r):
