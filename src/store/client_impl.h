@@ -60,7 +60,7 @@ struct answer {
 struct store {
 	struct chan *chan; /* NULL: none */
 	uint32_t next_id, next_view, next_file, next_watch;
-	TAILQ_HEAD(, call) calls; /* in the order in which they were made */
+	TAILQ_HEAD(calls, call) calls; /* in the order in which they were made */
 	size_t ncalls;
 	size_t nunsent;
 	TAILQ_HEAD(, store_blob) blobs;

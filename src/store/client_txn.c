@@ -214,6 +214,7 @@ store_txn_box(struct store_txn *t, const char *user, enum store_box_op op, const
 
 	if (!names_ok(user, name) || (op == STORE_BOX_RENAME && (to == NULL || !names_ok(user, to))))
 		return txn_bad(t, PT_EINVAL);
+	about(t, client_user(user));
 	return txn_add(t, msg_store_box_encode(&m, 0, &f), &f, NULL);
 }
 

@@ -468,6 +468,36 @@ test_reattach_closed(void)
 	both_close(&b);
 }
 
+/* A mailbox is deleted while its view is being opened again: the view says so before the answer comes. */
+static void
+test_reattach_deleted(void)
+{
+	struct both b;
+	struct store_txn *t;
+	struct got g, v;
+
+	both_open(&b, RIG_LOCAL);
+	t = store_txn_new(b.c);
+	CU_ASSERT_EQUAL(store_txn_box(t, USER, STORE_BOX_CREATE, "Lists", NULL), 0);
+	CU_ASSERT_EQUAL(commit(&b, t).rc, STORE_OK);
+	v = open_view(&b, "Lists");
+	server_free(&b.server);
+	rig_stop(&b.r);
+	rig_start(&b.r);
+	both_start(&b);
+	attach(&b);
+	t = store_txn_new(b.c);
+	CU_ASSERT_EQUAL(store_txn_box(t, USER, STORE_BOX_DELETE, "Lists", NULL), 0);
+	g = (struct got){ .fd = -1 };
+	store_commit(&t, on_reply, &g);
+	CU_ASSERT_TRUE(TAILQ_LAST(&b.c->calls, calls)->held);
+	wait_got(&b, &g);
+	CU_ASSERT_EQUAL(g.rc, STORE_OK);
+	next_is(v.view, STORE_CHANGE_GONE, 0, 0);
+	store_view_close(&v.view);
+	both_close(&b);
+}
+
 static void
 do_keys(struct both *b)
 {
@@ -1292,6 +1322,7 @@ static const struct test_row tests[] = {
 	{ "a new store process", test_reattach },
 	{ "a view that is gone when the next store process comes", test_reattach_gone },
 	{ "a view that is closed while it is being opened again", test_reattach_closed },
+	{ "a mailbox that is deleted while its view is being opened again", test_reattach_deleted },
 	{ "room", test_room },
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },
