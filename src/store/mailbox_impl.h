@@ -56,6 +56,7 @@ struct mailbox {
 	bool unborn;          /* made by a commit that is not yet applied: there is no log to be opened */
 	bool stale;           /* a commit failed: read again when nothing is under way */
 	bool scanning, scan_again, scanned;
+	uint32_t scanned_as;  /* its UIDVALIDITY when the folder began to be read; 0: it had none */
 	unsigned merging;     /* records of what a scan found, not yet in the log: another one would find it again */
 	bool not_merged;      /* what was found could not be written: the next load says so */
 	unsigned reloads;

@@ -187,7 +187,10 @@ scanned(void *arg, enum store_rc rc, struct store_scan *s)
 	}
 	if (fresh && rc == STORE_OK && (s == NULL || !s->fresh))
 		rc = STORE_TEMP; /* an index came meanwhile: read it */
-	if (rc == STORE_OK && s != NULL && (fresh || (mb->state == MB_READY && !s->fresh)))
+	if (!fresh && mb->x.uidvalidity != mb->scanned_as) { /* made again meanwhile: nothing of what was seen is of this one */
+		mb->scan_again = true;
+		merged = false;
+	} else if (rc == STORE_OK && s != NULL && (fresh || (mb->state == MB_READY && !s->fresh)))
 		merged = merge(mb, s);
 	else if (rc == STORE_OK && s != NULL && mb->state == MB_READY)
 		mailbox_reload(mb); /* its index was taken away: made again when it is read */
@@ -235,6 +238,7 @@ mailbox_scan(struct mailbox *mb, bool all)
 		return;
 	}
 	mb->scanning = true;
+	mb->scanned_as = mb->x.uidvalidity;
 	mailbox_pin(mb);
 	mb->mbs->be->ops->scan(mb->mbs->be, mb->user, mb->key, all, scanned, mb);
 }

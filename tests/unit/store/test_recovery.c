@@ -4,6 +4,7 @@
 #include "test.h"
 
 #include <dirent.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #define MAILDIR "mail/" USER "/Maildir"
 
 static const char *hidden; /* what a name has in it that is not read the next time */
+static atomic_bool held;   /* who reads a name with "hold" in it waits */
 
 struct dirent *__real_readdir(DIR *d);
 struct dirent *__wrap_readdir(DIR *d);
@@ -20,7 +22,10 @@ struct dirent *
 __wrap_readdir(DIR *d)
 {
 	struct dirent *e = __real_readdir(d);
+	int i;
 
+	for (i = 0; e != NULL && atomic_load(&held) && strstr(e->d_name, "hold") != NULL && i < 20000; i++)
+		usleep(1000);
 	if (e != NULL && hidden != NULL && strstr(e->d_name, hidden) != NULL) {
 		hidden = NULL;
 		e = __real_readdir(d);
@@ -188,6 +193,32 @@ test_found_twice(void)
 	CU_ASSERT_EQUAL(looks, 2);
 	rig_settle(&r);
 	rig_is(&r, "INBOX", "1 N:one 2 N:new");
+	rig_close(&r);
+}
+
+/* A mailbox is deleted and made again while its folder is read: nothing of what was seen is of the new one. */
+static void
+test_seen_before(void)
+{
+	struct rig r = { .segments = 0 };
+	int looks = 0, i;
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "old"));
+	rig_shell(&r, "cd " MAILDIR "/.A && f=$(ls new) && mv new/$f cur/$f:2,F && printf found > new/123.hold.host");
+	atomic_store(&held, true);
+	mb_rescan(r.mbs, USER, "A", looked, &looks);
+	rig_must(&r, rig_box(USER, STORE_BOX_DELETE, "A", NULL));
+	rig_must(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(&r, rig_add(NULL, USER, "A", "new"));
+	CU_ASSERT_EQUAL(looks, 0);
+	atomic_store(&held, false);
+	for (i = 0; i < 5000 && looks < 1; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(looks, 1);
+	rig_settle(&r);
+	rig_is(&r, "A", "1 N:new");
 	rig_close(&r);
 }
 
@@ -400,6 +431,7 @@ static const struct test_row tests[] = {
 	{ "opened before it is made", test_not_yet_there },
 	{ "flags that others gave", test_flags_of_others },
 	{ "found by two looks", test_found_twice },
+	{ "seen before it was made again", test_seen_before },
 	{ "made again under its old name", test_made_again },
 	{ "half made", test_half_made },
 	{ "a name used again", test_name_used_again },
