@@ -367,6 +367,10 @@ on_view(struct store *s, struct frame *f)
 	if (v->id != m.view)
 		return PT_EPROTO;
 	rc = view_log(v, frame_take_fd(f), m.octets);
+	if (rc == 0 && c != NULL && v->opened && !view_is_same(v)) {
+		view_unlearn(v); /* before anything is asked of it: UIDs are others there */
+		rc = PT_ENOENT;
+	}
 	if (c != NULL)
 		answer_view(c, rc == 0 ? STORE_OK : STORE_TEMP, &r);
 	else if (rc != 0)

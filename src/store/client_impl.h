@@ -198,6 +198,9 @@ void txn_wake(struct store_blob *b); /* its file is there, or never will be */
 /* The log of a view; fd is taken. 0, PT_ENOMEM, PT_EPROTO. */
 int view_log(struct store_view *v, int fd, uint64_t octets);
 void view_event(struct store_view *v, bool gone, uint64_t octets);
+/* Opened again: whether the log that came is that of the same mailbox, and not of another one made since under its name. */
+bool view_is_same(const struct store_view *v);
+void view_unlearn(struct store_view *v); /* the store is told that nobody wants it any more */
 void view_reopen(struct store_view *v);
 void view_not_reopened(struct store_view *v); /* what was under way of that is answered with STORE_TEMP */
 void view_reopening(struct store_view *v, bool on);

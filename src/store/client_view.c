@@ -83,6 +83,28 @@ view_log(struct store_view *v, int fd, uint64_t octets)
 	return 0;
 }
 
+bool
+view_is_same(const struct store_view *v)
+{
+	char text[INDEX_LINE_MAX];
+	struct index_line x;
+	ssize_t n = pread(v->new_fd, text, sizeof text, 0);
+	bool bad;
+
+	return n > 0 && index_line_parse((struct span){ (uint8_t *)text, (size_t)n }, &x, &bad) > 0 && x.kind == 'P' &&
+		x.uid == v->x.uidvalidity && span_equal(x.guid, span_str(v->x.id));
+}
+
+void
+view_unlearn(struct store_view *v)
+{
+	struct msg_store_view_close m = { .view = v->id };
+	struct frame f;
+
+	PT_ASSERT(msg_store_view_close_encode(&m, 0, &f) == 0);
+	store_tell(v->s, &f);
+}
+
 void
 view_event(struct store_view *v, bool gone, uint64_t octets)
 {
@@ -333,9 +355,7 @@ void
 store_view_close(struct store_view **vp)
 {
 	struct store_view *v = *vp;
-	struct msg_store_view_close m;
 	struct call *c, *next;
-	struct frame f;
 
 	if (v == NULL)
 		return;
@@ -346,9 +366,7 @@ store_view_close(struct store_view **vp)
 			if (c->view == v)
 				c->view = NULL; /* its answer is for nobody */
 		}
-		m.view = v->id;
-		PT_ASSERT(msg_store_view_close_encode(&m, 0, &f) == 0);
-		store_tell(v->s, &f);
+		view_unlearn(v);
 		view_reopening(v, false);
 		calls_release(v->s);
 	}

@@ -396,6 +396,7 @@ view_opened(void *arg, enum store_rc rc, int fd, uint64_t octets)
 			mailbox_scan(v->mb, !v->mb->scanned);
 		}
 		v->open = true;
+		v->uidvalidity = v->mb->x.uidvalidity;
 		o->cb(o->arg, STORE_OK, v, fd, octets); /* may close it */
 	}
 	free(o);
@@ -579,6 +580,12 @@ const char *
 mb_view_key(const struct mb_view *v)
 {
 	return v->mb == NULL ? NULL : v->mb->key;
+}
+
+uint32_t
+mb_view_uidvalidity(const struct mb_view *v)
+{
+	return v->uidvalidity;
 }
 
 /* --- lists ------------------------------------------------------------------------------------------------ */

@@ -77,6 +77,7 @@ struct mb_op {
 	uint64_t unchangedsince;
 	/* COPY, FLAGS, EXPUNGE */
 	char *set;                     /* owned */
+	uint32_t uidvalidity;          /* of the mailbox that the set is of: another one of that name is left alone; 0: any */
 	bool move;
 	enum store_box_op box_op;
 	/* PUT */
@@ -158,6 +159,7 @@ struct mb_view *mb_view_of(struct mailboxes *mbs, const char *user, const char *
 void *mb_view_arg(const struct mb_view *v);
 const char *mb_view_user(const struct mb_view *v);
 const char *mb_view_key(const struct mb_view *v);
+uint32_t mb_view_uidvalidity(const struct mb_view *v); /* when it was opened */
 
 /* --- the queue -------------------------------------------------------------------------------------------- */
 

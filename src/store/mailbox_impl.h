@@ -23,6 +23,7 @@ struct mb_view {
 	mb_event_f *event;
 	void *event_arg;
 	bool open; /* its opener has been told */
+	uint32_t uidvalidity; /* then */
 	TAILQ_ENTRY(mb_view) next;
 };
 

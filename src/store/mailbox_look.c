@@ -160,6 +160,13 @@ set_size(const struct mailbox *mb, struct span set, uint64_t *octets, uint64_t *
 		}
 }
 
+/* UIDs say nothing in another mailbox, made since under the same name. */
+static bool
+is_there(const struct mailbox *mb, const struct mb_op *op)
+{
+	return mb->state == MB_READY && (op->uidvalidity == 0 || op->uidvalidity == mb->x.uidvalidity);
+}
+
 static enum look
 look(struct mb_txn *t, struct mb_op *op)
 {
@@ -185,7 +192,7 @@ look(struct mb_txn *t, struct mb_op *op)
 		return look_room(t, op->user, op->quota, op->octets, 1);
 	case MB_COPY:
 		to = mailbox_find(t->mbs, op->user, op->key2);
-		if (mb->state != MB_READY)
+		if (!is_there(mb, op))
 			return no(t, STORE_NOTFOUND, "the mailbox is gone");
 		if (to == NULL || (to->state != MB_READY && strcmp(op->key2, "INBOX") != 0))
 			return no(t, STORE_NOTFOUND, "there is no such mailbox");
@@ -194,12 +201,12 @@ look(struct mb_txn *t, struct mb_op *op)
 		set_size(mb, span_str(op->set), &octets, &n);
 		return look_room(t, op->user, 0, octets, n);
 	case MB_FLAGS:
-		if (mb->state != MB_READY)
+		if (!is_there(mb, op))
 			return no(t, STORE_NOTFOUND, "the mailbox is gone");
 		return op->flag_op == STORE_FLAGS_REMOVE || keywords_fit(mb, op) ? LOOK_ON
 			: no(t, STORE_DENIED, "a mailbox has at most 26 keywords");
 	case MB_EXPUNGE:
-		return mb->state == MB_READY ? LOOK_ON : no(t, STORE_NOTFOUND, "the mailbox is gone");
+		return is_there(mb, op) ? LOOK_ON : no(t, STORE_NOTFOUND, "the mailbox is gone");
 	case MB_BOX:
 		return look_box(t, op, mb);
 	case MB_PUT:

@@ -264,6 +264,7 @@ take_view(struct peer *p, struct mb_op *op, uint32_t id)
 	}
 	snprintf(op->user, sizeof op->user, "%s", mb_view_user(v->v));
 	snprintf(op->key, sizeof op->key, "%s", mb_view_key(v->v));
+	op->uidvalidity = mb_view_uidvalidity(v->v);
 	p->t->after_apply = true;
 }
 

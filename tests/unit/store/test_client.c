@@ -498,6 +498,45 @@ test_reattach_deleted(void)
 	both_close(&b);
 }
 
+/* While the store is away a mailbox is made again by somebody else: what was asked of the former one does nothing to it. */
+static void
+test_reattach_another(void)
+{
+	static const char *const names[] = { NULL };
+	struct store_flags seen = { .system = STORE_SEEN, .keywords = (const char **)(uintptr_t)names };
+	struct both b;
+	struct store_txn *t;
+	struct got g, v;
+
+	both_open(&b, RIG_LOCAL);
+	rig_must(&b.r, rig_box(USER, STORE_BOX_CREATE, "Lists", NULL));
+	rig_must(&b.r, rig_add(NULL, USER, "Lists", "old"));
+	v = open_view(&b, "Lists");
+	CU_ASSERT_EQUAL_FATAL(store_view_count(v.view), 1);
+	server_free(&b.server);
+	rig_stop(&b.r);
+	rig_start(&b.r);
+	both_start(&b);
+	rig_must(&b.r, rig_box(USER, STORE_BOX_DELETE, "Lists", NULL));
+	rig_must(&b.r, rig_box(USER, STORE_BOX_CREATE, "Lists", NULL));
+	rig_must(&b.r, rig_add(NULL, USER, "Lists", "new"));
+	t = store_txn_new(b.c);
+	CU_ASSERT_EQUAL(store_txn_flags(t, v.view, span_str("1"), STORE_FLAGS_ADD, &seen, UINT64_MAX), 0);
+	g = (struct got){ .fd = -1 };
+	store_commit(&t, on_reply, &g);
+	attach(&b);
+	wait_got(&b, &g);
+	CU_ASSERT_NOT_EQUAL(g.rc, STORE_OK);
+	next_is(v.view, STORE_CHANGE_GONE, 0, 0);
+	rig_settle(&b.r);
+	CU_ASSERT_STRING_EQUAL(rig_dump(&b.r, USER, "Lists"), "1 N:new");
+	store_view_close(&v.view);
+	v = open_view(&b, "Lists");
+	CU_ASSERT_EQUAL(v.rc, STORE_OK);
+	store_view_close(&v.view);
+	both_close(&b);
+}
+
 static void
 do_keys(struct both *b)
 {
@@ -1323,6 +1362,7 @@ static const struct test_row tests[] = {
 	{ "a view that is gone when the next store process comes", test_reattach_gone },
 	{ "a view that is closed while it is being opened again", test_reattach_closed },
 	{ "a mailbox that is deleted while its view is being opened again", test_reattach_deleted },
+	{ "a mailbox that is made again before its view is open again", test_reattach_another },
 	{ "room", test_room },
 	{ "keys", test_keys },
 	{ "keys that are watched", test_watch },

@@ -116,6 +116,44 @@ test_rename_race(void)
 	rig_each(do_rename_race);
 }
 
+/* UIDs of a mailbox that had that name before: nothing of what is there now is touched. */
+static void
+do_another(struct rig *r)
+{
+	struct mb_txn *t[4];
+	uint32_t uidvalidity;
+	struct index x;
+	unsigned k, other;
+
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_must(r, rig_box(USER, STORE_BOX_CREATE, "B", NULL));
+	rig_must(r, rig_add(NULL, USER, "A", "x"));
+	rig_must(r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_DELETED));
+	rig_settle(r);
+	CU_ASSERT_TRUE_FATAL(rig_index(r, USER, "A", &x));
+	uidvalidity = x.uidvalidity;
+	index_fini(&x);
+	for (other = 2; other-- > 0;) {
+		t[0] = rig_copy(USER, "A", "1", "B", false);
+		t[1] = rig_copy(USER, "A", "1", "B", true);
+		t[2] = rig_flags(USER, "A", "1", STORE_FLAGS_REMOVE, STORE_DELETED);
+		t[3] = rig_expunge(USER, "A", "1");
+		for (k = 0; k < PT_COUNT(t); k++) {
+			t[k]->ops[0].uidvalidity = uidvalidity + other;
+			CU_ASSERT_EQUAL(rig_commit(r, t[k]).rc, other ? STORE_NOTFOUND : STORE_OK);
+		}
+		rig_settle(r);
+		rig_is(r, "A", other ? "1 T:x" : "");
+		rig_is(r, "B", other ? "" : "1 T:x 2 T:x");
+	}
+}
+
+static void
+test_another(void)
+{
+	rig_each(do_another);
+}
+
 /* Every part is looked at before any is done: what goes cannot be changed in one breath. It once ended the process. */
 static void
 do_alone(struct rig *r)
@@ -305,6 +343,7 @@ static const struct test_row rows[] = {
 	{ "renamed where others are", test_rename_taken },
 	{ "renamed to a name that is too long", test_rename_long },
 	{ "renamed and made at once", test_rename_race },
+	{ "of another mailbox of that name", test_another },
 	{ "parts that are in each other's way", test_alone },
 	{ "a quota over all parts", test_quota },
 	{ "sent again while it is under way", test_under_way },
