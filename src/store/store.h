@@ -80,7 +80,8 @@ void store_free(struct store **s);
 
 /* A channel to the store process (taken): at start, and a new one each time the process has been started
  * again. What was not answered is sent again; bodies that lay in a file of the old one fail with
- * STORE_TEMP unless their transaction was already done. Views go on: store_view_next() says what is different. */
+ * STORE_TEMP unless their transaction was already done. Views go on: store_view_next() says what is different. Where another mailbox
+ * has the name by now, a view is gone, and what is asked of it is refused: UIDs are others there. */
 void store_attach(struct store *s, int fd);
 
 /* The channel: -1 while there is none. Watch it for reading, and for writing while store_wants_write(). */
