@@ -511,7 +511,7 @@ mb_view_close(struct mb_view **vp)
 }
 
 struct fetching {
-	uint32_t uid;
+	uint32_t uid, uidvalidity;
 	store_fd_cb *cb;
 	void *arg;
 };
@@ -525,7 +525,7 @@ fetch(void *arg, enum store_rc rc, struct mailbox *mb)
 	uint32_t i = index_find(&mb->x, f.uid, &found);
 
 	free(arg);
-	if (rc != STORE_OK || !found) {
+	if (rc != STORE_OK || !found || mb->x.uidvalidity != f.uidvalidity) { /* made again meanwhile */
 		f.cb(f.arg, rc != STORE_OK ? rc : STORE_NOTFOUND, -1, 0);
 		return;
 	}
@@ -548,7 +548,7 @@ mb_view_fetch(struct mb_view *v, uint32_t uid, store_fd_cb *cb, void *arg)
 		cb(arg, STORE_TEMP, -1, 0);
 		return;
 	}
-	*f = (struct fetching){ uid, cb, arg };
+	*f = (struct fetching){ uid, v->uidvalidity, cb, arg };
 	/* not while its log is written anew: lines are in other places then */
 	mailbox_wait(v->mb, fetch, f);
 }

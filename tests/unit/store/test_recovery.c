@@ -1,4 +1,5 @@
 /* unit/store/test_recovery.c - what a replay, another program, or both at once must not undo. Found by tests/crash. */
+#include "store/mailbox_impl.h"
 #include "store/rig.h"
 
 #include "test.h"
@@ -425,6 +426,59 @@ test_read_meanwhile(void)
 	rig_close(&r);
 }
 
+static void
+on_answered(struct mb_txn *t, const struct mb_reply *reply)
+{
+	CU_ASSERT_EQUAL(reply->rc, STORE_OK);
+	++*(int *)t->arg;
+}
+
+static void
+on_not_fetched(void *arg, enum store_rc rc, int fd, uint64_t octets)
+{
+	(void)octets;
+	CU_ASSERT_EQUAL(rc, STORE_NOTFOUND);
+	CU_ASSERT_EQUAL(fd, -1);
+	++*(int *)arg;
+}
+
+/* Who waits to read a message while the mailbox is deleted and made again gets none of the new one's. */
+static void
+test_read_another(void)
+{
+	struct opened o = { .done = false };
+	struct rig r = { .segments = 0 };
+	struct mb_txn *t[3];
+	int i, answered = 0;
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "old"));
+	mb_view_open(r.mbs, USER, "A", on_event, NULL, on_view, &o);
+	for (i = 0; i < 5000 && !o.done; i++)
+		rig_settle(&r);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(o.v);
+	for (i = 0; i < 8000 && mailbox_find(r.mbs, USER, "A")->state != MB_BUSY; i++)
+		rig_must(&r, rig_flags(USER, "A", "1", i % 2 ? STORE_FLAGS_ADD : STORE_FLAGS_REMOVE, STORE_SEEN | STORE_FLAGGED));
+	CU_ASSERT_EQUAL(mailbox_find(r.mbs, USER, "A")->state, MB_BUSY);
+	t[0] = rig_box(USER, STORE_BOX_DELETE, "A", NULL);
+	t[1] = rig_box(USER, STORE_BOX_CREATE, "A", NULL);
+	t[2] = rig_add(NULL, USER, "A", "new");
+	for (i = 0; i < 3; i++) {
+		t[i]->done = on_answered;
+		t[i]->arg = &answered;
+		mb_commit(r.mbs, t[i]);
+	}
+	CU_ASSERT_EQUAL(answered, 0);
+	mb_view_fetch(o.v, 1, on_not_fetched, &answered);
+	for (i = 0; i < 5000 && answered < 4; i++)
+		rig_settle(&r);
+	CU_ASSERT_EQUAL(answered, 4);
+	rig_is(&r, "A", "1 N:new");
+	mb_view_close(&o.v);
+	rig_close(&r);
+}
+
 static const struct test_row tests[] = {
 	{ "a mailbox below the new name", test_below_new_name },
 	{ "a conflict, asked again", test_conflict_again },
@@ -439,6 +493,7 @@ static const struct test_row tests[] = {
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
+	{ "waited for while another is made", test_read_another },
 };
 
 TEST_MAIN("store/recovery", tests)
