@@ -83,6 +83,9 @@ def bad_certificates(site):
                 h.check(not any(c.startswith('AUTH') for c in client.capabilities), f'{name} is offered a login')
                 text = client.expect('MAIL FROM:<alice@example.test>', 530, '5.7.0 Log in first: ')
                 h.check(why in text, f'{name}: {text}')
+                text = client.expect('AUTH EXTERNAL =', 535, '5.7.8 EXTERNAL is not possible: ')
+                h.check(why in text, f'{name}: {text}')
+        server.wait_log('a login by EXTERNAL failed', count=4)
 
 
 def senders(site):

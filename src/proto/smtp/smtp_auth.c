@@ -118,6 +118,29 @@ step(struct smtp_engine *e, struct span text, bool initial)
 	smtp_ask(e, ASK_SASL);
 }
 
+/* Why EXTERNAL is not offered in this session, which has TLS. */
+static enum smtp_text
+no_external(const struct smtp_engine *e)
+{
+	if ((e->smtp->login & SMTP_LOGIN_CERTIFICATE) == 0)
+		return SMTP_TX_EXTERNAL_NOT_HERE;
+	if (e->unknown_yet)
+		return SMTP_TX_AUTH_UNAVAILABLE;
+	return e->peer->identity != NULL ? SMTP_TX_EXTERNAL_UNMAPPED : smtp_reply_external(e->peer);
+}
+
+/* A mechanism that is not offered. EXTERNAL is one all the same, and its user is told what is amiss. */
+static void
+refuse_mechanism(struct smtp_engine *e, struct span name)
+{
+	if (!span_is_nocase(name, "EXTERNAL")) {
+		smtp_refuse(e, SMTP_TX_AUTH_MECHANISM);
+		return;
+	}
+	e->login = "EXTERNAL";
+	smtp_auth_fail(e, no_external(e));
+}
+
 void
 smtp_act_auth(struct smtp_engine *e, const struct smtp_cmd *cmd)
 {
@@ -125,20 +148,20 @@ smtp_act_auth(struct smtp_engine *e, const struct smtp_cmd *cmd)
 
 	PT_ASSERT(smtp_auth_read(cmd->arg, &name, &initial));
 	if (!e->peer->tls) {
-		smtp_refuse(e, SMTP_TX_AUTH_TLS);
+		smtp_refuse(e, e->offer == ENGINE_OFFER_NONE ? SMTP_TX_AUTH_NO_TLS : SMTP_TX_AUTH_TLS);
 		return;
 	}
 	if (e->exchanged) {
 		smtp_refuse(e, SMTP_TX_AUTH_TWICE);
 		return;
 	}
+	free(e->claimed); /* of one that failed */
+	e->claimed = NULL;
 	if ((e->login = offered(e, name)) == NULL) {
-		smtp_refuse(e, SMTP_TX_AUTH_MECHANISM);
+		refuse_mechanism(e, name);
 		return;
 	}
 	e->began = false;
-	free(e->claimed); /* of one that failed */
-	e->claimed = NULL;
 	smtp_enter(e, SMTP_ST_SASL);
 	if (initial.p != NULL)
 		step(e, initial, true);

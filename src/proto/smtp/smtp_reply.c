@@ -26,17 +26,11 @@ static const struct span codes[SMTP_TX_COUNT] = {
 /* Why a client's certificate is not its login, by its verdict. */
 static const struct {
 	const char *verdict;
-	enum smtp_text text;
+	enum smtp_text login, external;
 } verdicts[] = {
-	{ "none", SMTP_TX_LOGIN_NONE },
-	{ "expired", SMTP_TX_LOGIN_EXPIRED },
-	{ "not-yet-valid", SMTP_TX_LOGIN_NOT_YET_VALID },
-	{ "revoked", SMTP_TX_LOGIN_REVOKED },
-	{ "unknown-ca", SMTP_TX_LOGIN_UNKNOWN_CA },
-	{ "wrong-purpose", SMTP_TX_LOGIN_WRONG_PURPOSE },
-	{ "bad-signature", SMTP_TX_LOGIN_BAD_SIGNATURE },
-	{ "crl-stale", SMTP_TX_LOGIN_CRL_STALE },
-	{ "unmapped", SMTP_TX_LOGIN_UNMAPPED },
+#define SMTP_VERDICT_ROW(X, name, verdict, text) { verdict, SMTP_TX_LOGIN_##name, SMTP_TX_EXTERNAL_##name },
+	SMTP_VERDICTS(SMTP_VERDICT_ROW, )
+#undef SMTP_VERDICT_ROW
 };
 
 const char *
@@ -155,6 +149,17 @@ smtp_reply_login(const struct engine_peer *peer, bool certificate)
 		return SMTP_TX_LOGIN_PASSWORD;
 	for (i = 0; peer->verdict != NULL && i < PT_COUNT(verdicts); i++)
 		if (strcmp(peer->verdict, verdicts[i].verdict) == 0)
-			return verdicts[i].text;
+			return verdicts[i].login;
 	return SMTP_TX_LOGIN_FIRST;
+}
+
+enum smtp_text
+smtp_reply_external(const struct engine_peer *peer)
+{
+	size_t i;
+
+	for (i = 0; peer->verdict != NULL && i < PT_COUNT(verdicts); i++)
+		if (strcmp(peer->verdict, verdicts[i].verdict) == 0)
+			return verdicts[i].external;
+	return peer->verdict != NULL ? SMTP_TX_EXTERNAL_UNMAPPED : SMTP_TX_EXTERNAL_NOT_ASKED;
 }

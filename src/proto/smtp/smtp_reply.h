@@ -11,6 +11,29 @@
 #define SMTP_REPLY_MAX 512 /* octets of a line with its CRLF (RFC 5321 §4.5.3.1.5) */
 #define SMTP_VALUE_MAX 320 /* octets of a name within a reply; longer is cut */
 
+/* V(X, name, verdict, text): why a client's certificate is no login, by its verdict (struct engine_peer). Where a command
+ * needs a login the text stands behind SMTP_TEXT_OF_LOGIN's words, where AUTH EXTERNAL asked for it behind the others. */
+#define SMTP_VERDICTS(V, X)                                                                        \
+	V(X, NONE, "none", "no client certificate came. Connect again with yours.")                \
+	V(X, EXPIRED, "expired", "the client certificate has expired. Connect with a new one.")    \
+	V(X, NOT_YET_VALID, "not-yet-valid",                                                       \
+	  "the client certificate is not valid yet. Check both clocks.")                           \
+	V(X, REVOKED, "revoked", "the client certificate is revoked. Ask for a new one.")          \
+	V(X, UNKNOWN_CA, "unknown-ca",                                                             \
+	  "this server does not trust the certificate's issuer. Send the whole chain, or use a "   \
+	  "certificate issued for this server.")                                                   \
+	V(X, WRONG_PURPOSE, "wrong-purpose",                                                       \
+	  "the certificate is not made for TLS clients. Use one that is.")                         \
+	V(X, BAD_SIGNATURE, "bad-signature",                                                       \
+	  "the certificate's signature is wrong. Use an unaltered copy.")                          \
+	V(X, CRL_STALE, "crl-stale",                                                               \
+	  "the server's list of revoked certificates is out of date. Tell its administrator.")     \
+	V(X, UNMAPPED, "unmapped",                                                                 \
+	  "the certificate is good, but belongs to no user here. Ask the administrator to register it.")
+#define SMTP_TEXT_OF_LOGIN(X, name, verdict, text) X(LOGIN_##name, "530", "5.7.0", "Log in first: " text)
+#define SMTP_TEXT_OF_EXTERNAL(X, name, verdict, text)                                              \
+	X(EXTERNAL_##name, "535", "5.7.8", "EXTERNAL is not possible: " text)
+
 /* X(name, code, enhanced code, text). '%' stands where a name goes in. A text tells a person what happened
  * and, where something was refused, what to do next. */
 #define SMTP_TEXTS(X)                                                                              \
@@ -76,32 +99,19 @@
 	/* login */                                                                                \
 	X(LOGIN_FIRST, "530", "5.7.0", "Log in first: with a client certificate, or AUTH.")        \
 	X(LOGIN_PASSWORD, "530", "5.7.0", "Log in first: AUTH, with a password.")                  \
-	X(LOGIN_NONE, "530", "5.7.0",                                                              \
-	  "Log in first: no client certificate came. Connect again with yours.")                   \
-	X(LOGIN_EXPIRED, "530", "5.7.0",                                                           \
-	  "Log in first: the client certificate has expired. Connect with a new one.")             \
-	X(LOGIN_NOT_YET_VALID, "530", "5.7.0",                                                     \
-	  "Log in first: the client certificate is not valid yet. Check both clocks.")             \
-	X(LOGIN_REVOKED, "530", "5.7.0",                                                           \
-	  "Log in first: the client certificate is revoked. Ask for a new one.")                   \
-	X(LOGIN_UNKNOWN_CA, "530", "5.7.0",                                                        \
-	  "Log in first: this server does not trust the certificate's issuer. Send the whole "     \
-	  "chain, or use a certificate issued for this server.")                                   \
-	X(LOGIN_WRONG_PURPOSE, "530", "5.7.0",                                                     \
-	  "Log in first: the certificate is not made for TLS clients. Use one that is.")           \
-	X(LOGIN_BAD_SIGNATURE, "530", "5.7.0",                                                     \
-	  "Log in first: the certificate's signature is wrong. Use an unaltered copy.")            \
-	X(LOGIN_CRL_STALE, "530", "5.7.0",                                                         \
-	  "Log in first: the server's list of revoked certificates is out of date. Tell its "      \
-	  "administrator.")                                                                        \
-	X(LOGIN_UNMAPPED, "530", "5.7.0",                                                          \
-	  "Log in first: the certificate is good, but belongs to no user here. Ask the "           \
-	  "administrator to register it.")                                                         \
+	SMTP_VERDICTS(SMTP_TEXT_OF_LOGIN, X)                                                       \
 	X(AUTH_NOT_HERE, "502", "5.5.1", "There is no login here. Users send by submission.")      \
 	X(AUTH_TWICE, "503", "5.5.1", "You are logged in already.")                                \
 	X(AUTH_SYNTAX, "501", "5.5.4", "Write it as AUTH mechanism, or AUTH mechanism response.")  \
 	X(AUTH_MECHANISM, "504", "5.5.4", "There is no such mechanism here. EHLO lists them.")     \
 	X(AUTH_TLS, "538", "5.7.11", "Logging in needs TLS: send STARTTLS first.")                 \
+	X(AUTH_NO_TLS, "538", "5.7.11",                                                            \
+	  "Logging in needs TLS, and this port has none. Connect to one that has.")                \
+	X(EXTERNAL_NOT_HERE, "504", "5.5.4",                                                       \
+	  "A certificate is no login on this port. Log in with a password: EHLO lists how.")       \
+	X(EXTERNAL_NOT_ASKED, "504", "5.5.4",                                                      \
+	  "EXTERNAL is not possible: this port asks for no certificate. Connect to one that does, or log in as EHLO lists.") \
+	SMTP_VERDICTS(SMTP_TEXT_OF_EXTERNAL, X)                                                    \
 	X(AUTH_BASE64, "501", "5.5.2", "The response is not base64.")                              \
 	X(AUTH_LONG, "500", "5.5.6", "The response is too long.")                                  \
 	X(AUTH_CANCELLED, "501", "5.0.0", "Logging in is cancelled, as you asked.")                \
@@ -221,5 +231,7 @@ int smtp_reply_ehlo(struct buf *out, const char *hostname, const struct smtp_off
 
 /* What to say to a client that has to log in, where a certificate can be the login (certificate) or not. */
 enum smtp_text smtp_reply_login(const struct engine_peer *peer, bool certificate);
+/* What to say to AUTH EXTERNAL where certificates are a login, but this session's is none. */
+enum smtp_text smtp_reply_external(const struct engine_peer *peer);
 
 #endif
