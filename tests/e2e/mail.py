@@ -396,6 +396,23 @@ def away(site):
         m.delivered(server, 'bob@example.test')
 
 
+def away_at_first(site):
+    """A session by certificate that begins while auth is away has its login when auth is back, without another connection."""
+    with m.server(site, allowed='signal|is away|was ended|does not answer') as server:
+        pid = server.pids('auth')[0]
+        os.kill(pid, signal.SIGSTOP)  # it is there, and answers nobody
+        with m.connect(server, 'submission') as client:
+            client.hello()
+            client.starttls(site.certs.context(client='alice'))
+            os.kill(pid, signal.SIGKILL)
+            server.wait_log('auth is back', count=server.workers)
+            client.hello()
+            client.expect('AUTH EXTERNAL =', 235, '2.7.0 You are logged in as alice@example.test.')
+            h.equal(client.message(m.letter('late'))[0], 250, 'the reply')
+        server.wait_log('alice@example.test logged in by certificate')
+        m.delivered(server, 'bob@example.test')
+
+
 def users_change(site):
     """What was answered in a session before does not hold in it when the users have changed."""
     alias, carol = 'alice.alias@example.test', 'carol@example.test'
@@ -615,6 +632,7 @@ CASES = (
     ('smuggling', smuggling),
     ('STARTTLS is a boundary', boundary),
     ('auth and the store are away, and come back', away),
+    ('auth is away when a session begins', away_at_first),
     ('users change under a session', users_change),
     ('a stop in the middle of a message', stops),
     ('a reload in the middle of a message', reloads),

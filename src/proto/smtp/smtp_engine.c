@@ -185,7 +185,7 @@ tx_over(struct smtp_engine *e)
 static bool
 takes_input(const struct smtp_engine *e)
 {
-	return e->state <= SMTP_ST_WAITING && (e->want & WANT_NOTE) == 0 &&
+	return e->state <= SMTP_ST_WAITING && (e->want & WANT_NOTE) == 0 && !e->held &&
 	       buf_size(&e->out) <= ENGINE_OUTPUT_HIGH;
 }
 
@@ -279,6 +279,76 @@ run(struct smtp_engine *e, const struct smtp_cmd *cmd, bool more)
 	rule->act(e, cmd);
 }
 
+/* --- a certificate whose user could not be looked up ------------------------------------------- */
+
+/* Who knows the users was away when the session began. Before a command that a login matters to it is asked again, so that
+ * a client that came in such a moment need not connect anew. */
+static bool
+asks_again(const struct smtp_engine *e, const struct smtp_cmd *cmd)
+{
+	enum smtp_kind kind = (enum smtp_kind)e->kind;
+	struct span name, initial;
+
+	if (!e->unknown_yet || e->user != NULL || e->identities == SMTP_IDENTITIES_MAX)
+		return false;
+	if (smtp_rule_refusal(kind, cmd->verb, (enum smtp_state)e->state) != SMTP_TX_NONE ||
+	    smtp_rule_get(kind, cmd->verb)->check(cmd) != SMTP_TX_NONE)
+		return false;
+	if (cmd->verb == SMTP_V_AUTH)
+		return smtp_auth_read(cmd->arg, &name, &initial) && span_is_nocase(name, "EXTERNAL");
+	return cmd->verb == SMTP_V_EHLO || cmd->verb == SMTP_V_MAIL;
+}
+
+static void
+identity_ask(struct smtp_engine *e)
+{
+	e->ask = (struct ask){ .address = span_str(e->peer->identity) };
+	smtp_ask(e, ASK_IDENTITY);
+}
+
+/* line: all of the command, which waits for the answer. */
+static void
+hold(struct smtp_engine *e, struct span line)
+{
+	int rc = buf_append(&e->in, line.p, line.n);
+
+	smtp_said(e, rc);
+	if (rc != 0)
+		return;
+	e->identities++;
+	e->held = true;
+	identity_ask(e);
+}
+
+/* What belonged to a command that was complete is done: goodbye, where that waited for it. */
+static void
+settle(struct smtp_engine *e)
+{
+	if (e->held)
+		return;
+	if (e->ended && e->state != SMTP_ST_ASKING && e->state != SMTP_ST_CLOSED)
+		smtp_finish(e, ENGINE_CLOSE_END_OF_INPUT);
+	else if (e->leaving && e->state <= SMTP_ST_SASL && e->state != SMTP_ST_BDAT)
+		smtp_say_and_finish(e, SMTP_TX_SHUTDOWN, ENGINE_CLOSE_BYE);
+}
+
+/* The answer has come, and the note about it has been read: now the command has its turn. */
+static void
+run_held(struct smtp_engine *e)
+{
+	struct buf held = e->in;
+	struct span line = buf_span(&held);
+	struct smtp_cmd cmd;
+	size_t used;
+
+	buf_init(&e->in, SMTP_AUTH_LINE_MAX);
+	e->held = false;
+	PT_ASSERT(smtp_cmd_parse(line.p, line.n, &cmd, &used) == SMTP_PARSE_OK && used == line.n);
+	run(e, &cmd, false);
+	buf_fini(&held);
+	settle(e);
+}
+
 /* --- lines ------------------------------------------------------------------------------------ */
 
 /* A line that is none: answered at once and once, then dropped up to its end. */
@@ -342,6 +412,8 @@ line_run(struct smtp_engine *e, struct span in, bool more, size_t *used, uint64_
 	smtp_idle_start(e, now_ms);
 	if (sasl)
 		smtp_auth_line(e, cmd.line.text);
+	else if (asks_again(e, &cmd))
+		hold(e, (struct span){ in.p, *used });
 	else
 		run(e, &cmd, more || *used < in.n);
 	return rc;
@@ -461,10 +533,8 @@ event_take(struct smtp_engine *e, unsigned want)
 }
 
 static bool
-smtp_event(struct engine *base, struct engine_event *ev_out)
+event_next(struct smtp_engine *e, struct engine_event *ev_out)
 {
-	struct smtp_engine *e = self(base);
-
 	*ev_out = (struct engine_event){ .type = ENGINE_EV_CLOSE };
 	if (event_take(e, WANT_START_TLS)) {
 		e->asked = true;
@@ -489,6 +559,19 @@ smtp_event(struct engine *base, struct engine_event *ev_out)
 	}
 	tx_over(e);
 	return ev_out != NULL;
+}
+
+static bool
+smtp_event(struct engine *base, struct engine_event *ev_out)
+{
+	struct smtp_engine *e = self(base);
+
+	if (event_next(e, ev_out))
+		return true;
+	if (!e->held || e->state == SMTP_ST_ASKING || e->state == SMTP_ST_CLOSED)
+		return false;
+	run_held(e);
+	return event_next(e, ev_out);
 }
 
 static void
@@ -560,11 +643,7 @@ smtp_reply(struct engine *base, const struct ask_reply *reply, uint64_t now_ms)
 	case ASK_KIND_COUNT:
 		break;
 	}
-	/* what belonged to a command that was complete is done */
-	if (e->ended && e->state != SMTP_ST_ASKING && e->state != SMTP_ST_CLOSED)
-		smtp_finish(e, ENGINE_CLOSE_END_OF_INPUT);
-	else if (e->leaving && e->state <= SMTP_ST_SASL && e->state != SMTP_ST_BDAT)
-		smtp_say_and_finish(e, SMTP_TX_SHUTDOWN, ENGINE_CLOSE_BYE);
+	settle(e);
 }
 
 /* --- time and the end ------------------------------------------------------------------------- */
@@ -721,10 +800,8 @@ engine_start(enum smtp_kind kind, const struct engine_conf *conf, enum engine_st
 	buf_init(&e->sasl, SMTP_AUTH_LINE_MAX);
 	e->state = (uint8_t)smtp_ground(e);
 	begin(e, start, now_ms);
-	if (login_by_certificate(e)) {
-		e->ask = (struct ask){ .address = span_str(peer->identity) };
-		smtp_ask(e, ASK_IDENTITY);
-	}
+	if (login_by_certificate(e))
+		identity_ask(e);
 	return &e->base;
 }
 

@@ -13,6 +13,7 @@
 
 #define SMTP_SKIP_MAX (64 * 1024) /* octets skipped of one bad line before the session is ended */
 #define SMTP_LOGINS_MAX 3         /* failed logins in a session; the last one ends it (RFC 4954 §4) */
+#define SMTP_IDENTITIES_MAX 16    /* times that a session asks again whose its certificate is */
 #define SMTP_HOPS_MAX 100         /* Received fields of a message (RFC 5321 §6.3) */
 #define SMTP_WHO_MAX 16           /* addresses of From, Sender and Resent fields that are asked about */
 /* Octets that are read and thrown away of a message beyond its limit, so that the client comes to hear why; one

@@ -60,7 +60,7 @@ struct smtp_engine {
 	const struct engine_conf *conf;
 	const struct smtp_conf *smtp;
 	const struct engine_peer *peer;
-	struct buf in;        /* the beginning of a line whose end has not come */
+	struct buf in;        /* the beginning of a line whose end has not come; of one that is held all */
 	struct buf out;
 	struct buf sasl;      /* what the client sent in this step of a login, decoded */
 	struct smtp_tx *tx;   /* owned; NULL: no transaction */
@@ -81,6 +81,7 @@ struct smtp_engine {
 	uint8_t want;         /* WANT_... */
 	uint8_t why;          /* enum engine_close, of WANT_CLOSE */
 	uint8_t logins;       /* that failed */
+	uint8_t identities;   /* times that it was asked again whose the certificate is */
 	uint8_t chunk_refusal; /* enum smtp_text: what this chunk is answered with; SMTP_TX_NONE */
 	bool needed_tls;      /* a command was refused because it needs TLS first */
 	bool chunk_last;
@@ -90,6 +91,7 @@ struct smtp_engine {
 	bool tx_over;         /* the transaction is kept only for the note about it */
 	bool certificate;     /* the certificate is the login: it maps to a user of ours */
 	bool unknown_yet;     /* whether it does could not be found out */
+	bool held;            /* in has a whole command, to be run when that has been asked again */
 	bool exchanged;       /* AUTH has succeeded: there is no second */
 	bool began;           /* SASL: the mechanism has been asked for this login */
 	bool leaving;         /* goodbye once the message under way is answered */
