@@ -439,7 +439,8 @@ read_box(struct user *u, uint32_t box, bool may_be_another, struct box *b)
 	}
 	if (!open_box(u, box))
 		wrong("%s %s is listed, and not there", u->name, model_box_names[box]);
-	(void)catch_up(*v);
+	if (catch_up(*v))
+		wrong("%s %s was said to be gone as soon as it was open", u->name, model_box_names[box]);
 	take_status(*v, b);
 	if (store_view_count(*v) != listed.n || b->uidvalidity != listed.uidvalidity || b->uidnext != listed.uidnext ||
 	    b->modseq != listed.modseq)
@@ -1064,6 +1065,7 @@ main(int argc, char **argv)
 	outside_path = argc > 6 ? argv[6] : NULL;
 	map(argv[2]);
 	random_state = strtoull(argv[3], NULL, 10) * 2 + 1;
+	model_restless = rnd() % 2 != 0;
 	signal(SIGUSR1, on_signal);
 	if ((store = store_new()) == NULL)
 		return 2;

@@ -15,6 +15,7 @@ const char *const model_box_names[BOXES] = {
 	"Old", "Old.2026", "Old.\xc3\x85ngstr\xc3\xb6m",
 	"INBOX", "Public", "INBOX", "Public", "INBOX", "Public",
 };
+bool model_restless;
 const char *const model_spaces[KEYS] = { "sieve", "vacation", "greylist", "pop3-lock" };
 const char *const model_keywords[KEYWORDS] = { "$Junk", "later", "Project/7" };
 
@@ -249,7 +250,7 @@ choose_change(const struct state *s, model_random *rnd, struct op *op)
 		return;
 	/* to another mailbox of the same user */
 	to = op->box < OWN ? (uint32_t)(rnd() % OWN) : (op->box - OWN) / 2 * 2 + OWN + (uint32_t)(rnd() % 2);
-	switch (rnd() % 6) {
+	switch (rnd() % (model_restless ? 4 : 6)) {
 	case 0:
 		op->kind = EXPUNGE;
 		break;
@@ -282,9 +283,9 @@ model_choose(const struct state *s, model_random *rnd, int64_t now, struct op *o
 	op->id = s->next_id;
 	op->sent = now;
 	op->unchangedsince = UINT64_MAX;
-	if (dice < 12)
+	if (dice < (model_restless ? 26 : 12))
 		choose_box(s, rnd, op);
-	else if (dice < 20)
+	else if (dice < (model_restless ? 30 : 20))
 		choose_put(s, rnd, now, op);
 	else if (dice < 60)
 		choose_add(s, rnd, op);

@@ -86,7 +86,9 @@ struct state {
 void model_body(uint64_t id, uint32_t size, uint8_t *out);
 void model_value(uint64_t value, uint32_t size, char *out);
 
-/* What is chosen next, by a generator that is given. */
+/* What is chosen next, by a generator that is given. restless: mailboxes come, go and get other names, and messages move between them, twice as
+ * often as people do that. */
+extern bool model_restless;
 typedef uint64_t model_random(void);
 void model_choose(const struct state *s, model_random *rnd, int64_t now, struct op *op_out);
 
