@@ -8,6 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+/* So long a message may wait to begin while the store process starts again: that takes some 20 ms, and a client that is refused
+ * (451) tries again in minutes. Its sender waits, and nobody else. */
+#define STORE_ABSENCE_MAX_MS 5000
+
 /* A commit under way. It outlives its connection. */
 struct delivery {
 	struct worker *worker;
@@ -119,8 +123,9 @@ make_id(struct mail *m, int64_t now_s)
 		(w->message_seed + ++w->messages) & UINT64_C(0xffffffff));
 }
 
-void
-mail_body(struct mail *m, const struct ask *ask)
+/* The message begins, where there is a store. */
+static void
+body_begin(struct mail *m)
 {
 	static const struct ask_sink_ops sink = { sink_room, sink_put, sink_drop };
 	struct ask_reply reply = { .result = ASK_TEMP, .now_s = (int64_t)time(NULL) };
@@ -128,7 +133,7 @@ mail_body(struct mail *m, const struct ask *ask)
 
 	PT_ASSERT(m->body == NULL);
 	if (store_attached(worker_store(w->store)) &&
-	    (m->body = store_blob_new(worker_store(w->store), ask->envelope->declared)) != NULL) {
+	    (m->body = store_blob_new(worker_store(w->store), m->declared)) != NULL) {
 		make_id(m, reply.now_s);
 		m->failed = ASK_OK;
 		reply.result = ASK_OK;
@@ -136,6 +141,29 @@ mail_body(struct mail *m, const struct ask *ask)
 		reply.id = m->id;
 	}
 	mail_reply(m, &reply);
+}
+
+/* The store is there again, or has been away for too long. */
+static void
+absence_over(void *arg)
+{
+	struct mail *m = arg;
+	struct conn *c = m->conn;
+
+	body_begin(m);
+	conn_wake(c);
+}
+
+void
+mail_body(struct mail *m, const struct ask *ask)
+{
+	struct worker *w = m->conn->worker;
+
+	m->declared = ask->envelope->declared;
+	if (store_attached(worker_store(w->store)))
+		body_begin(m);
+	else
+		worker_store_wait(w->store, &m->absent, STORE_ABSENCE_MAX_MS, absence_over, m);
 }
 
 /* --- a commit --------------------------------------------------------------------------------- */
@@ -329,6 +357,7 @@ mail_commit(struct mail *m, const struct ask_envelope *envelope)
 void
 mail_abandon(struct mail *m)
 {
+	worker_store_wait_end(&m->absent);
 	store_blob_free(&m->body);
 	m->committing = NULL;
 	if (m->delivery != NULL)

@@ -4,7 +4,7 @@
 
 #include "proc/auth_client.h"
 #include "proc/conn_mail.h"
-#include "store/store.h"
+#include "proc/worker_store.h"
 
 struct delivery;
 struct mail_room;
@@ -26,6 +26,7 @@ struct mail {
 	bool postmaster;          /* the last of them was asked for by that name */
 	uint64_t declared;        /* octets of the message, as its client said; 0: it did not */
 	struct mail_room *asking_room; /* of the last of them; NULL: not */
+	struct worker_store_wait absent; /* of a message that may begin when the store is there again */
 	struct store_blob *body;  /* the message that is coming; NULL: none */
 	struct buf waiting;       /* octets of it that the store has not taken yet */
 	bool inside;              /* store_blob_ready() is being called */

@@ -10,6 +10,7 @@ struct worker_store {
 	struct store *store;
 	struct ev_io io;
 	bool watching;
+	TAILQ_HEAD(, worker_store_wait) waiting;
 };
 
 struct worker_store *
@@ -20,6 +21,7 @@ worker_store_new(struct ev_loop *loop)
 	if (ws == NULL)
 		return NULL;
 	ws->loop = loop;
+	TAILQ_INIT(&ws->waiting);
 	if ((ws->store = store_new()) == NULL) {
 		free(ws);
 		return NULL;
@@ -42,6 +44,8 @@ worker_store_free(struct worker_store **wsp)
 
 	if (ws == NULL)
 		return;
+	while (!TAILQ_EMPTY(&ws->waiting))
+		worker_store_wait_end(TAILQ_FIRST(&ws->waiting));
 	unwatch(ws);
 	store_free(&ws->store);
 	free(ws);
@@ -73,6 +77,41 @@ on_ready(void *arg, unsigned what)
 	worker_store_asked(ws);
 }
 
+/* --- who waits for it ------------------------------------------------------------------------- */
+
+void
+worker_store_wait_end(struct worker_store_wait *w)
+{
+	if (w->ws == NULL)
+		return;
+	TAILQ_REMOVE(&w->ws->waiting, w, next);
+	w->ws = NULL;
+	ev_timer_fini(&w->timer);
+}
+
+/* The wait is over, one way or the other. */
+static void
+over(void *arg)
+{
+	struct worker_store_wait *w = arg;
+
+	worker_store_wait_end(w);
+	w->done(w->arg); /* w may wait again now, or be gone */
+}
+
+void
+worker_store_wait(struct worker_store *ws, struct worker_store_wait *w, uint64_t max_ms,
+		  void (*done)(void *arg), void *arg)
+{
+	PT_ASSERT(w->ws == NULL);
+	w->ws = ws;
+	w->done = done;
+	w->arg = arg;
+	TAILQ_INSERT_TAIL(&ws->waiting, w, next);
+	ev_timer_init(&w->timer, ws->loop, over, w);
+	ev_timer_set(&w->timer, max_ms);
+}
+
 void
 worker_store_attach(struct worker_store *ws, int fd)
 {
@@ -84,6 +123,8 @@ worker_store_attach(struct worker_store *ws, int fd)
 	}
 	ev_io_init(&ws->io, ws->loop, fd, on_ready, ws);
 	ws->watching = true;
+	while (store_attached(ws->store) && !TAILQ_EMPTY(&ws->waiting))
+		over(TAILQ_FIRST(&ws->waiting));
 	worker_store_asked(ws);
 }
 
