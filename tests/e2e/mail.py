@@ -433,6 +433,68 @@ def away_at_first(site):
         m.delivered(server, 'bob@example.test')
 
 
+def letter_by(client, sent, chunk, before):
+    """Hands a message over by BDAT or DATA; before(): called when its recipient is taken. The code of the last reply."""
+    client.expect('MAIL FROM:<x@elsewhere.example>', 250)
+    client.expect('RCPT TO:<bob@example.test>', 250)
+    before()
+    if chunk:
+        client.send(b'BDAT %d LAST\r\n' % len(sent) + sent)
+    else:
+        code = client.command('DATA')[0]
+        if code != 354:
+            client.expect('RSET', 250)
+            return code
+        client.send(m.stuffed(sent))
+    return client.reply()[0]
+
+
+def store_killed(site):
+    """Small messages in a stream while the store is killed: none is put off, lost or doubled."""
+    count, each = 60, 15  # more kills, and it is started slowly
+    with m.server(site, workers=1, allowed='signal 9|is away|was ended') as server, m.connect(server, 'mx') as client:
+        client.hello()
+        for n in range(count):
+            store = h.within(h.TIMEOUT, lambda: server.pids('store'), 'a store')[0] if n % each == 0 else None
+            sent, began = m.letter(f'number {n}'), time.monotonic()
+            code = letter_by(client, sent, n % 2 == 1, lambda: store and os.kill(store, signal.SIGKILL))
+            while code == 451:  # only where the machine is that slow
+                waited, began = time.monotonic() - began, time.monotonic()
+                h.check(waited >= 5, f'number {n} waited {waited:.2f} s for the store, and was put off')
+                client.command('RSET')
+                code = letter_by(client, sent, n % 2 == 1, lambda: None)
+            h.equal(code, 250, f'the reply to number {n}')
+        m.delivered(server, 'bob@example.test', count)
+        bodies = [m.split(message)[2] for message in m.box(server, 'bob@example.test')]
+        h.equal(sorted(bodies), sorted(m.letter(f'number {n}') for n in range(count)), 'messages')
+
+
+def store_stays_away(site):
+    """The wait has an end, stops nobody else, and ends with its connection."""
+    with m.server(site, workers=1, allowed='signal 9|is away|was ended') as server:
+        parent, store = server.pid, server.pids('store')[0]
+        with m.connect(server, 'mx') as client, m.connect(server, 'mx') as gone, m.connect(server, 'mx') as other:
+            for one in (client, gone):
+                one.hello()
+                one.expect('MAIL FROM:<x@elsewhere.example>', 250)
+                one.expect('RCPT TO:<bob@example.test>', 250)
+            os.kill(parent, signal.SIGSTOP)  # who would start another
+            try:
+                os.kill(store, signal.SIGKILL)
+                time.sleep(0.2)
+                client.send(b'DATA\r\n')
+                gone.send(b'DATA\r\n')
+                other.expect('NOOP', 250)
+                gone.close()
+                h.equal(client.reply()[0], 451, 'the reply to DATA')
+            finally:
+                os.kill(parent, signal.SIGCONT)
+            h.within(h.TIMEOUT, lambda: client.command('DATA')[0] == 354, 'the store is back')  # the recipients stay
+            client.send(m.stuffed(m.letter('after')))
+            h.equal(client.reply()[0], 250, 'the reply')
+        m.delivered(server, 'bob@example.test')
+
+
 def users_change(site):
     """What was answered in a session before does not hold in it when the users have changed."""
     alias, carol = 'alice.alias@example.test', 'carol@example.test'
@@ -654,6 +716,8 @@ CASES = (
     ('auth and the store are away, and come back', away),
     ('auth is away when a session begins', away_at_first),
     ('the store is away when a message begins', store_absent),
+    ('the store is killed in a stream of messages', store_killed),
+    ('a store that stays away is not waited for', store_stays_away),
     ('users change under a session', users_change),
     ('a stop in the middle of a message', stops),
     ('a reload in the middle of a message', reloads),
