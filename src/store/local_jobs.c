@@ -246,6 +246,8 @@ part_box(struct apply_job *aj, const char *user, const char *key)
 		if (aj->box[i] == b)
 			return;
 	PT_ASSERT(aj->nboxes < CREW_STRANDS_INLINE);
+	if (b->jobs++ == 0) /* until submit(): the next one must not push it out */
+		TAILQ_REMOVE(&aj->l->lru, b, lru);
 	aj->box[aj->nboxes++] = b;
 }
 
@@ -296,9 +298,13 @@ hints_of(const struct apply *a, const struct record_line *line)
 static void
 submit(struct apply_job *aj, const uint8_t *end)
 {
+	unsigned i;
+
 	aj->text.n = (size_t)(end - aj->text.p);
 	PT_ASSERT(aj->nboxes > 0);
 	local_submit(aj->l, &aj->job, aj->box, aj->nboxes);
+	for (i = 0; i < aj->nboxes; i++)
+		local_box_left(aj->l, aj->box[i]); /* part_box()'s */
 	local_block_behind(aj->l, aj);
 }
 

@@ -286,6 +286,34 @@ test_quota(void)
 	rig_each(do_quota);
 }
 
+#define MANY 1100 /* more than an engine has open */
+
+/* A rename of more mailboxes than the engine keeps open. (The second of two that belong together pushed out the first.) */
+static void
+do_many(struct rig *r)
+{
+	struct mb_txn *t = rig_box(USER, STORE_BOX_CREATE, "a", NULL);
+	struct mb_op *op;
+	unsigned i;
+
+	for (i = 1; i < MANY; i++) {
+		op = mb_txn_op(t);
+		*op = t->ops[0];
+		snprintf(op->key, sizeof op->key, "a.%u", i);
+	}
+	CU_ASSERT_EQUAL(rig_commit(r, t).rc, STORE_OK);
+	CU_ASSERT_EQUAL(rig_commit(r, rig_box(USER, STORE_BOX_RENAME, "a", "b")).rc, STORE_OK);
+	rig_is(r, "a.1099", "none");
+	rig_is(r, "b.1", "");
+	rig_is(r, "b.1099", "");
+}
+
+static void
+test_many(void)
+{
+	rig_each(do_many);
+}
+
 /* An engine that fails leaves nothing half done, in memory either. */
 static void
 test_failures(void)
@@ -530,6 +558,7 @@ static const struct test_row tests[] = {
 	{ "keys", test_put },
 	{ "the same id again", test_again },
 	{ "quota", test_quota },
+	{ "a rename of more than are open", test_many },
 	{ "failures", test_failures },
 	{ "what did not reach the files", test_lost_files },
 	{ "links in a mailbox", test_links },
