@@ -189,6 +189,9 @@ bool endings_any(const struct endings *e, struct span id);
 bool endings_deleted(const struct endings *e, struct span id);
 /* Whether it is where a record above lsn brings it: what had to be done before, has been. */
 bool endings_moved_on(const struct local *l, struct span id, uint64_t lsn);
+/* Whether the mailbox, which is at modseq, got another name after that record: then what the record says was flushed, and what was done
+ * under the other name may be where no replay finds it. */
+bool endings_moved_since(const struct endings *e, struct span id, uint64_t lsn, uint64_t modseq);
 
 /* --- local_jobs.c ---------------------------------------------------------------------------------------- */
 

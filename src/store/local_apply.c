@@ -246,6 +246,10 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 	 * first one had must not come back in it. */
 	if (r->files_only && endings_any(r->l->ended, line->word[2]))
 		r->skip = true;
+	/* it had another name since, and came back: to do this again would undo what was done there */
+	if (!r->skip && r->box->uidnext != 0 &&
+	    endings_moved_since(r->l->ended, line->word[2], r->aj->a->lsn, r->box->modseq))
+		r->skip = true;
 	return 0;
 }
 

@@ -15,7 +15,7 @@
 
 struct move {
 	STAILQ_ENTRY(move) next;
-	uint64_t lsn;
+	uint64_t lsn, modseq;
 	char id[33];
 	const char *key; /* behind the user's name */
 	char user[];
@@ -61,14 +61,17 @@ add_move(struct endings *e, uint64_t lsn, const struct record_line *line)
 {
 	char user[STORE_USER_MAX + 1], key[STORE_BOX_MAX + 1];
 	struct move *m;
+	uint64_t modseq;
 	size_t n;
 
-	if (!record_word(line->word[0], user, sizeof user) || !record_word(line->word[2], key, sizeof key))
+	if (!record_word(line->word[0], user, sizeof user) || !record_word(line->word[2], key, sizeof key) ||
+	    !record_number(line->word[4], &modseq))
 		return 0;
 	n = strlen(user) + 1;
 	if ((m = calloc(1, sizeof *m + n + strlen(key) + 1)) == NULL)
 		return PT_ENOMEM;
 	m->lsn = lsn;
+	m->modseq = modseq;
 	memcpy(m->id, line->word[3].p, 32);
 	memcpy(m->user, user, n);
 	strcpy(m->user + n, key);
@@ -139,6 +142,19 @@ endings_moved_on(const struct local *l, struct span id, uint64_t lsn)
 		return false;
 	STAILQ_FOREACH(m, &l->ended->moves, next)
 		if (m->lsn > lsn && span_equal(id, span_str(m->id)) && is_at(l, m->user, m->key, id))
+			return true;
+	return false;
+}
+
+bool
+endings_moved_since(const struct endings *e, struct span id, uint64_t lsn, uint64_t modseq)
+{
+	const struct move *m;
+
+	if (!endings_any(e, id))
+		return false;
+	STAILQ_FOREACH(m, &e->moves, next)
+		if (m->lsn > lsn && m->modseq <= modseq && span_equal(id, span_str(m->id)))
 			return true;
 	return false;
 }

@@ -88,6 +88,9 @@ rename_onto(struct run *r, struct box *from, struct box *to, const struct record
 		if (endings_deleted(r->l->ended, line->word[3]))
 			return settle_may(r->aj) ? bury(r, from, line) : APPLY_WAITS;
 	}
+	/* a later replay takes the note for a word that all before it is on the disk */
+	if (!settle_may(r->aj))
+		return APPLY_WAITS;
 	r->aj->kept = true;
 	return note_move(r, from, modseq); /* and at later replays, too */
 }

@@ -346,6 +346,47 @@ test_uid_of_another(void)
 	rig_close(&r);
 }
 
+/* Renamed and back: what was done under the other name cannot be done again, so what came before must not be either, or it undoes that. */
+static void
+test_back_again(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	rig_checkpoint(&r);
+	settled(&r, rig_add(NULL, USER, "A", "kept"));
+	settled(&r, rig_add(NULL, USER, "A", "gone"));
+	settled(&r, rig_flags(USER, "A", "1", STORE_FLAGS_ADD, STORE_SEEN));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "A", "B"));
+	settled(&r, rig_flags(USER, "B", "1", STORE_FLAGS_SET, STORE_FLAGGED));
+	settled(&r, rig_flags(USER, "B", "2", STORE_FLAGS_ADD, STORE_DELETED));
+	settled(&r, rig_expunge(USER, "B", "2"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "B", "A"));
+	rig_is(&r, "A", "1 F:kept");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_is(&r, "A", "1 F:kept");
+	/* to and fro, and from a name under which the replay makes it once more */
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "C", NULL));
+	settled(&r, rig_add(NULL, USER, "C", "first"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "C", "D"));
+	settled(&r, rig_add(NULL, USER, "D", "second"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "D", "C"));
+	settled(&r, rig_copy(USER, "C", "1:2", "A", true));
+	settled(&r, rig_add(NULL, USER, "C", "third"));
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "C", "D"));
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_scan(&r, USER, "D");
+	rig_is(&r, "A", "1 F:kept 3 N:first 4 N:second");
+	rig_is(&r, "C", "none");
+	rig_is(&r, "D", "3 N:third");
+	rig_close(&r);
+}
+
 /* A deletion that the power took back, while a part of what it had moved away is still there. */
 static void
 test_deleted_again(void)
@@ -490,6 +531,7 @@ static const struct test_row tests[] = {
 	{ "half made", test_half_made },
 	{ "a name used again", test_name_used_again },
 	{ "the UID of another one", test_uid_of_another },
+	{ "renamed and back again", test_back_again },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
