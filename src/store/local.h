@@ -183,8 +183,9 @@ struct endings *endings_new(void); /* NULL: out of memory */
 void endings_free(struct endings **e); /* NULL is fine; sets the pointer to NULL */
 /* A line "D" or "R" of that record. 0, PT_ENOMEM. */
 int endings_add(struct endings *e, uint64_t lsn, const struct record_line *line) PT_MUST_USE;
+void endings_sort(struct endings *e); /* all have been added: now it can be asked */
 
-/* In threads, when all have been added. Ids have 32 octets. Whether the mailbox with that id is deleted, or renamed; or is deleted. */
+/* In threads. Ids have 32 octets. Whether the mailbox with that id is deleted, or renamed; or is deleted. */
 bool endings_any(const struct endings *e, struct span id);
 bool endings_deleted(const struct endings *e, struct span id);
 /* Whether it is where a record above lsn brings it: what had to be done before, has been. */

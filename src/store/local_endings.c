@@ -14,8 +14,7 @@
 #include <unistd.h>
 
 struct move {
-	STAILQ_ENTRY(move) next;
-	uint64_t lsn, modseq;
+	uint64_t lsn, modseq; /* of one mailbox both go up together */
 	char id[33];
 	const char *key; /* behind the user's name */
 	char user[];
@@ -23,7 +22,8 @@ struct move {
 
 struct endings {
 	struct names *ids; /* seen: deleted */
-	STAILQ_HEAD(, move) moves; /* few: searched from end to end, and seldom */
+	struct move **moves; /* owned; by id, then by LSN, when all are there: a client can rename a mailbox as often as it likes */
+	size_t nmoves, cap;
 };
 
 struct endings *
@@ -35,7 +35,6 @@ endings_new(void)
 		free(e);
 		return NULL;
 	}
-	STAILQ_INIT(&e->moves);
 	return e;
 }
 
@@ -43,14 +42,12 @@ void
 endings_free(struct endings **ep)
 {
 	struct endings *e = *ep;
-	struct move *m;
 
 	if (e == NULL)
 		return;
-	while ((m = STAILQ_FIRST(&e->moves)) != NULL) {
-		STAILQ_REMOVE_HEAD(&e->moves, next);
-		free(m);
-	}
+	while (e->nmoves > 0)
+		free(e->moves[--e->nmoves]);
+	free(e->moves);
 	names_free(&e->ids);
 	free(e);
 	*ep = NULL;
@@ -60,13 +57,19 @@ static int
 add_move(struct endings *e, uint64_t lsn, const struct record_line *line)
 {
 	char user[STORE_USER_MAX + 1], key[STORE_BOX_MAX + 1];
-	struct move *m;
+	struct move *m, **grown;
 	uint64_t modseq;
 	size_t n;
 
 	if (!record_word(line->word[0], user, sizeof user) || !record_word(line->word[2], key, sizeof key) ||
 	    !record_number(line->word[4], &modseq))
 		return 0;
+	if (e->nmoves == e->cap) {
+		if ((grown = reallocarray(e->moves, e->cap == 0 ? 16 : e->cap * 2, sizeof(*grown))) == NULL)
+			return PT_ENOMEM;
+		e->moves = grown;
+		e->cap = e->cap == 0 ? 16 : e->cap * 2;
+	}
 	n = strlen(user) + 1;
 	if ((m = calloc(1, sizeof *m + n + strlen(key) + 1)) == NULL)
 		return PT_ENOMEM;
@@ -76,7 +79,7 @@ add_move(struct endings *e, uint64_t lsn, const struct record_line *line)
 	memcpy(m->user, user, n);
 	strcpy(m->user + n, key);
 	m->key = m->user + n;
-	STAILQ_INSERT_TAIL(&e->moves, m, next);
+	e->moves[e->nmoves++] = m;
 	return 0;
 }
 
@@ -94,6 +97,22 @@ endings_add(struct endings *e, uint64_t lsn, const struct record_line *line)
 		return add_move(e, lsn, line);
 	names_find(e->ids, id)->seen = true;
 	return 0;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	const struct move *x = *(struct move *const *)a, *y = *(struct move *const *)b;
+	int order = memcmp(x->id, y->id, 32);
+
+	return order != 0 ? order : x->lsn < y->lsn ? -1 : x->lsn > y->lsn;
+}
+
+void
+endings_sort(struct endings *e)
+{
+	if (e->nmoves > 1)
+		qsort(e->moves, e->nmoves, sizeof(*e->moves), by_id);
 }
 
 bool
@@ -133,15 +152,34 @@ is_at(const struct local *l, const char *user, const char *key, struct span id)
 		span_equal(x.guid, id);
 }
 
+/* The place of the mailbox's first move above lsn; nmoves: it has none. */
+static size_t
+first_above(const struct endings *e, struct span id, uint64_t lsn)
+{
+	struct move key = { .lsn = lsn }, *want = &key;
+	size_t low = 0, high = e->nmoves, middle;
+
+	memcpy(key.id, id.p, 32);
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (by_id(&e->moves[middle], &want) <= 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < e->nmoves && span_equal(id, span_str(e->moves[low]->id)) ? low : e->nmoves;
+}
+
 bool
 endings_moved_on(const struct local *l, struct span id, uint64_t lsn)
 {
-	const struct move *m;
+	const struct endings *e = l->ended;
+	size_t i;
 
-	if (l->ended == NULL)
+	if (!endings_any(e, id))
 		return false;
-	STAILQ_FOREACH(m, &l->ended->moves, next)
-		if (m->lsn > lsn && span_equal(id, span_str(m->id)) && is_at(l, m->user, m->key, id))
+	for (i = first_above(e, id, lsn); i < e->nmoves && span_equal(id, span_str(e->moves[i]->id)); i++)
+		if (is_at(l, e->moves[i]->user, e->moves[i]->key, id))
 			return true;
 	return false;
 }
@@ -149,12 +187,10 @@ endings_moved_on(const struct local *l, struct span id, uint64_t lsn)
 bool
 endings_moved_since(const struct endings *e, struct span id, uint64_t lsn, uint64_t modseq)
 {
-	const struct move *m;
+	size_t i;
 
 	if (!endings_any(e, id))
 		return false;
-	STAILQ_FOREACH(m, &e->moves, next)
-		if (m->lsn > lsn && m->modseq <= modseq && span_equal(id, span_str(m->id)))
-			return true;
-	return false;
+	i = first_above(e, id, lsn);
+	return i < e->nmoves && e->moves[i]->modseq <= modseq;
 }

@@ -144,6 +144,7 @@ local_replay(struct local *l, store_key_f *key_f, store_id_f *id_f, void *arg, s
 	if ((rc = local_keys(l, key_f, arg, diag)) != 0 || (rc = local_queue_load(l, diag)) != 0)
 		return rc;
 	rc = journal_replay(l->journal, replay_record, &r, &gaps, diag);
+	endings_sort(l->ended);
 	n = replay_start(&r, rc == 0);
 	if (rc != 0)
 		return rc;
