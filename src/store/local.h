@@ -183,11 +183,15 @@ struct endings *endings_new(void); /* NULL: out of memory */
 void endings_free(struct endings **e); /* NULL is fine; sets the pointer to NULL */
 /* A line "D" or "R" of that record. 0, PT_ENOMEM. */
 int endings_add(struct endings *e, uint64_t lsn, const struct record_line *line) PT_MUST_USE;
+/* A line "B" whose mailbox that record makes. */
+int endings_made(struct endings *e, uint64_t lsn, const struct record_line *line) PT_MUST_USE;
 void endings_sort(struct endings *e); /* all have been added: now it can be asked */
 
 /* In threads. Ids have 32 octets. Whether the mailbox with that id is deleted, or renamed; or is deleted. */
 bool endings_any(const struct endings *e, struct span id);
 bool endings_deleted(const struct endings *e, struct span id);
+/* Whether another mailbox is made after that record under the name that its line "D" or "R" takes away. */
+bool endings_made_since(const struct endings *e, uint64_t lsn, const struct record_line *line);
 /* Whether it is where a record above lsn brings it: what had to be done before, has been. */
 bool endings_moved_on(const struct local *l, struct span id, uint64_t lsn);
 /* Whether the mailbox, which is at modseq, got another name after that record: then what the record says was flushed, and what was done

@@ -24,6 +24,7 @@ struct endings {
 	struct names *ids; /* seen: deleted */
 	struct move **moves; /* owned; by id, then by LSN, when all are there: a client can rename a mailbox as often as it likes */
 	size_t nmoves, cap;
+	struct names *made; /* by "user key" as records have it; size: the LSN of the last mailbox that is made there */
 };
 
 struct endings *
@@ -31,10 +32,8 @@ endings_new(void)
 {
 	struct endings *e = calloc(1, sizeof *e);
 
-	if (e == NULL || (e->ids = names_new()) == NULL) {
-		free(e);
-		return NULL;
-	}
+	if (e != NULL && ((e->ids = names_new()) == NULL || (e->made = names_new()) == NULL))
+		endings_free(&e);
 	return e;
 }
 
@@ -49,6 +48,7 @@ endings_free(struct endings **ep)
 		free(e->moves[--e->nmoves]);
 	free(e->moves);
 	names_free(&e->ids);
+	names_free(&e->made);
 	free(e);
 	*ep = NULL;
 }
@@ -99,6 +99,24 @@ endings_add(struct endings *e, uint64_t lsn, const struct record_line *line)
 	return 0;
 }
 
+/* "user key" of a line "B" or "D", or "R": its former name. */
+static struct span
+place_of(const struct record_line *line)
+{
+	return (struct span){ line->word[0].p, (size_t)(line->word[1].p + line->word[1].n - line->word[0].p) };
+}
+
+int
+endings_made(struct endings *e, uint64_t lsn, const struct record_line *line)
+{
+	struct span place = place_of(line);
+	int rc = names_add(e->made, place, 0, 0);
+
+	if (rc == 0)
+		names_find(e->made, place)->size = lsn;
+	return rc;
+}
+
 static int
 by_id(const void *a, const void *b)
 {
@@ -127,6 +145,14 @@ endings_deleted(const struct endings *e, struct span id)
 	const struct name *n = e == NULL ? NULL : names_find(e->ids, id);
 
 	return n != NULL && n->seen;
+}
+
+bool
+endings_made_since(const struct endings *e, uint64_t lsn, const struct record_line *line)
+{
+	const struct name *n = e == NULL ? NULL : names_find(e->made, place_of(line));
+
+	return n != NULL && n->size > lsn;
 }
 
 /* Whether the mailbox of that name has that id, by the first line of its index, which was flushed before it got the name. */

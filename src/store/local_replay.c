@@ -55,7 +55,7 @@ static int
 replay_record(void *arg, const struct journal_record *rec, const struct journal_place *at)
 {
 	struct replay *r = arg;
-	struct record_line line;
+	struct record_line line, box = { 0 };
 	struct span text = rec->text;
 	struct apply *a;
 	uint64_t lsn;
@@ -72,7 +72,11 @@ replay_record(void *arg, const struct journal_record *rec, const struct journal_
 				r->mark = lsn;
 			return 0;
 		}
-		if ((rc = replay_line(r, rec->lsn, &line, rec->text)) != 0)
+		if (line.kind == 'B' && !line.index)
+			box = line;
+		rc = line.index && line.kind == 'P' ? endings_made(r->l->ended, rec->lsn, &box)
+			: replay_line(r, rec->lsn, &line, rec->text);
+		if (rc != 0)
 			return rc;
 	}
 	if (bad) { /* its CRC was right: written by a version that knows more */

@@ -2,6 +2,7 @@
 #include "store/local_apply.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,12 +27,111 @@ move_out(struct run *r, int user_fd, const char *folder, const char *grave)
 	return rc == 0 ? 0 : maildir_error(rc);
 }
 
+/* Replay: the record took the mailbox's name, and another one got it after that. If what is in the folder came there after the mailbox
+ * had gone, it is that one's: its own messages come again, but not those that other programs have brought. */
+static bool
+must_spare(const struct run *r, const struct box *b, const struct record_line *line)
+{
+	return r->replay && b->names != NULL && endings_made_since(r->l->ended, r->aj->a->lsn, line);
+}
+
+static int
+remove_own(void *arg, struct name *e)
+{
+	const struct box *b = arg;
+	char path[PATH_ROOM];
+	int rc = 0;
+
+	if (e->uid == 0)
+		return 0;
+	box_path(span_str(e->base), e->flags, e->where, path);
+	rc = maildir_unlink(b->dir_fd, path);
+	return rc == PT_ENOENT ? 0 : rc;
+}
+
+static int
+sync_parts(int dir_fd)
+{
+	static const char *const parts[] = { "new", "cur" };
+	int fd, rc = 0;
+	size_t i;
+
+	for (i = 0; i < PT_COUNT(parts) && rc == 0; i++) {
+		fd = openat(dir_fd, parts[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd >= 0) {
+			rc = fsync(fd) == 0 ? 0 : PT_EIO;
+			close(fd);
+		} else if (errno != ENOENT) {
+			rc = maildir_error(errno);
+		}
+	}
+	return rc;
+}
+
+/* What the journal gives to the mailbox goes, and its index last: without that nobody would know whose the rest was. */
+static int
+empty_out(struct box *b)
+{
+	int rc = names_each(b->names, remove_own, b);
+
+	if (rc == 0)
+		rc = sync_parts(b->dir_fd);
+	if (rc == 0 && (rc = maildir_unlink(b->dir_fd, KEYWORDS_FILE)) == PT_ENOENT)
+		rc = 0;
+	if (rc == 0 && (rc = maildir_unlink(b->dir_fd, INDEX_FILE)) == PT_ENOENT)
+		rc = 0;
+	if (rc == 0 && fsync(b->dir_fd) != 0)
+		rc = PT_EIO;
+	box_close(b);
+	names_free(&b->names);
+	return rc;
+}
+
+struct giving {
+	int from_fd, to_fd;
+};
+
+static int
+give_back_one(void *arg, struct name *e)
+{
+	const struct giving *g = arg;
+	char path[PATH_ROOM];
+	int rc = 0;
+
+	if (e->uid != 0)
+		return 0;
+	box_path(span_str(e->base), e->flags, e->where, path);
+	rc = maildir_rename(g->from_fd, path, g->to_fd, path);
+	return rc == PT_ENOENT ? 0 : rc;
+}
+
+/* A folder got another name with all that was in it: what is not the mailbox's comes back to where it was. */
+static int
+give_back(int user_fd, const struct box *from, const struct box *to, struct names *names)
+{
+	struct giving g = { .from_fd = maildir_box_open(user_fd, to->key, false) };
+	int rc = g.from_fd < 0 ? g.from_fd : 0;
+
+	if (rc == 0 && (g.to_fd = maildir_box_open(user_fd, from->key, true)) < 0)
+		rc = g.to_fd;
+	if (rc == 0) {
+		if ((rc = names_each(names, give_back_one, &g)) == 0)
+			rc = sync_parts(g.to_fd);
+		close(g.to_fd);
+	}
+	if (g.from_fd >= 0)
+		close(g.from_fd);
+	return rc == PT_ENOENT ? 0 : rc;
+}
+
 static int
 bury(struct run *r, struct box *b, const struct record_line *line)
 {
 	char folder[STORE_BOX_MAX + 2], grave[64];
 	int user_fd, rc = 0;
 
+	if (must_spare(r, b, line))
+		return empty_out(b);
 	box_close(b);
 	names_free(&b->names);
 	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, b->user, false)) < 0)
@@ -101,6 +201,7 @@ rename_box(struct run *r, const struct record_line *line)
 	struct box *from = box_of(r, line->word[0], line->word[1]);
 	struct box *to = box_of(r, line->word[0], line->word[2]);
 	char a[STORE_BOX_MAX + 2], b[STORE_BOX_MAX + 2];
+	struct names *spared = NULL;
 	uint64_t modseq;
 	int user_fd, rc = 0;
 
@@ -112,16 +213,25 @@ rename_box(struct run *r, const struct record_line *line)
 	/* what the journal would write again must not have to be looked for under another name */
 	if (!settle_may(r->aj))
 		return APPLY_WAITS;
+	if (must_spare(r, from, line)) {
+		spared = from->names;
+		from->names = NULL;
+	}
 	box_close(from);
 	box_close(to);
 	names_free(&from->names);
 	names_free(&to->names);
-	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, from->user, false)) < 0)
+	if ((user_fd = maildir_user_open(r->l->conf.mail_fd, from->user, false)) < 0) {
+		names_free(&spared);
 		return user_fd == PT_ENOENT ? 0 : user_fd;
+	}
 	maildir_folder(from->key, a);
 	maildir_folder(to->key, b);
 	if (renameat(user_fd, a, user_fd, b) != 0 && errno != ENOENT)
 		rc = maildir_error(errno);
+	if (rc == 0 && spared != NULL)
+		rc = give_back(user_fd, from, to, spared);
+	names_free(&spared);
 	/* the note must never be there without the name: it says that all was done */
 	if (rc == 0 && fsync(user_fd) != 0)
 		rc = PT_EIO;

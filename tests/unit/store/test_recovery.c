@@ -387,6 +387,47 @@ test_back_again(void)
 	rig_close(&r);
 }
 
+static void
+brought(struct rig *r)
+{
+	rig_shell(r, "cd " MAILDIR "/.A && printf brought > new/123.x.host");
+	rig_scan(r, USER, "A");
+	rig_is(r, "A", "1 N:brought");
+	rig_shell(r, "cd " MAILDIR "/.A && : > postern-index");
+	rig_restart(r);
+	rig_settle(r);
+	rig_scan(r, USER, "A");
+	rig_is(r, "A", "1 N:brought");
+}
+
+/* What another program has brought into a mailbox that was made again is nowhere in the journal. The mailbox has lost its index, and a
+ * replay makes the former ones in its folder first: they go without it. */
+static void
+test_brought_by_others(void)
+{
+	enum { DELETED_THERE, RENAMED, RENAMED_AND_DELETED, RENAMED_ON, ENDINGS };
+	struct rig r;
+	int ending;
+
+	for (ending = 0; ending < ENDINGS; ending++) {
+		r = (struct rig){ .no_checkpoints = true };
+		rig_open(&r, RIG_LOCAL);
+		settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+		settled(&r, rig_add(NULL, USER, "A", "former"));
+		settled(&r, ending == DELETED_THERE ? rig_box(USER, STORE_BOX_DELETE, "A", NULL)
+			: rig_box(USER, STORE_BOX_RENAME, "A", "B"));
+		if (ending == RENAMED_AND_DELETED)
+			settled(&r, rig_box(USER, STORE_BOX_DELETE, "B", NULL));
+		if (ending == RENAMED_ON)
+			settled(&r, rig_box(USER, STORE_BOX_RENAME, "B", "C"));
+		settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+		brought(&r);
+		rig_is(&r, "B", ending == RENAMED ? "1 N:former" : "none");
+		rig_is(&r, "C", ending == RENAMED_ON ? "1 N:former" : "none");
+		rig_close(&r);
+	}
+}
+
 /* A deletion that the power took back, while a part of what it had moved away is still there. */
 static void
 test_deleted_again(void)
@@ -532,6 +573,7 @@ static const struct test_row tests[] = {
 	{ "a name used again", test_name_used_again },
 	{ "the UID of another one", test_uid_of_another },
 	{ "renamed and back again", test_back_again },
+	{ "brought by another program", test_brought_by_others },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
