@@ -187,13 +187,14 @@ int endings_add(struct endings *e, uint64_t lsn, const struct record_line *line)
 int endings_made(struct endings *e, uint64_t lsn, const struct record_line *line) PT_MUST_USE;
 void endings_sort(struct endings *e); /* all have been added: now it can be asked */
 
-/* In threads. Ids have 32 octets. Whether the mailbox with that id is deleted, or renamed; or is deleted. */
-bool endings_any(const struct endings *e, struct span id);
+/* In threads. Ids have 32 octets. Whether the mailbox with that id is deleted. */
 bool endings_deleted(const struct endings *e, struct span id);
-/* Whether another mailbox is made after that record under the name that its line "D" or "R" takes away. */
+/* Whether another mailbox is made after that record under the name in its line "B", "D" or "R" (the former one). */
 bool endings_made_since(const struct endings *e, uint64_t lsn, const struct record_line *line);
 /* Whether it is where a record above lsn brings it: what had to be done before, has been. */
 bool endings_moved_on(const struct local *l, struct span id, uint64_t lsn);
+/* Whether the mailbox of that line "B" has gone from its name after that record: it is deleted or elsewhere, or there is another one. */
+bool endings_gone_from(const struct local *l, uint64_t lsn, const struct record_line *line);
 /* Whether the mailbox, which is at modseq, got another name after that record: then what the record says was flushed, and what was done
  * under the other name may be where no replay finds it. */
 bool endings_moved_since(const struct endings *e, struct span id, uint64_t lsn, uint64_t modseq);

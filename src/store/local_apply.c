@@ -242,9 +242,10 @@ enter_box(struct run *r, const struct record_line *line, struct span rest)
 		return rc;
 	r->skip = r->box->uidnext != 0 && !span_equal(line->word[2], span_str(r->box->id));
 	r->files_only = r->box->uidnext == 0 && !make;
-	/* That one had an index to its end, so this is the folder of another one, made since, whose index was lost; what the
-	 * first one had must not come back in it. */
-	if (r->files_only && endings_any(r->l->ended, line->word[2]))
+	/* That one had an index to its end, so where it has gone from here this is the folder of another one, made since; what the
+	 * first one had must not come back in it. But it may never have come here (rename_onto() in local_whole.c): then what it was
+	 * given under this name stands in the folder that has it. */
+	if (r->files_only && endings_gone_from(r->l, r->aj->a->lsn, line))
 		r->skip = true;
 	/* it had another name since, and came back: to do this again would undo what was done there */
 	if (!r->skip && r->box->uidnext != 0 &&

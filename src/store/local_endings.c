@@ -133,8 +133,8 @@ endings_sort(struct endings *e)
 		qsort(e->moves, e->nmoves, sizeof(*e->moves), by_id);
 }
 
-bool
-endings_any(const struct endings *e, struct span id)
+static bool
+is_any(const struct endings *e, struct span id)
 {
 	return e != NULL && names_find(e->ids, id) != NULL;
 }
@@ -202,7 +202,7 @@ endings_moved_on(const struct local *l, struct span id, uint64_t lsn)
 	const struct endings *e = l->ended;
 	size_t i;
 
-	if (!endings_any(e, id))
+	if (!is_any(e, id))
 		return false;
 	for (i = first_above(e, id, lsn); i < e->nmoves && span_equal(id, span_str(e->moves[i]->id)); i++)
 		if (is_at(l, e->moves[i]->user, e->moves[i]->key, id))
@@ -211,11 +211,20 @@ endings_moved_on(const struct local *l, struct span id, uint64_t lsn)
 }
 
 bool
+endings_gone_from(const struct local *l, uint64_t lsn, const struct record_line *line)
+{
+	struct span id = line->word[2];
+
+	return is_any(l->ended, id) && (endings_made_since(l->ended, lsn, line) || endings_deleted(l->ended, id) ||
+		endings_moved_on(l, id, lsn));
+}
+
+bool
 endings_moved_since(const struct endings *e, struct span id, uint64_t lsn, uint64_t modseq)
 {
 	size_t i;
 
-	if (!endings_any(e, id))
+	if (!is_any(e, id))
 		return false;
 	i = first_above(e, id, lsn);
 	return i < e->nmoves && e->moves[i]->modseq <= modseq;

@@ -428,6 +428,32 @@ test_brought_by_others(void)
 	}
 }
 
+/* Another program has made a folder of the new name before a rename was carried out, and then came the crash: the mailbox keeps its name, and
+ * what was put into it under the new one is there, too. */
+static void
+test_kept_and_added(void)
+{
+	struct rig r = { .no_checkpoints = true };
+
+	rig_open(&r, RIG_LOCAL);
+	settled(&r, rig_box(USER, STORE_BOX_CREATE, "A", NULL));
+	settled(&r, rig_add(NULL, USER, "A", "first"));
+	rig_checkpoint(&r);
+	rig_shell(&r, "cp -a " MAILDIR "/.A saved");
+	settled(&r, rig_box(USER, STORE_BOX_RENAME, "A", "B"));
+	settled(&r, rig_add(NULL, USER, "B", "second"));
+	rig_shell(&r, "rm -r " MAILDIR "/.B && mv saved " MAILDIR "/.A && mkdir " MAILDIR "/.B && cd " MAILDIR
+		"/.B && mkdir cur new tmp && printf theirs > new/123.x.host");
+	rig_restart(&r);
+	rig_settle(&r);
+	rig_scan(&r, USER, "A");
+	rig_scan(&r, USER, "B");
+	rig_is(&r, "A", "1 N:first");
+	CU_ASSERT_PTR_NOT_NULL(strstr(rig_dump(&r, USER, "B"), ":theirs"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(rig_dump(&r, USER, "B"), ":second"));
+	rig_close(&r);
+}
+
 /* A deletion that the power took back, while a part of what it had moved away is still there. */
 static void
 test_deleted_again(void)
@@ -574,6 +600,7 @@ static const struct test_row tests[] = {
 	{ "the UID of another one", test_uid_of_another },
 	{ "renamed and back again", test_back_again },
 	{ "brought by another program", test_brought_by_others },
+	{ "a name kept, and a message under the new one", test_kept_and_added },
 	{ "deleted again", test_deleted_again },
 	{ "missed while it was renamed", test_missed },
 	{ "read while its log is written anew", test_read_meanwhile },
