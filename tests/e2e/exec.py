@@ -430,6 +430,7 @@ def nothing_inherited(server):
 
 
 def before_tls(server):
+    no_programs(server)  # of the tests before
     with server.connect('calculator') as c:
         h.equal(c.line(), 'OK calculator', 'the greeting')
         for line, want in ((b'1+1\r\n', 'ERR not before TLS: send STARTTLS'),
